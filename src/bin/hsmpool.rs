@@ -1,0 +1,3 @@
+//! The `hsmpool` command.
+
+fn main() {}

@@ -1,0 +1,33 @@
+//! hsmpool: a PKCS#11 provider. The rooms, top to bottom:
+//!
+//! ```text
+//! ffi        the C ABI: strangers call us            cli        the command line
+//! assemble   configuration → the parts, connected
+//! session    what PKCS#11 remembers between two calls
+//! token      the waist: one token, whatever stands behind it
+//! partition  a token kept on this node
+//! log        the only way to change the store        store      sealed bytes on SQLite
+//! mechanism  cryptography, one row a mechanism       object     attributes and their rules
+//! config · world · secret · sys · error · limits · ck
+//! ```
+
+#![warn(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod assemble;
+pub mod ck;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod ffi;
+pub mod limits;
+pub mod log;
+pub mod mechanism;
+pub mod object;
+pub mod partition;
+pub mod secret;
+pub mod session;
+pub mod store;
+pub mod sys;
+pub mod token;
+pub mod world;

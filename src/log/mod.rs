@@ -1,0 +1,3 @@
+//! The only way to change the store: proposals become committed changes, in one order.
+//!
+//! Knows: error, limits, object, store, world.

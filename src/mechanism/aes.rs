@@ -1,0 +1,1 @@
+//! AES: block modes, AEAD, MACs, key wrap, derivation by encryption.

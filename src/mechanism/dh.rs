@@ -1,0 +1,1 @@
+//! Diffie–Hellman over a prime field.

@@ -1,0 +1,1 @@
+//! ECDSA and ECDH over named curves.

@@ -1,0 +1,1 @@
+//! Keys as DER, and what follows from a key's components.

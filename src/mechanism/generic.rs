@@ -1,0 +1,1 @@
+//! Generic secrets: generation, concatenation.

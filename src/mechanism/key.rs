@@ -1,0 +1,50 @@
+//! A key ready for use: its object, and the library handles that its family prepared from it, once.
+
+use std::any::Any;
+
+use once_cell::sync::OnceCell;
+
+use crate::error::{Code, Result, refuse};
+use crate::object::Object;
+
+/// What a family prepares from a key object (schedules, contexts, parsed numbers), made at the first use and shared.
+pub trait Material: Any + Send + Sync + Sized {
+    /// Builds it; the object has passed the class and key type of the mechanism's row.
+    fn prepare(object: &Object) -> Result<Self>;
+}
+
+/// An object with its prepared material. Shared by all sessions that use the key; no lock during use.
+pub struct Key {
+    object: Object,
+    material: OnceCell<Box<dyn Any + Send + Sync>>,
+}
+
+impl Key {
+    /// Nothing is prepared yet.
+    pub fn new(object: Object) -> Self {
+        Self { object, material: OnceCell::new() }
+    }
+
+    /// The object with all its attributes.
+    pub fn object(&self) -> &Object {
+        &self.object
+    }
+
+    /// The family's material. A key type belongs to one family, hence one material type.
+    ///
+    /// Errors: what [`Material::prepare`] says; `KeyTypeInconsistent` if another family came first.
+    pub fn material<M: Material>(&self) -> Result<&M> {
+        let material = self
+            .material
+            .get_or_try_init(|| M::prepare(&self.object).map(|material| Box::new(material) as Box<dyn Any + Send + Sync>))?;
+        material
+            .downcast_ref()
+            .ok_or_else(|| refuse(Code::KeyTypeInconsistent, "the key was prepared for another family of mechanisms"))
+    }
+}
+
+impl AsRef<Object> for Key {
+    fn as_ref(&self) -> &Object {
+        &self.object
+    }
+}

@@ -1,0 +1,88 @@
+//! All mechanisms: one [`Row`] each, gathered from the families' own lists.
+
+use std::sync::LazyLock;
+
+use super::Verbs;
+use super::params::ParamKind;
+use crate::ck::{KeyType, MechanismType, flags};
+
+/// How input reaches the key, which decides what travels in a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Hashed at the caller's side; only the digest needs the key.
+    Hash,
+    /// Collected and used at once.
+    Whole,
+    /// State at the key's side (ciphers, MACs).
+    Stream,
+}
+
+/// One mechanism.
+pub struct Row {
+    /// `CKM_*`.
+    pub kind: MechanismType,
+    /// `ulMinKeySize` and `ulMaxKeySize` as `C_GetMechanismInfo` tells them (bits or bytes: the standard says per mechanism); 0, 0 where there is no key.
+    pub sizes: (u64, u64),
+    /// The parameter's form.
+    pub params: ParamKind,
+    /// Key types that it works on, or that it generates. Empty for digests.
+    pub keys: &'static [KeyType],
+    /// How input is taken.
+    pub input: Input,
+    /// What it can do.
+    pub verbs: Verbs,
+    /// Further `CKF_*` flags to advertise (`EC_F_P`, …).
+    pub extra_flags: u64,
+}
+
+impl Row {
+    /// A row without key, parameter or verb: to be completed with `..Row::BASE`.
+    pub const BASE: Row = Row {
+        kind: MechanismType(u64::MAX),
+        sizes: (0, 0),
+        params: ParamKind::None,
+        keys: &[],
+        input: Input::Stream,
+        verbs: Verbs::NONE,
+        extra_flags: 0,
+    };
+
+    /// `CKF_*` of `C_GetMechanismInfo`: exactly what the row can do.
+    pub fn flags(&self) -> u64 {
+        let verbs = &self.verbs;
+        let can = [
+            (verbs.digest.is_some(), flags::DIGEST),
+            (verbs.sign.is_some(), flags::SIGN),
+            (verbs.verify.is_some(), flags::VERIFY),
+            (verbs.sign_recover.is_some(), flags::SIGN_RECOVER),
+            (verbs.verify_recover.is_some(), flags::VERIFY_RECOVER),
+            (verbs.encrypt.is_some(), flags::ENCRYPT),
+            (verbs.decrypt.is_some(), flags::DECRYPT),
+            (verbs.generate.is_some(), flags::GENERATE),
+            (verbs.generate_pair.is_some(), flags::GENERATE_KEY_PAIR),
+            (verbs.wrap.is_some(), flags::WRAP),
+            (verbs.unwrap.is_some(), flags::UNWRAP),
+            (verbs.derive.is_some(), flags::DERIVE),
+        ];
+        can.iter().filter(|(yes, _)| *yes).fold(self.extra_flags, |all, (_, flag)| all | flag)
+    }
+}
+
+/// The families' lists.
+const FAMILIES: &[&[Row]] = &[];
+
+static SORTED: LazyLock<Vec<&'static Row>> = LazyLock::new(|| {
+    let mut rows: Vec<&'static Row> = FAMILIES.iter().flat_map(|family| family.iter()).collect();
+    rows.sort_by_key(|row| row.kind);
+    rows
+});
+
+/// Every mechanism, by ascending number.
+pub fn all() -> &'static [&'static Row] {
+    &SORTED
+}
+
+/// The row of a mechanism, if we have it.
+pub fn find(kind: MechanismType) -> Option<&'static Row> {
+    SORTED.binary_search_by_key(&kind, |row| row.kind).ok().map(|at| SORTED[at])
+}

@@ -1,0 +1,94 @@
+//! Objects, attributes and templates: what a token holds, and the rules for what may be set, read and changed.
+//!
+//! Knows: ck, error, limits, secret.
+//! Crates: minicbor.
+
+pub mod encode;
+pub mod policy;
+pub mod table;
+pub mod template;
+mod value;
+
+use std::fmt;
+
+pub use value::{Template, Value};
+
+use crate::ck::{AttributeType, KeyType, ObjectClass};
+use crate::secret::Secret;
+
+/// 128 random bits that name an object everywhere, for ever (also its `CKA_UNIQUE_ID`, as 32 hexadecimal digits).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId(pub [u8; 16]);
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One object with all its attributes, secrets included. It exists in `partition` and `mechanism` only.
+pub struct Object {
+    /// Its name for ever.
+    pub id: ObjectId,
+    /// Raised by each change; bound into the sealed form.
+    pub version: u64,
+    /// Sorted by attribute type, each once.
+    pub attributes: Template,
+}
+
+impl Object {
+    /// `CKA_CLASS`. Every object has one.
+    pub fn class(&self) -> ObjectClass {
+        ObjectClass(self.ulong(AttributeType::CLASS).unwrap_or(u64::MAX))
+    }
+
+    /// `CKA_KEY_TYPE`, for keys and domain parameters.
+    pub fn key_type(&self) -> Option<KeyType> {
+        self.ulong(AttributeType::KEY_TYPE).map(KeyType)
+    }
+
+    /// A boolean attribute; absent counts as false.
+    pub fn flag(&self, kind: AttributeType) -> bool {
+        matches!(self.attributes.get(kind), Some(Value::Bool(true)))
+    }
+
+    /// A number.
+    pub fn ulong(&self, kind: AttributeType) -> Option<u64> {
+        match self.attributes.get(kind) {
+            Some(Value::Ulong(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// A byte string that is not secret.
+    pub fn bytes(&self, kind: AttributeType) -> Option<&[u8]> {
+        match self.attributes.get(kind) {
+            Some(Value::Bytes(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// A secret byte string (`CKA_VALUE` of a key, private components).
+    pub fn secret(&self, kind: AttributeType) -> Option<&Secret> {
+        match self.attributes.get(kind) {
+            Some(Value::Secret(secret)) => Some(secret),
+            _ => None,
+        }
+    }
+
+    /// `CKA_TOKEN`.
+    pub fn is_token(&self) -> bool {
+        self.flag(AttributeType::TOKEN)
+    }
+
+    /// `CKA_PRIVATE`.
+    pub fn is_private(&self) -> bool {
+        self.flag(AttributeType::PRIVATE)
+    }
+}
