@@ -1,3 +1,4 @@
 //! Owning, safe faces of AWS-LC: each handle is freed once, each length is checked before the call.
 
 pub mod random;
+pub mod sealing;
