@@ -9,7 +9,7 @@
 mod aes;
 mod des;
 mod dh;
-mod digest;
+pub mod digest;
 mod dsa;
 mod ec;
 mod edwards;
@@ -125,7 +125,7 @@ pub struct Wanted<'a> {
 
 /// What a mechanism can do: each entry that is there is advertised as a `CKF_*` flag, and works.
 #[derive(Clone, Copy)]
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::type_complexity)] // Each signature is spelt out once, here.
 pub struct Verbs {
     pub digest: Option<fn(&Mechanism) -> Result<Box<dyn Digester>>>,
     pub sign: Option<fn(&Mechanism, Permitted<Sign, Arc<Key>>) -> Result<Box<dyn Signer>>>,

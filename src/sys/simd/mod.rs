@@ -1,0 +1,3 @@
+//! Vector kernels, chosen at run time; each has a plain twin that it is tested against.
+
+pub mod sha512;
