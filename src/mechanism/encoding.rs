@@ -1,1 +1,0 @@
-//! Keys as DER, and what follows from a key's components.
