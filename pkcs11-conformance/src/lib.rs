@@ -1,0 +1,14 @@
+//! Holds any PKCS#11 module against the standard. It knows nothing of the module but its file.
+
+#![warn(missing_docs)]
+// `ck!` is made to take what a case points to, hostile pointers included.
+#![allow(clippy::macro_metavars_in_unsafe)]
+
+pub mod case;
+pub mod cases;
+pub mod context;
+pub mod module;
+pub mod names;
+pub mod report;
+pub mod run;
+pub mod setup;
