@@ -206,16 +206,16 @@ fn expect_states(sessions: &[(&Session<'_>, u64)], when: &str) -> Outcome {
 fn states(context: &Context) -> Outcome {
     let read_only = context.session(false)?;
     let read_write = context.session(true)?;
-    let public = [(&read_only, CKS_RO_PUBLIC_SESSION as u64), (&read_write, CKS_RW_PUBLIC_SESSION as u64)];
+    let public = [(&read_only, CKS_RO_PUBLIC_SESSION), (&read_write, CKS_RW_PUBLIC_SESSION)];
     expect_states(&public, "before login")?;
     answers!(read_only.login(USER, &context.settings.pin), [CKR_OK], "C_Login as user");
-    let user = [(&read_only, CKS_RO_USER_FUNCTIONS as u64), (&read_write, CKS_RW_USER_FUNCTIONS as u64)];
+    let user = [(&read_only, CKS_RO_USER_FUNCTIONS), (&read_write, CKS_RW_USER_FUNCTIONS)];
     expect_states(&user, "after the user's login")?;
     answers!(read_write.logout(), [CKR_OK], "C_Logout through the other session");
     expect_states(&public, "after logout")?;
     drop(read_only);
     answers!(read_write.login(SO, &context.settings.so_pin), [CKR_OK], "C_Login as SO");
-    expect_states(&[(&read_write, CKS_RW_SO_FUNCTIONS as u64)], "after the SO's login")
+    expect_states(&[(&read_write, CKS_RW_SO_FUNCTIONS)], "after the SO's login")
 }
 
 fn so_beside_read_only(context: &Context) -> Outcome {
