@@ -12,3 +12,5 @@ pub mod names;
 pub mod report;
 pub mod run;
 pub mod setup;
+pub mod template;
+pub mod use_keys;

@@ -1,11 +1,12 @@
 //! The cases, one file a chapter. To add one: write a function and its row in the chapter's `CASES`.
 
 mod general;
+mod operation;
 mod session;
 
 use crate::case::Case;
 
 /// Every case, chapter by chapter.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [general::CASES, session::CASES].into_iter().flatten()
+    [general::CASES, session::CASES, operation::CASES].into_iter().flatten()
 }
