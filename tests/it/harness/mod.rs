@@ -1,0 +1,38 @@
+//! What every test stands on: the module under test, a store of its own, programs with a deadline.
+//!
+//! Each promise is a function over a `Token`, and `promises!` makes two tests of it: one on our module, one on SoftHSM.
+//! The second proves the test: what passes on neither says nothing about us.
+
+mod build_id;
+mod child;
+mod run;
+mod token;
+mod tools;
+
+pub use child::{child, full, loaded_module, module_of_job};
+pub use run::{Output, Run, Server, free_port, wait_until};
+pub use token::{LABEL, Module, PIN, SO_PIN, Token};
+pub use tools::{file_of_package, library_directory, program};
+
+/// Declares each function as two tests, on our module and on SoftHSM, each with a fresh initialised token.
+macro_rules! promises {
+    ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {
+        mod ours {
+            $(#[test] $(#[$attribute])* fn $name() { super::$name(&crate::harness::Token::initialised(crate::harness::Module::Ours)) })+
+        }
+        mod softhsm {
+            $(#[test] $(#[$attribute])* fn $name() { super::$name(&crate::harness::Token::initialised(crate::harness::Module::SoftHsm)) })+
+        }
+    };
+}
+pub(crate) use promises;
+
+/// As `promises!`, for what SoftHSM does not promise: on our module alone.
+macro_rules! our_promises {
+    ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {
+        mod ours_alone {
+            $(#[test] $(#[$attribute])* fn $name() { super::$name(&crate::harness::Token::initialised(crate::harness::Module::Ours)) })+
+        }
+    };
+}
+pub(crate) use our_promises;

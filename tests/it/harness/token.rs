@@ -1,0 +1,163 @@
+//! A store of its own for each test, and the environment that points programs at it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Run, build_id, tools};
+
+/// Label of the token that `Token::initialised` makes.
+pub const LABEL: &str = "demo";
+/// Its user PIN.
+pub const PIN: &str = "123456";
+/// Its security officer's PIN.
+pub const SO_PIN: &str = "12345678";
+
+/// A PKCS#11 module under test.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Module {
+    /// The `.so` of this build.
+    Ours,
+    /// SoftHSM, whose place ours takes: what passes there must pass here.
+    SoftHsm,
+}
+
+impl Module {
+    /// Where the module's file is; for ours after its build id has been compared with this source tree's.
+    pub fn path(self) -> PathBuf {
+        match self {
+            Self::Ours => build_id::module_file(),
+            Self::SoftHsm => tools::file_of_package("/usr/lib/softhsm/libsofthsm2.so", "softhsm2"),
+        }
+    }
+}
+
+/// One test's token: a directory with a store, a configuration and room for files; gone when the test has passed.
+pub struct Token {
+    pub module: Module,
+    directory: PathBuf,
+}
+
+impl Token {
+    /// A store without tokens, configured by `SOFTHSM2_CONF`, which both modules understand.
+    pub fn fresh(module: Module) -> Self {
+        Self::configured(module, "")
+    }
+
+    /// As `fresh`, with further lines in `softhsm2.conf`.
+    pub fn configured(module: Module, lines: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("hsmpool-it-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(directory.join("tokens")).expect("the temporary directory is writable");
+        let token = Self { module, directory };
+        token.configure(lines);
+        token
+    }
+
+    /// Writes `softhsm2.conf` anew.
+    pub fn configure(&self, lines: &str) {
+        let tokens = self.file("tokens");
+        let text = format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n{lines}", tokens.display());
+        std::fs::write(self.configuration(), text).expect("the test directory is writable");
+    }
+
+    /// A token labelled `LABEL` with both PINs set, made by a real client.
+    pub fn initialised(module: Module) -> Self {
+        let token = Self::fresh(module);
+        token.initialise(LABEL);
+        token
+    }
+
+    /// Makes one more token in the store.
+    pub fn initialise(&self, label: &str) {
+        let module = self.module.path();
+        let arguments = ["--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", SO_PIN];
+        self.run("softhsm2-util").arg("--module").arg(module).args(arguments).ok();
+    }
+
+    /// A path inside the test's directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.file(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).expect("the test directory is writable");
+        }
+        std::fs::write(&path, contents).unwrap_or_else(|error| panic!("cannot write {path:?}: {error}"));
+        path
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        let path = self.file(name);
+        std::fs::read(&path).unwrap_or_else(|error| panic!("cannot read {path:?}: {error}"))
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub fn configuration(&self) -> PathBuf {
+        self.file("softhsm2.conf")
+    }
+
+    /// A program in the test's directory, with the store's configuration in its environment and no other.
+    pub fn run(&self, program: &str) -> Run {
+        self.run_file(&tools::program(program))
+    }
+
+    /// As `run`, for a program given by its path.
+    pub fn run_file(&self, program: &Path) -> Run {
+        Run::new(program, &self.directory)
+            .env("SOFTHSM2_CONF", self.configuration())
+            .env("HOME", &self.directory)
+            .env("LC_ALL", "C.UTF-8")
+            .without_env("HSMPOOL_CONF")
+            .without_env("HSMPOOL_LOG")
+            .without_env("XDG_CONFIG_HOME")
+    }
+
+    /// pkcs11-tool on this token's module.
+    pub fn pkcs11_tool(&self) -> Run {
+        self.run("pkcs11-tool").arg("--module").arg(self.module.path())
+    }
+
+    /// pkcs11-tool, logged in as the user of the token.
+    pub fn as_user(&self) -> Run {
+        self.pkcs11_tool().args(["--token-label", LABEL, "--login", "--pin", PIN])
+    }
+
+    pub fn openssl(&self, words: &str) -> Run {
+        self.run("openssl").words(words)
+    }
+
+    /// OpenSSL with the pkcs11 engine bound to this token's module, by the configuration file that a user would write.
+    pub fn openssl_engine(&self, words: &str) -> Run {
+        let engine = tools::file_of_package(tools::library_directory().join("engines-3/pkcs11.so"), "libengine-pkcs11-openssl");
+        let text = format!(
+            "openssl_conf = init\n[init]\nengines = engines\n[engines]\npkcs11 = pkcs11\n[pkcs11]\nengine_id = pkcs11\n\
+             dynamic_path = {}\nMODULE_PATH = {}\ninit = 0\n[req]\ndistinguished_name = name\n[name]\n",
+            engine.display(),
+            self.module.path().display()
+        );
+        let configuration = self.write("engine.cnf", text);
+        self.run("openssl").env("OPENSSL_CONF", configuration).words(words)
+    }
+
+    /// An RFC 7512 URI of an object on the token, with the PIN inside.
+    pub fn uri(&self, object: &str, kind: &str) -> String {
+        format!("pkcs11:token={LABEL};object={object};type={kind};pin-value={PIN}")
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the failed test's files stay in {}", self.directory.display());
+        } else {
+            // What cannot be removed is left to the system's own cleaning of temporary files.
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+}

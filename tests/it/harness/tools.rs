@@ -1,0 +1,70 @@
+//! Foreign programs: which Debian package has each. A missing one fails the test with the package's name.
+
+use std::path::{Path, PathBuf};
+
+/// Every foreign program that a test starts, and its package. `tests/packages` installs the same packages.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("apt-get", "apt"),
+    ("bash", "bash"),
+    ("cargo", "cargo"),
+    ("cc", "gcc"),
+    ("certtool", "gnutls-bin"),
+    ("certutil", "libnss3-tools"),
+    ("curl", "curl"),
+    ("dnssec-keyfromlabel", "bind9-utils"),
+    ("dnssec-signzone", "bind9-utils"),
+    ("dnssec-verify", "bind9-utils"),
+    ("gnutls-cli", "gnutls-bin"),
+    ("gnutls-serv", "gnutls-bin"),
+    ("java", "default-jdk-headless"),
+    ("keytool", "default-jdk-headless"),
+    ("modutil", "libnss3-tools"),
+    ("nginx", "nginx-light"),
+    ("nm", "binutils"),
+    ("openssl", "openssl"),
+    ("p11-kit", "p11-kit"),
+    ("p11tool", "gnutls-bin"),
+    ("pkcs11-tool", "opensc"),
+    ("python3", "python3"),
+    ("readelf", "binutils"),
+    ("softhsm2-util", "softhsm2"),
+    ("ssh", "openssh-client"),
+    ("ssh-add", "openssh-client"),
+    ("ssh-agent", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("sshd", "openssh-server"),
+    ("valgrind", "valgrind"),
+];
+
+/// The program's file, looked up along `PATH` and the system administrator's directories.
+pub fn program(name: &str) -> PathBuf {
+    let package = PROGRAMS.iter().find(|(known, _)| *known == name).map(|(_, package)| *package);
+    let package = package.unwrap_or_else(|| panic!("{name} is not in the harness's table of programs"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let administrators = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let candidates = std::env::split_paths(&path).chain(administrators).map(|directory| directory.join(name));
+    let found = candidates.into_iter().find(|candidate| candidate.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: install the package {package} (tests/packages does)"))
+}
+
+/// A file that a package installs under a fixed name.
+pub fn file_of_package(path: impl AsRef<Path>, package: &str) -> PathBuf {
+    let path = path.as_ref();
+    assert!(path.is_file(), "{path:?} is missing: install the package {package} (tests/packages does)");
+    path.into()
+}
+
+/// Where Debian puts this architecture's libraries.
+pub fn library_directory() -> PathBuf {
+    format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH).into()
+}
+
+#[test]
+fn every_program_s_package_is_installed_by_the_package_script() {
+    let script = include_str!("../../packages");
+    let installed: Vec<&str> = script.split_whitespace().collect();
+    // cargo and bash are there before the script runs.
+    let missing =
+        PROGRAMS.iter().filter(|(name, package)| !["cargo", "bash", "apt-get"].contains(name) && !installed.contains(package));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&(&str, &str)>::new());
+}
