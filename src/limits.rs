@@ -40,5 +40,23 @@ pub const SESSIONS_MAX: usize = 1 << 20;
 /// Most tokens in one store.
 pub const TOKENS_MAX: usize = 4096;
 
+/// How long a caller waits for another process that holds the store.
+pub const STORE_BUSY_MAX_MILLISECONDS: u64 = 30_000;
+/// Most idle connections that a process keeps for reading.
+pub const STORE_IDLE_READERS_MAX: usize = 32;
+/// Pages after which SQLite's write-ahead log is folded back into the database and written over from its start.
+pub const STORE_WAL_PAGES: u32 = 500;
+/// Most requests that one client may have under way at once; as many of its latest answers are kept.
+pub const REQUESTS_KEPT_PER_CLIENT: u64 = 1024;
+/// Latest changes whose answers are kept, all clients together.
+pub const REQUESTS_KEPT_CHANGES: u64 = 1 << 17;
+/// Highest number of a request: SQLite orders signed numbers.
+pub const REQUEST_SEQUENCE_MAX: u64 = u64::MAX >> 1;
+/// Latest changes that a single member's log keeps.
+pub const LOG_KEPT_CHANGES: u64 = 256;
+/// Longest encoded change that a single member's log keeps; a longer one leaves its request only.
+pub const LOG_CHANGE_MAX_BYTES: usize = 16 << 10;
+
 const _: () = assert!(PIN_LEN_MIN_BYTES < PIN_LEN_MAX_BYTES);
 const _: () = assert!(ATTRIBUTE_VALUE_MAX_BYTES < OBJECT_MAX_BYTES);
+const _: () = assert!(REQUESTS_KEPT_PER_CLIENT < REQUESTS_KEPT_CHANGES);

@@ -1,3 +1,47 @@
 //! The only way to change the store: proposals become committed changes, in one order.
 //!
-//! Knows: error, limits, object, store, world.
+//! Knows: error, limits, store.
+
+mod dedup;
+mod solo;
+
+pub use crate::store::{Committed, Proposal, RequestId};
+pub use solo::Solo;
+
+use crate::error::Result;
+use crate::store::Outcome;
+
+/// An order of changes.
+pub trait Log: Send + Sync {
+    /// Gives the proposal its place in the order, makes it durable, applies it, and returns what apply answered. A request id that has been
+    /// applied already gets its first answer and changes nothing; `Outcome::Conflict` is never recorded.
+    ///
+    /// A client numbers its requests upwards, takes each number right before it proposes, and has at most
+    /// [`REQUESTS_KEPT_PER_CLIENT`](crate::limits::REQUESTS_KEPT_PER_CLIENT) of them under way. Errors: `DeviceError`: an id further back than that, whose
+    /// answer is forgotten, or the store could not be written; `DeviceMemory`: the disk is full.
+    fn propose(&self, proposal: Proposal) -> Result<Outcome>;
+
+    /// The state of the store, for caches: whatever was read after a version was taken is still true while the version is equal. Costs a few
+    /// loads: no system call, no lock, no SQL.
+    fn version(&self) -> Version;
+}
+
+/// A state of the store, comparable within one process.
+#[derive(Clone, Copy, Debug)]
+pub struct Version(Option<[u64; 6]>);
+
+impl Version {
+    /// Equal to no version, not even itself: what is read now must not be kept.
+    pub const UNSETTLED: Self = Self(None);
+
+    /// The version that `stamp` stands for.
+    pub fn settled(stamp: [u64; 6]) -> Self {
+        Self(Some(stamp))
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.is_some() && self.0 == other.0
+    }
+}

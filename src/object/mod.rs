@@ -32,6 +32,10 @@ impl fmt::Debug for ObjectId {
     }
 }
 
+/// 128 random bits that name a token for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId(pub [u8; 16]);
+
 /// One object with all its attributes, secrets included. It exists in `partition` and `mechanism` only.
 pub struct Object {
     /// Its name for ever.

@@ -1,4 +1,116 @@
 //! Durable sealed bytes on SQLite: one store, one directory, any number of processes.
 //!
-//! Knows: ck, error, limits, object, secret, sys, world.
-//! Crates: minicbor, rusqlite.
+//! Knows: ck, error, limits, object, sys.
+//! Crates: minicbor, rusqlite, sha2.
+
+mod apply;
+mod batch;
+mod change;
+mod check;
+mod codec;
+mod facts;
+mod file;
+mod pool;
+mod query;
+mod schema;
+mod trouble;
+mod turnstile;
+
+use std::path::{Path, PathBuf};
+
+pub use batch::Batch;
+pub use change::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, Sealed, Tag, TokenRow, UserRow};
+pub use check::CheckReport;
+pub use query::Found;
+pub use trouble::Trouble;
+
+use crate::error::Result;
+use crate::object::{ObjectId, TokenId};
+use crate::sys::process::PerProcess;
+use pool::Pool;
+
+/// An open store. Any number of threads and processes may use one directory at once.
+///
+/// A forked child may go on using the store: it notices by itself, abandons the parent's connections without touching them, and opens
+/// its own.
+pub struct Store {
+    path: PathBuf,
+    pool: PerProcess<Pool>,
+}
+
+impl Store {
+    /// Opens or makes `hsmpool.db` in `dir`, which is made (mode 0700) when it is missing. Costs the same whatever the store holds.
+    ///
+    /// Errors: `Configuration`: `dir` is a file or cannot be made. `StoreRefused`: the file is damaged, truncated, another program's or newer
+    /// than this version, cannot be read or written, or is on a network file system.
+    pub fn open(dir: &Path) -> Result<Self> {
+        // Connections are opened later too, when the working directory may be another.
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
+        let path = file::prepare(&dir)?;
+        let shared = path.clone();
+        let store = Self { path, pool: PerProcess::new(move || Pool::new(shared.clone())) };
+        store.read("opening the store", file::check_state).map_err(|error| file::explain(&store.path, error))?;
+        Ok(store)
+    }
+
+    /// Where the database is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All tokens, in the order in which they were made.
+    pub fn tokens(&self) -> Result<Vec<TokenRow>> {
+        self.read("listing tokens", query::tokens)
+    }
+
+    /// One token.
+    pub fn token(&self, id: TokenId) -> Result<Option<TokenRow>> {
+        self.read("reading a token", |sql| query::token(sql, id))
+    }
+
+    /// One holder of a PIN: role 0 is the security officer, 1 the user.
+    pub fn user(&self, token: TokenId, role: u8) -> Result<Option<UserRow>> {
+        self.read("reading a user", |sql| query::user(sql, token, role))
+    }
+
+    /// One object, with its tags.
+    pub fn object(&self, token: TokenId, id: ObjectId) -> Result<Option<ObjectRow>> {
+        self.read("reading an object", |sql| query::object(sql, token, id))
+    }
+
+    /// Objects that carry all the tags, in order of creation; without tags, all. Private ones only if `include_private`.
+    ///
+    /// The cost follows the number of objects that carry the rarest of the tags.
+    pub fn find(&self, token: TokenId, tags: &[Tag], include_private: bool) -> Result<Vec<Found>> {
+        self.read("searching objects", |sql| query::find(sql, token, tags, include_private))
+    }
+
+    /// How many objects a token holds.
+    pub fn count(&self, token: TokenId) -> Result<u64> {
+        self.read("counting objects", |sql| query::count(sql, token))
+    }
+
+    /// How many changes have been applied, and the set hash: a hash over all facts (ids with versions, generations, attempts).
+    pub fn set_hash(&self) -> Result<(u64, [u8; 32])> {
+        self.read("reading the set hash", |sql| batch::state(sql).map(|(applied, sum)| (applied, sum.root())))
+    }
+
+    /// Reads everything and checks that it fits together. Errors: `StoreRefused` names the first thing that does not.
+    pub fn check(&self) -> Result<CheckReport> {
+        self.read("checking the store", check::check)
+    }
+
+    /// For a forked child: abandons the parent's connections. Each call notices a fork by itself, so this is never needed for safety.
+    pub fn after_fork(&self) {
+        self.pool.renew();
+    }
+
+    /// One write transaction, durable when this returns: for room `log` alone, which decides what is applied.
+    pub fn write<T>(&self, work: impl FnOnce(&mut Batch<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
+        self.pool.get().write(work).map_err(|trouble| trouble.told(&self.path, "writing"))
+    }
+
+    fn read<T>(&self, doing: &str, work: impl Fn(&rusqlite::Connection) -> std::result::Result<T, Trouble>) -> Result<T> {
+        self.pool.get().read(work).map_err(|trouble| trouble.told(&self.path, doing))
+    }
+}

@@ -6,4 +6,8 @@
 #![allow(unsafe_code)]
 
 pub mod awslc;
+pub mod filesystem;
+pub mod memory;
+pub mod process;
 pub mod simd;
+pub mod vfs;

@@ -11,13 +11,10 @@ use std::sync::Arc;
 use crate::ck::AttributeType;
 use crate::error::Result;
 use crate::mechanism::{Cipher, Digester, Mechanism, Recover, Signer, Verifier};
+pub use crate::object::TokenId;
 use crate::object::policy::Policy;
 use crate::object::{ObjectId, Template, Value};
 use crate::secret::Secret;
-
-/// 128 random bits that name a token for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TokenId(pub [u8; 16]);
 
 /// What `C_GetTokenInfo` tells about an initialised token.
 #[derive(Clone, Debug)]

@@ -1,0 +1,283 @@
+//! What a committed change does to the facts: pure, total, and the only writer of them.
+//!
+//! Apply looks at the change and at the store, at nothing else, so that every replica does the same. It compares the versions that the
+//! change was decided on and answers; it writes either all of the change or nothing.
+
+use std::collections::HashSet;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::change::{Change, ObjectRow, Outcome, Tag, TokenRow, UserRow};
+use super::facts::{Fact, Sum};
+use super::query;
+use super::trouble::Result;
+use crate::object::{ObjectId, TokenId};
+
+/// Applies `change` within the open transaction of `sql` and keeps `sum` up to date.
+///
+/// For every outcome but `Done` and `Attempt` nothing has been written.
+pub fn apply(sql: &Connection, sum: &mut Sum, change: &Change) -> Result<Outcome> {
+    let facts = &mut Facts { sql, sum };
+    match change {
+        Change::InitToken { token, so, expected_generation: None } => facts.new_token(token, so),
+        Change::InitToken { token, so, expected_generation: Some(expected) } => facts.empty_token(token, so, *expected),
+        Change::DeleteToken { token } => facts.delete_token(*token),
+        Change::CreateObjects { token, token_generation, objects } => facts.create_objects(*token, *token_generation, objects),
+        Change::ReplaceObject { token, row } => facts.replace_object(*token, row),
+        Change::DeleteObject { token, id, expected_version } => facts.delete_object(*token, *id, *expected_version),
+        Change::SetUser { user, expected_generation } => facts.set_user(user, *expected_generation),
+        Change::ReserveAttempt { token, role } => facts.reserve_attempt(*token, *role),
+        Change::ClearAttempts { token, role, generation } => facts.clear_attempts(*token, *role, *generation),
+    }
+}
+
+/// A token's row number and generation.
+struct Known {
+    number: i64,
+    generation: u64,
+}
+
+/// An object's row number, version and tags.
+struct Stored {
+    number: i64,
+    version: u64,
+    tags: Vec<Tag>,
+}
+
+/// The facts in the store, and their sum.
+struct Facts<'a> {
+    sql: &'a Connection,
+    sum: &'a mut Sum,
+}
+
+impl Facts<'_> {
+    fn new_token(&mut self, token: &TokenRow, so: &UserRow) -> Result<Outcome> {
+        let taken = "SELECT 1 FROM token WHERE id = ? OR serial = ?";
+        if self.sql.prepare_cached(taken)?.exists(params![token.id.0, token.serial])? {
+            return Ok(Outcome::Conflict);
+        }
+        let insert = "INSERT INTO token (id, serial, label, policy, generation, public_key, mac) VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let generation = token.generation.cast_signed();
+        self.sql.prepare_cached(insert)?.execute(params![
+            token.id.0,
+            token.serial,
+            token.label,
+            token.policy,
+            generation,
+            token.public_key,
+            token.mac
+        ])?;
+        self.sum.add(Fact::Token(token.id, token.generation));
+        self.put_user(self.sql.last_insert_rowid(), token.id, so)?;
+        Ok(Outcome::Done)
+    }
+
+    fn empty_token(&mut self, token: &TokenRow, so: &UserRow, expected: u64) -> Result<Outcome> {
+        let Some(known) = self.token(token.id)? else { return Ok(Outcome::Gone) };
+        let taken = "SELECT 1 FROM token WHERE serial = ? AND number <> ?";
+        if known.generation != expected || self.sql.prepare_cached(taken)?.exists(params![token.serial, known.number])? {
+            return Ok(Outcome::Conflict);
+        }
+        self.clear_token(known.number, token.id)?;
+        let update =
+            "UPDATE token SET serial = ?, label = ?, policy = ?, generation = ?, public_key = ?, mac = ? WHERE number = ?";
+        let generation = token.generation.cast_signed();
+        self.sql.prepare_cached(update)?.execute(params![
+            token.serial,
+            token.label,
+            token.policy,
+            generation,
+            token.public_key,
+            token.mac,
+            known.number
+        ])?;
+        self.sum.remove(Fact::Token(token.id, known.generation));
+        self.sum.add(Fact::Token(token.id, token.generation));
+        self.put_user(known.number, token.id, so)?;
+        Ok(Outcome::Done)
+    }
+
+    fn delete_token(&mut self, token: TokenId) -> Result<Outcome> {
+        let Some(known) = self.token(token)? else { return Ok(Outcome::Gone) };
+        self.clear_token(known.number, token)?;
+        self.sql.prepare_cached("DELETE FROM token WHERE number = ?")?.execute([known.number])?;
+        self.sum.remove(Fact::Token(token, known.generation));
+        Ok(Outcome::Done)
+    }
+
+    fn create_objects(&mut self, token: TokenId, generation: u64, objects: &[ObjectRow]) -> Result<Outcome> {
+        let Some(known) = self.token(token)? else { return Ok(Outcome::Gone) };
+        if known.generation != generation {
+            return Ok(Outcome::Conflict);
+        }
+        let mut seen = HashSet::new();
+        for row in objects {
+            if !seen.insert(row.id) || self.object(known.number, row.id)?.is_some() {
+                return Ok(Outcome::Conflict);
+            }
+        }
+        let insert = "INSERT INTO object (token, id, version, private, tags, sealed) VALUES (?, ?, ?, ?, ?, ?)";
+        for row in objects {
+            let tags = distinct(&row.tags);
+            let (version, encoded) = (row.version.cast_signed(), query::encode_tags(&tags));
+            let values = params![known.number, row.id.0, version, row.private, encoded, row.sealed.as_bytes()];
+            self.sql.prepare_cached(insert)?.execute(values)?;
+            let number = self.sql.last_insert_rowid();
+            let list = "INSERT INTO tag (token, attribute, hash, object) VALUES (?, -1, x'', ?)";
+            self.sql.prepare_cached(list)?.execute(params![known.number, number])?;
+            self.add_tags(known.number, number, &tags)?;
+            self.sum.add(Fact::Object(token, row.id, row.version));
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn replace_object(&mut self, token: TokenId, row: &ObjectRow) -> Result<Outcome> {
+        let Some(known) = self.token(token)? else { return Ok(Outcome::Gone) };
+        let Some(old) = self.object(known.number, row.id)? else { return Ok(Outcome::Gone) };
+        if old.version.checked_add(1) != Some(row.version) {
+            return Ok(Outcome::Conflict);
+        }
+        let tags = distinct(&row.tags);
+        let (version, encoded) = (row.version.cast_signed(), query::encode_tags(&tags));
+        let update = "UPDATE object SET version = ?, private = ?, tags = ?, sealed = ? WHERE number = ?";
+        let values = params![version, row.private, encoded, row.sealed.as_bytes(), old.number];
+        self.sql.prepare_cached(update)?.execute(values)?;
+        let gone: Vec<Tag> = old.tags.iter().filter(|tag| !tags.contains(tag)).copied().collect();
+        let new: Vec<Tag> = tags.iter().filter(|tag| !old.tags.contains(tag)).copied().collect();
+        self.remove_tags(known.number, old.number, &gone)?;
+        self.add_tags(known.number, old.number, &new)?;
+        self.sum.remove(Fact::Object(token, row.id, old.version));
+        self.sum.add(Fact::Object(token, row.id, row.version));
+        Ok(Outcome::Done)
+    }
+
+    fn delete_object(&mut self, token: TokenId, id: ObjectId, expected: u64) -> Result<Outcome> {
+        let Some(known) = self.token(token)? else { return Ok(Outcome::Gone) };
+        let Some(old) = self.object(known.number, id)? else { return Ok(Outcome::Gone) };
+        if old.version != expected {
+            return Ok(Outcome::Conflict);
+        }
+        self.remove_tags(known.number, old.number, &old.tags)?;
+        let unlist = "DELETE FROM tag WHERE token = ? AND attribute = -1 AND hash = x'' AND object = ?";
+        self.sql.prepare_cached(unlist)?.execute([known.number, old.number])?;
+        self.sql.prepare_cached("DELETE FROM object WHERE number = ?")?.execute([old.number])?;
+        self.sum.remove(Fact::Object(token, id, old.version));
+        Ok(Outcome::Done)
+    }
+
+    fn set_user(&mut self, user: &UserRow, expected: Option<u64>) -> Result<Outcome> {
+        let Some(known) = self.token(user.token)? else { return Ok(Outcome::Gone) };
+        let old = query::user(self.sql, user.token, user.role)?;
+        if old.as_ref().map(|old| old.generation) != expected {
+            return Ok(Outcome::Conflict);
+        }
+        if let Some(old) = old {
+            self.sum.remove(fact_of(user.token, &old));
+        }
+        self.put_user(known.number, user.token, user)?;
+        Ok(Outcome::Done)
+    }
+
+    fn reserve_attempt(&mut self, token: TokenId, role: u8) -> Result<Outcome> {
+        let Some(user) = query::user(self.sql, token, role)? else { return Ok(Outcome::Gone) };
+        if user.attempts_max != 0 && user.attempts >= user.attempts_max {
+            return Ok(Outcome::Locked);
+        }
+        let attempts = user.attempts.saturating_add(1);
+        self.set_attempts(&user, attempts)?;
+        Ok(Outcome::Attempt { attempts })
+    }
+
+    fn clear_attempts(&mut self, token: TokenId, role: u8, generation: u64) -> Result<Outcome> {
+        let Some(user) = query::user(self.sql, token, role)? else { return Ok(Outcome::Gone) };
+        if user.generation != generation {
+            return Ok(Outcome::Conflict);
+        }
+        self.set_attempts(&user, 0)?;
+        Ok(Outcome::Done)
+    }
+
+    fn set_attempts(&mut self, user: &UserRow, attempts: u32) -> Result<()> {
+        let update = "UPDATE user SET attempts = ? WHERE token = (SELECT number FROM token WHERE id = ?) AND role = ?";
+        self.sql.prepare_cached(update)?.execute(params![attempts, user.token.0, user.role])?;
+        self.sum.remove(fact_of(user.token, user));
+        self.sum.add(Fact::User(user.token, user.role, user.generation, attempts));
+        Ok(())
+    }
+
+    fn put_user(&mut self, number: i64, token: TokenId, user: &UserRow) -> Result<()> {
+        let put =
+            "INSERT OR REPLACE INTO user (token, role, generation, wrapped, attempts, attempts_max) VALUES (?, ?, ?, ?, ?, ?)";
+        let generation = user.generation.cast_signed();
+        let wrapped = user.wrapped.as_bytes();
+        let values = params![number, user.role, generation, wrapped, user.attempts, user.attempts_max];
+        self.sql.prepare_cached(put)?.execute(values)?;
+        self.sum.add(fact_of(token, user));
+        Ok(())
+    }
+
+    /// Removes all objects and users of a token.
+    fn clear_token(&mut self, number: i64, token: TokenId) -> Result<()> {
+        let mut objects = self.sql.prepare_cached("SELECT id, version FROM object WHERE token = ?")?;
+        let mut rows = objects.query([number])?;
+        while let Some(row) = rows.next()? {
+            let version = query::unsigned(row.get(1)?);
+            self.sum.remove(Fact::Object(token, ObjectId(row.get(0)?), version));
+        }
+        for user in query::users(self.sql, token)? {
+            self.sum.remove(fact_of(token, &user));
+        }
+        for delete in
+            ["DELETE FROM tag WHERE token = ?", "DELETE FROM object WHERE token = ?", "DELETE FROM user WHERE token = ?"]
+        {
+            self.sql.prepare_cached(delete)?.execute([number])?;
+        }
+        Ok(())
+    }
+
+    fn token(&self, id: TokenId) -> Result<Option<Known>> {
+        let mut select = self.sql.prepare_cached("SELECT number, generation FROM token WHERE id = ?")?;
+        let found = select.query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let known = |(number, generation)| Ok(Known { number, generation: query::unsigned(generation) });
+        found.map(known).transpose()
+    }
+
+    fn object(&self, token: i64, id: ObjectId) -> Result<Option<Stored>> {
+        let mut select = self.sql.prepare_cached("SELECT number, version, tags FROM object WHERE id = ? AND token = ?")?;
+        let mut rows = select.query(params![id.0, token])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let version = query::unsigned(row.get(1)?);
+        let tags = query::decode_tags(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        Ok(Some(Stored { number: row.get(0)?, version, tags }))
+    }
+
+    fn add_tags(&self, token: i64, object: i64, tags: &[Tag]) -> Result<()> {
+        let insert = "INSERT INTO tag (token, attribute, hash, object) VALUES (?, ?, ?, ?)";
+        let mut insert = self.sql.prepare_cached(insert)?;
+        for tag in tags {
+            insert.execute(params![token, query::attribute(tag), tag.hash, object])?;
+        }
+        Ok(())
+    }
+
+    fn remove_tags(&self, token: i64, object: i64, tags: &[Tag]) -> Result<()> {
+        let delete = "DELETE FROM tag WHERE token = ? AND attribute = ? AND hash = ? AND object = ?";
+        let mut delete = self.sql.prepare_cached(delete)?;
+        for tag in tags {
+            delete.execute(params![token, query::attribute(tag), tag.hash, object])?;
+        }
+        Ok(())
+    }
+}
+
+fn fact_of(token: TokenId, user: &UserRow) -> Fact {
+    Fact::User(token, user.role, user.generation, user.attempts)
+}
+
+/// Each tag once, in order.
+fn distinct(tags: &[Tag]) -> Vec<Tag> {
+    let mut tags = tags.to_vec();
+    tags.sort_unstable();
+    tags.dedup();
+    tags
+}

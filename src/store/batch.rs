@@ -1,0 +1,114 @@
+//! One write transaction, as the log sees it: apply a change, look up and record answers, keep the latest changes.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::apply::apply;
+use super::change::{Committed, Outcome, RequestId};
+use super::facts::Sum;
+use super::pool::run;
+use super::query::unsigned;
+use super::trouble::{Result, Trouble};
+use crate::limits::LOG_CHANGE_MAX_BYTES;
+
+/// An open write transaction. What it did becomes durable, all at once, if and only if a change has been applied and kept.
+pub struct Batch<'a> {
+    sql: &'a Connection,
+    applied: u64,
+    sum: Sum,
+    changed: bool,
+}
+
+impl<'a> Batch<'a> {
+    /// Reads where the store stands; the transaction is open.
+    pub(super) fn begin(sql: &'a Connection) -> Result<Self> {
+        let (applied, sum) = state(sql)?;
+        Ok(Self { sql, applied, sum, changed: false })
+    }
+
+    /// Makes it durable, or drops it when nothing was kept.
+    pub(super) fn finish(self) -> Result<()> {
+        if !self.changed {
+            return run(self.sql, "ROLLBACK");
+        }
+        let update = "UPDATE state SET applied = ?, sum = ?";
+        self.sql.prepare_cached(update)?.execute(params![self.applied.cast_signed(), self.sum.to_bytes()])?;
+        run(self.sql, "COMMIT")
+    }
+
+    /// How many changes have been applied, those of this batch included.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Applies a change and records the answer under its request; a conflict is answered but neither counted nor recorded.
+    pub fn apply(&mut self, committed: &Committed) -> Result<Outcome> {
+        let outcome = apply(self.sql, &mut self.sum, &committed.proposal().change)?;
+        if outcome != Outcome::Conflict {
+            self.record(committed, outcome)?;
+            self.applied = committed.index();
+            self.changed = true;
+        }
+        Ok(outcome)
+    }
+
+    fn record(&self, committed: &Committed, outcome: Outcome) -> Result<()> {
+        let RequestId { client, sequence } = committed.proposal().request;
+        let position = committed.index().cast_signed();
+        let answer = "INSERT INTO request (client, sequence, position, outcome) VALUES (?, ?, ?, ?)";
+        let values = params![client, sequence.cast_signed(), position, encode(&outcome)];
+        self.sql.prepare_cached(answer)?.execute(values)?;
+        let change = Some(encode(&committed.proposal().change)).filter(|bytes| bytes.len() <= LOG_CHANGE_MAX_BYTES);
+        let append = "INSERT INTO log (position, client, sequence, change) VALUES (?, ?, ?, ?)";
+        self.sql.prepare_cached(append)?.execute(params![position, client, sequence.cast_signed(), change])?;
+        Ok(())
+    }
+
+    /// The recorded answer to a request.
+    pub fn answer(&self, request: RequestId) -> Result<Option<Outcome>> {
+        let select = "SELECT outcome FROM request WHERE client = ? AND sequence = ?";
+        let mut select = self.sql.prepare_cached(select)?;
+        let key = params![request.client, request.sequence.cast_signed()];
+        let outcome: Option<Vec<u8>> = select.query_row(key, |row| row.get(0)).optional()?;
+        let decoded = outcome.map(|bytes| minicbor::decode(&bytes));
+        decoded.transpose().map_err(|cause| Trouble::Damaged(format!("an answer cannot be decoded: {cause}")))
+    }
+
+    /// The highest sequence number of a client that has an answer.
+    pub fn highest(&self, client: [u8; 16]) -> Result<Option<u64>> {
+        let select = "SELECT max(sequence) FROM request WHERE client = ?";
+        let highest: Option<i64> = self.sql.prepare_cached(select)?.query_row([client], |row| row.get(0))?;
+        Ok(highest.map(unsigned))
+    }
+
+    /// Forgets the answers of one client below a sequence number.
+    pub fn forget_answers_below(&mut self, client: [u8; 16], sequence: u64) -> Result<()> {
+        let delete = "DELETE FROM request WHERE client = ? AND sequence < ?";
+        self.sql.prepare_cached(delete)?.execute(params![client, sequence.cast_signed()])?;
+        Ok(())
+    }
+
+    /// Forgets the answers to everybody's changes before a position. Costs a walk through all answers.
+    pub fn forget_answers_before(&mut self, position: u64) -> Result<()> {
+        self.sql.prepare_cached("DELETE FROM request WHERE position < ?")?.execute([position.cast_signed()])?;
+        Ok(())
+    }
+
+    /// Drops the log's changes before a position.
+    pub fn trim_log_before(&mut self, position: u64) -> Result<()> {
+        self.sql.prepare_cached("DELETE FROM log WHERE position < ?")?.execute([position.cast_signed()])?;
+        Ok(())
+    }
+}
+
+/// How many changes have been applied, and the sum of all facts.
+pub fn state(sql: &Connection) -> Result<(u64, Sum)> {
+    let mut select = sql.prepare_cached("SELECT applied, sum FROM state WHERE one = 1")?;
+    let row: Option<(i64, Vec<u8>)> = select.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let (applied, sum) = row.ok_or_else(|| Trouble::Damaged("its state row is missing".into()))?;
+    let sum = Sum::from_bytes(&sum).ok_or_else(|| Trouble::Damaged("its sum has a wrong length".into()))?;
+    Ok((unsigned(applied), sum))
+}
+
+fn encode<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
+    minicbor::to_vec(value).expect("writing to a vector cannot fail, and our encoders do not")
+}

@@ -1,0 +1,136 @@
+//! The connections of one process to one database: one that writes, and as many that read as there are threads reading.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::batch::Batch;
+use super::trouble::Result;
+use super::turnstile::Turnstile;
+use crate::error::{Code, refuse};
+use crate::limits::{STORE_BUSY_MAX_MILLISECONDS, STORE_IDLE_READERS_MAX, STORE_WAL_PAGES};
+use crate::sys::process::NoFork;
+use crate::sys::vfs;
+
+/// First pause when another process is in the way; doubled up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_micros(100);
+const PAUSE_MAX: Duration = Duration::from_millis(3);
+/// More statements than the store has.
+const STATEMENTS_KEPT: usize = 64;
+
+/// The connections of one process. Its locks are the standard library's: a forked child makes a new pool (`PerProcess`), and nothing
+/// that other threads held at the fork can be in its way.
+pub struct Pool {
+    path: PathBuf,
+    writer: Turnstile<Option<Connection>>,
+    readers: Mutex<Vec<Connection>>,
+    /// Set by a write that failed on the way to the disk: what is there is uncertain until the file is opened anew.
+    uncertain: AtomicBool,
+}
+
+impl Pool {
+    /// Connections are opened as they are needed.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, writer: Turnstile::new(None), readers: Mutex::default(), uncertain: AtomicBool::new(false) }
+    }
+
+    /// Runs `work` on a connection of its own. It may run again when another process was in the way, so it only reads.
+    pub fn read<T>(&self, work: impl Fn(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let sql = match idle {
+            Some(sql) => sql,
+            None => connect(&self.path)?,
+        };
+        let answer = patiently(|| {
+            let _held = NoFork::hold();
+            in_snapshot(&sql, &work)
+        });
+        if answer.is_ok() {
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            if readers.len() < STORE_IDLE_READERS_MAX {
+                readers.push(sql);
+            }
+        }
+        answer
+    }
+
+    /// Runs `work` in one write transaction, which is durable when this returns. Threads of this process take turns; other processes are waited
+    /// for. A batch that has changed nothing, and one that failed, leaves no trace.
+    pub fn write<T>(&self, work: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
+        let mut turn = self.writer.enter();
+        if self.uncertain.load(Ordering::Acquire) {
+            let what = "an earlier write failed on its way to the disk";
+            return Err(refuse(
+                Code::DeviceError,
+                format!("{what}: {} takes no more until it is opened anew", self.path.display()),
+            )
+            .into());
+        }
+        // Taken out: a connection that fails, or panics, is not used again.
+        let sql = match turn.take() {
+            Some(sql) => sql,
+            None => connect(&self.path)?,
+        };
+        let answer = patiently(|| {
+            let held = NoFork::hold();
+            run(&sql, "BEGIN IMMEDIATE")?;
+            Ok(held)
+        })
+        .and_then(|_held| {
+            let mut batch = Batch::begin(&sql)?;
+            let answer = work(&mut batch)?;
+            batch.finish()?;
+            Ok(answer)
+        });
+        match &answer {
+            Err(trouble) if trouble.is_uncertain() => self.uncertain.store(true, Ordering::Release),
+            _ if sql.is_autocommit() || run(&sql, "ROLLBACK").is_ok() => *turn = Some(sql),
+            _ => {}
+        }
+        answer
+    }
+}
+
+/// A connection with our settings.
+fn connect(path: &Path) -> Result<Connection> {
+    let _held = NoFork::hold();
+    let sql = vfs::open(path, false)?;
+    sql.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // Durable when COMMIT returns; the log is folded back early, so that its file stays small and is written over, not grown.
+    patiently(|| Ok(sql.execute_batch(&format!("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {STORE_WAL_PAGES};"))?))?;
+    Ok(sql)
+}
+
+/// Runs `work` in one read transaction, so that all its statements see the same state.
+fn in_snapshot<T>(sql: &Connection, work: impl Fn(&Connection) -> Result<T>) -> Result<T> {
+    run(sql, "BEGIN")?;
+    let answer = work(sql);
+    let ended = run(sql, if answer.is_ok() { "COMMIT" } else { "ROLLBACK" });
+    let answer = answer?;
+    ended?;
+    Ok(answer)
+}
+
+/// Runs a statement without parameters or rows.
+pub fn run(sql: &Connection, statement: &str) -> Result<()> {
+    sql.prepare_cached(statement)?.execute([])?;
+    Ok(())
+}
+
+/// Tries again while another connection is in the way, with growing pauses, up to a bound.
+fn patiently<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    let mut pause = PAUSE_MIN;
+    loop {
+        match attempt() {
+            Err(trouble) if trouble.is_busy() && start.elapsed() < Duration::from_millis(STORE_BUSY_MAX_MILLISECONDS) => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            answer => return answer,
+        }
+    }
+}

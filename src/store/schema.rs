@@ -1,0 +1,73 @@
+//! The tables, and the numbers that mark a file as ours.
+
+/// `application_id` of the database header: "HSMp". Tells our store from any other SQLite database.
+pub const APPLICATION_ID: u32 = 0x4853_4d70;
+/// `user_version` of the database header: the format below. Raised by each migration.
+pub const FORMAT: u32 = 1;
+/// Bytes of a database page.
+pub const PAGE_BYTES: u32 = 4096;
+
+/// The tables of format 1.
+///
+/// - `state`: one row. How many changes have been applied, and the sum over the facts ([`super::facts`]).
+/// - `token`, `user`, `object`: the facts. `number` is the order of creation. `object.tags` repeats the object's rows of `tag`, so
+///   that they can be found and removed without another index.
+/// - `tag`: the blind index; every object has one row of attribute -1 besides, which lists it.
+/// - `request`: answers by request id ([`crate::log`] decides how long they are kept).
+/// - `log`: the latest changes, as CBOR; null where one was too long to keep.
+pub const TABLES: &str = "
+CREATE TABLE state (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    applied INTEGER NOT NULL,
+    sum BLOB NOT NULL
+) STRICT;
+CREATE TABLE token (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    serial BLOB NOT NULL UNIQUE,
+    label BLOB NOT NULL,
+    policy INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    public_key BLOB NOT NULL,
+    mac BLOB NOT NULL
+) STRICT;
+CREATE TABLE user (
+    token INTEGER NOT NULL,
+    role INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    wrapped BLOB NOT NULL,
+    attempts INTEGER NOT NULL,
+    attempts_max INTEGER NOT NULL,
+    PRIMARY KEY (token, role)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE object (
+    number INTEGER PRIMARY KEY,
+    token INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    private INTEGER NOT NULL,
+    tags BLOB NOT NULL,
+    sealed BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX object_id ON object (id, token);
+CREATE TABLE tag (
+    token INTEGER NOT NULL,
+    attribute INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    object INTEGER NOT NULL,
+    PRIMARY KEY (token, attribute, hash, object)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE request (
+    client BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    outcome BLOB NOT NULL,
+    PRIMARY KEY (client, sequence)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE log (
+    position INTEGER PRIMARY KEY,
+    client BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    change BLOB
+) STRICT;
+";

@@ -1,0 +1,275 @@
+//! Forks: how a process notices that it is a forked child, and what a child must not inherit.
+
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Once, OnceLock};
+use std::time::Duration;
+
+/// Tells a forked child from the process that made the word: a page that the kernel wipes in children (`MADV_WIPEONFORK`), so that
+/// looking costs one load. Where the kernel cannot do that, the process id is compared instead.
+///
+/// Children that share memory (`CLONE_VM`) are not supported: they are the same process to this word.
+pub struct ForkWord {
+    /// In a page of its own; null where the kernel does not wipe.
+    page: *const AtomicU32,
+    /// The process id, for kernels that do not wipe.
+    pid: AtomicU32,
+}
+
+// SAFETY: the page holds an atomic and stays mapped until the word is dropped; nothing else is shared.
+unsafe impl Send for ForkWord {}
+// SAFETY: as above; all access goes through atomics.
+unsafe impl Sync for ForkWord {}
+
+/// What an armed word holds; a wiped one holds zero.
+const ARMED: u32 = 1;
+
+impl ForkWord {
+    /// A word that is armed for this process.
+    pub fn new() -> Self {
+        let word = Self { page: wiped_page().map_or(ptr::null(), |page| page.as_ptr().cast_const()), pid: AtomicU32::new(0) };
+        word.rearm();
+        word
+    }
+
+    /// Whether this is the process that armed the word last: no system call, about a nanosecond.
+    #[inline]
+    pub fn same_process(&self) -> bool {
+        if self.page.is_null() {
+            return self.pid.load(Ordering::Relaxed) == std::process::id();
+        }
+        // SAFETY: not null, so it is our own page, mapped until drop.
+        unsafe { &*self.page }.load(Ordering::Acquire) == ARMED
+    }
+
+    /// Makes this process the one that [`ForkWord::same_process`] means.
+    pub fn rearm(&self) {
+        self.pid.store(std::process::id(), Ordering::Relaxed);
+        if !self.page.is_null() {
+            // SAFETY: not null, so it is our own page, mapped until drop.
+            unsafe { &*self.page }.store(ARMED, Ordering::Release);
+        }
+    }
+}
+
+impl Default for ForkWord {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for ForkWord {
+    fn drop(&mut self) {
+        if !self.page.is_null() {
+            // SAFETY: mapped by `wiped_page` with this length, and nobody else has the address.
+            unsafe { libc::munmap(self.page.cast_mut().cast(), page_bytes()) };
+        }
+    }
+}
+
+/// Bytes of a memory page.
+pub fn page_bytes() -> usize {
+    static BYTES: OnceLock<usize> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        // SAFETY: no pointers involved.
+        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(bytes).unwrap_or(4096)
+    })
+}
+
+/// A page of zeros that children get wiped; `None` where the kernel cannot.
+fn wiped_page() -> Option<NonNull<AtomicU32>> {
+    // SAFETY: a fresh anonymous mapping; the address is checked before use.
+    let page = unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        libc::mmap(ptr::null_mut(), page_bytes(), libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+    };
+    if page == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: our own mapping, whole.
+    if unsafe { libc::madvise(page, page_bytes(), libc::MADV_WIPEONFORK) } != 0 {
+        // SAFETY: our own mapping, which nobody else knows.
+        unsafe { libc::munmap(page, page_bytes()) };
+        return None;
+    }
+    NonNull::new(page.cast())
+}
+
+/// A value that each process makes for itself. A forked child makes a new one at its first use; the parent's is abandoned there:
+/// never used, never dropped, because its locks, descriptors and library state belong to the parent.
+///
+/// Threads of a child that race for the first use may each get a value of their own once; one of them is kept.
+pub struct PerProcess<T> {
+    word: ForkWord,
+    /// Always from `Box::into_raw`, never freed while `self` can be borrowed.
+    value: AtomicPtr<T>,
+    make: Box<dyn Fn() -> T + Send + Sync>,
+}
+
+impl<T: Send + Sync> PerProcess<T> {
+    /// Makes the value of this process at once; `make` is called again in children.
+    pub fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
+        let value = AtomicPtr::new(Box::into_raw(Box::new(make())));
+        Self { word: ForkWord::new(), value, make: Box::new(make) }
+    }
+
+    /// The value of this process.
+    #[inline]
+    pub fn get(&self) -> &T {
+        if !self.word.same_process() {
+            self.renew();
+        }
+        // SAFETY: set from `Box::into_raw` and freed only by `drop`, which cannot run while `self` is borrowed: `renew` leaks.
+        unsafe { &*self.value.load(Ordering::Acquire) }
+    }
+
+    /// Makes a new value for this process, whatever it was, and abandons the old one.
+    pub fn renew(&self) {
+        self.value.store(Box::into_raw(Box::new((self.make)())), Ordering::Release);
+        self.word.rearm();
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        if self.word.same_process() {
+            // SAFETY: from `Box::into_raw`; `&mut self` proves that no borrow of the value is alive.
+            drop(unsafe { Box::from_raw(self.value.load(Ordering::Acquire)) });
+        }
+    }
+}
+
+/// State of the gate: how many threads are inside, and whether a fork is under way.
+static GATE: AtomicU32 = AtomicU32::new(0);
+const FORKING: u32 = 1 << 31;
+/// How long to wait before looking at the gate again.
+const GATE_PAUSE: Duration = Duration::from_micros(20);
+
+thread_local! {
+    /// How often this thread is inside the gate.
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// While it lives, `fork` in this process waits. Hold it around calls into C libraries with process-wide state (SQLite's mutexes, a
+/// lock on a file in mid-transaction), so that no child is born with half of a change; never while waiting for another process.
+pub struct NoFork {
+    /// Not `Send`: the count is the thread's.
+    _thread: std::marker::PhantomData<*const ()>,
+}
+
+impl NoFork {
+    /// Waits while another thread forks. May be nested.
+    pub fn hold() -> Self {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            // SAFETY: the three handlers are `extern "C"`, never unwind, and stay loaded: the module is linked with `-z nodelete`.
+            unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_parent), Some(after_fork_child)) };
+        });
+        let nested = INSIDE.get();
+        INSIDE.set(nested + 1);
+        if nested == 0 {
+            let mut seen = GATE.load(Ordering::Relaxed) & !FORKING;
+            while let Err(now) = GATE.compare_exchange_weak(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed) {
+                if now & FORKING != 0 {
+                    std::thread::sleep(GATE_PAUSE);
+                }
+                seen = now & !FORKING;
+            }
+        }
+        Self { _thread: std::marker::PhantomData }
+    }
+}
+
+impl Drop for NoFork {
+    fn drop(&mut self) {
+        let nested = INSIDE.get() - 1;
+        INSIDE.set(nested);
+        if nested == 0 {
+            GATE.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
+
+/// Closes the gate and waits until nobody is inside (but this thread itself, which then forks from within: its own affair).
+extern "C" fn before_fork() {
+    let own = u32::from(INSIDE.get() > 0);
+    while GATE.fetch_or(FORKING, Ordering::Acquire) & FORKING != 0 {
+        std::thread::sleep(GATE_PAUSE);
+    }
+    while GATE.load(Ordering::Acquire) & !FORKING > own {
+        std::thread::sleep(GATE_PAUSE);
+    }
+}
+
+extern "C" fn after_fork_parent() {
+    GATE.fetch_and(!FORKING, Ordering::Release);
+}
+
+extern "C" fn after_fork_child() {
+    GATE.fetch_and(!FORKING, Ordering::Release);
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::{ForkWord, NoFork, PerProcess};
+
+    /// Runs `child` in a forked child and tells whether it returned true. The child must not allocate much or take locks that other
+    /// test threads may hold.
+    pub fn in_child(child: impl FnOnce() -> bool) -> bool {
+        // SAFETY: the child only runs the closure and leaves through `_exit`.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+        if pid == 0 {
+            let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
+            // SAFETY: ends the child without running the parent's destructors.
+            unsafe { libc::_exit(i32::from(!passed)) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for our own child; `status` is ours.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+    }
+
+    #[test]
+    fn a_child_is_another_process_until_it_rearms_the_word() {
+        let word = ForkWord::new();
+        assert!(word.same_process());
+        assert!(in_child(|| {
+            let born = word.same_process();
+            word.rearm();
+            !born && word.same_process()
+        }));
+        assert!(word.same_process());
+    }
+
+    #[test]
+    fn a_child_makes_its_own_value_and_the_parents_stays() {
+        let ids = PerProcess::new(std::process::id);
+        assert_eq!(*ids.get(), std::process::id());
+        assert!(in_child(|| *ids.get() == std::process::id()));
+        assert_eq!(*ids.get(), std::process::id());
+    }
+
+    #[test]
+    fn a_fork_waits_until_the_gate_is_empty() {
+        let inside = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for _ in 0..200 {
+                    let _held = NoFork::hold();
+                    inside.store(true, std::sync::atomic::Ordering::SeqCst);
+                    std::thread::yield_now();
+                    inside.store(false, std::sync::atomic::Ordering::SeqCst);
+                }
+            });
+            for _ in 0..20 {
+                assert!(in_child(|| {
+                    let _held = NoFork::hold();
+                    !inside.load(std::sync::atomic::Ordering::SeqCst)
+                }));
+            }
+        });
+    }
+}
