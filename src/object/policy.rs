@@ -1,6 +1,7 @@
 //! What may be done with a key: `permit` is the only maker of the witness that mechanisms ask for.
 
 use std::marker::PhantomData;
+use std::ops::Deref;
 
 use super::Object;
 use crate::ck::{AttributeType, MechanismType};
@@ -68,13 +69,13 @@ impl<U: Use, K> Permitted<U, K> {
 /// Checks usage attribute, allowed mechanisms and, under [`Policy::Strict`], the dates (`today`: `YYYYMMDD`).
 ///
 /// Errors: `KeyFunctionNotPermitted`, `MechanismInvalid` (not among `CKA_ALLOWED_MECHANISMS`).
-pub fn permit<U: Use, K: AsRef<Object>>(
+pub fn permit<U: Use, K: Deref<Target: AsRef<Object>>>(
     key: K,
     mechanism: MechanismType,
     policy: Policy,
     today: &[u8; 8],
 ) -> Result<Permitted<U, K>> {
-    let object = key.as_ref();
+    let object = key.deref().as_ref();
     if !object.flag(U::ATTRIBUTE) {
         return Err(refuse(Code::KeyFunctionNotPermitted, format!("the key's {} is false", U::ATTRIBUTE)));
     }
