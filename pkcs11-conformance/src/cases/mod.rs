@@ -1,6 +1,7 @@
 //! The cases, one file a chapter. To add one: write a function and its row in the chapter's `CASES`.
 
 mod general;
+mod object;
 mod operation;
 mod session;
 
@@ -8,5 +9,5 @@ use crate::case::Case;
 
 /// Every case, chapter by chapter.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [general::CASES, session::CASES, operation::CASES].into_iter().flatten()
+    [general::CASES, session::CASES, object::CASES, operation::CASES].into_iter().flatten()
 }
