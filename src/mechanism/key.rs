@@ -1,6 +1,9 @@
 //! A key ready for use: its object, and the library handles that its family prepared from it, once.
 
 use std::any::Any;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use once_cell::sync::OnceCell;
 
@@ -40,6 +43,37 @@ impl Key {
         material
             .downcast_ref()
             .ok_or_else(|| refuse(Code::KeyTypeInconsistent, "the key was prepared for another family of mechanisms"))
+    }
+}
+
+/// A key whose material is there: what an operation holds.
+pub struct Prepared<M> {
+    key: Arc<Key>,
+    material: PhantomData<fn() -> M>,
+}
+
+impl<M: Material> Prepared<M> {
+    /// Prepares the material, unless an earlier operation has.
+    ///
+    /// Errors: those of [`Key::material`].
+    pub fn of(key: Arc<Key>) -> Result<Self> {
+        key.material::<M>()?;
+        Ok(Self { key, material: PhantomData })
+    }
+}
+
+impl<M: Material> Deref for Prepared<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        let material = self.key.material.get().and_then(|material| material.downcast_ref());
+        material.expect("`of` prepared it, and material is never taken away")
+    }
+}
+
+impl AsRef<Object> for Arc<Key> {
+    fn as_ref(&self) -> &Object {
+        &self.object
     }
 }
 

@@ -7,6 +7,8 @@
 //! Crates: aes, argon2, ecdsa, k256, sha2, subtle, zeroize.
 
 mod aes;
+mod block;
+mod cmac;
 mod des;
 mod dh;
 pub mod digest;
@@ -14,12 +16,14 @@ mod dsa;
 mod ec;
 mod edwards;
 pub mod encoding;
-mod generic;
+pub mod generic;
 mod hmac;
 mod key;
 pub mod params;
 mod rsa;
 pub mod table;
+#[cfg(test)]
+mod testing;
 
 pub use key::{Key, Material};
 pub use params::{Mechanism, Params};

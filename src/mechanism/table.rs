@@ -72,6 +72,10 @@ impl Row {
 #[rustfmt::skip] // One a line: families are added side by side.
 const FAMILIES: &[&[Row]] = &[
     super::digest::ROWS,
+    super::hmac::ROWS,
+    super::generic::ROWS,
+    super::aes::ROWS,
+    super::des::ROWS,
 ];
 
 static SORTED: LazyLock<Vec<&'static Row>> = LazyLock::new(|| {

@@ -1,1 +1,0 @@
-//! AES: block modes, AEAD, MACs, key wrap, derivation by encryption.
