@@ -58,7 +58,7 @@ impl<C: BlockCipher<B>, const B: usize> Cmac<C, B> {
         }
     }
 
-    fn mac(mut self: Box<Self>) -> [u8; B] {
+    fn mac(&mut self) -> [u8; B] {
         let mut mask = [[0; B]];
         self.key.ecb_encrypt(&[[0; B]], &mut mask);
         let mut mask = doubled(mask[0]);
@@ -97,7 +97,7 @@ impl<C: BlockCipher<B>, const B: usize> Signer for Cmac<C, B> {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, out: &mut [u8]) -> Result<usize> {
+    fn finish(mut self: Box<Self>, out: &mut [u8]) -> Result<usize> {
         let len = self.len;
         out[..len].copy_from_slice(&self.mac()[..len]);
         Ok(len)
@@ -110,7 +110,7 @@ impl<C: BlockCipher<B>, const B: usize> Verifier for Cmac<C, B> {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, signature: &[u8]) -> Result<()> {
+    fn finish(mut self: Box<Self>, signature: &[u8]) -> Result<()> {
         let len = self.len;
         check_mac(signature, &self.mac()[..len])
     }

@@ -164,3 +164,113 @@ pub const ROWS: &[Row] = &[
     row(MechanismType::DES3_ECB_ENCRYPT_DATA, ParamKind::StringData, DES3, DERIVE),
     row(MechanismType::DES3_CBC_ENCRYPT_DATA, IV_AND_DATA, DES3, DERIVE),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mechanism::Params;
+    use crate::mechanism::testing::{Dice, decrypt, encrypt, hex, permitted, secret_key, sign, verify};
+
+    fn key(value: &[u8]) -> Arc<Key> {
+        let kinds = [KeyType::DES, KeyType::DES2, KeyType::DES3];
+        secret_key(kinds[value.len() / 8 - 1], value)
+    }
+
+    /// FIPS 81, table B1; NIST SP 800-67, appendix B.1; NIST SP 800-38B, appendix D.4.
+    #[test]
+    fn nist_vectors() {
+        let single = key(&hex("0123456789abcdef"));
+        let (data, expected) = (b"Now is the time for all ", hex("3fa40e8a984d48156a271787ab8883f9893d51ec4b563b53"));
+        assert_eq!(encrypt(MechanismType::DES_ECB, &Params::None, &single, data, &[]).unwrap(), expected);
+        let iv = Params::Iv(hex("1234567890abcdef"));
+        let chained = encrypt(MechanismType::DES_CBC, &iv, &single, data, &[]).unwrap();
+        assert_eq!(chained, hex("e5c7cdde872bf27c43e934008c389c0f683788499a7c05f6"));
+
+        let triple = key(&hex("0123456789ABCDEF 23456789ABCDEF01 456789ABCDEF0123"));
+        let expected = hex("A826FD8CE53B855F CCE21C8112256FE6 68D5C05DD9B6B900");
+        assert_eq!(encrypt(MechanismType::DES3_ECB, &Params::None, &triple, b"The qufck brown fox jump", &[]).unwrap(), expected);
+
+        let triple = key(&hex("8aa83bf8cbda1062 0bc1bf19fbb6cd58 bc313d4a371ca8b5"));
+        let data = hex("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51");
+        for (len, expected) in
+            [(0, "b7a688e122ffaf95"), (8, "8e8f293136283797"), (20, "743ddbe0ce2dc2ed"), (32, "33e6b1092400eae5")]
+        {
+            let mac = sign(MechanismType::DES3_CMAC, &Params::None, &triple, &data[..len], &[]).unwrap();
+            assert_eq!(mac, hex(expected), "of {len} bytes");
+            verify(MechanismType::DES3_CMAC_GENERAL, &Params::MacLength(4), &triple, &data[..len], &[3], &mac[..4]).unwrap();
+        }
+    }
+
+    #[test]
+    fn parts_are_the_whole_and_the_way_back_is_the_data() {
+        let mut dice = Dice::new(4);
+        for round in 0..200 {
+            let key = key(&dice.bytes([8, 16, 24][round % 3]));
+            let len = dice.below(500);
+            let (data, iv) = (dice.bytes(len), Params::Iv(dice.bytes(8)));
+            let whole_blocks = &data[..len / 8 * 8];
+            let modes = if round % 3 == 0 {
+                [MechanismType::DES_ECB, MechanismType::DES_CBC, MechanismType::DES_CBC_PAD]
+            } else {
+                [MechanismType::DES3_ECB, MechanismType::DES3_CBC, MechanismType::DES3_CBC_PAD]
+            };
+            for (kind, data) in modes.into_iter().zip([whole_blocks, whole_blocks, &data]) {
+                let whole = encrypt(kind, &iv, &key, data, &[]).unwrap();
+                let splits = dice.splits(data.len(), 6);
+                assert_eq!(encrypt(kind, &iv, &key, data, &splits).unwrap(), whole, "{kind} of {len} at {splits:?}");
+                assert_eq!(decrypt(kind, &iv, &key, &whole, &[]).unwrap(), data);
+                assert_eq!(decrypt(kind, &iv, &key, &whole, &splits).unwrap(), data, "{kind} of {len} at {splits:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn new_keys_have_odd_parity_and_no_weak_or_repeated_part() {
+        for (kind, len) in [(MechanismType::DES_KEY_GEN, 8), (MechanismType::DES2_KEY_GEN, 16), (MechanismType::DES3_KEY_GEN, 24)]
+        {
+            let made = generate(&Mechanism { kind, params: Params::None }, &Template::new()).unwrap();
+            let value = made.exposed(AttributeType::VALUE).unwrap();
+            assert_eq!(value.len(), len);
+            assert!(value.iter().all(|byte| byte.count_ones() % 2 == 1));
+            assert!(!made.has(AttributeType::VALUE_LEN), "DES keys have no such attribute");
+        }
+        assert!(!is_sound(&hex("0101010101010101")), "weak");
+        assert!(!is_sound(&hex("01fe01fe01fe01fe")), "half weak");
+        assert!(!is_sound(&hex("0123456789abcdef0123456789abcdef")), "repeated");
+        assert!(is_sound(&hex("0123456789abcdef23456789abcdef01")));
+    }
+
+    #[test]
+    fn derivation_and_wrapping_go_through_the_cipher() {
+        let base = key(&hex("0123456789abcdef"));
+        let derive_one = |params, key_type, value_len| {
+            let kind = MechanismType::DES_ECB_ENCRYPT_DATA;
+            derive(&Mechanism { kind, params }, permitted(&base, kind), &Wanted { key_type, value_len, other: None })
+        };
+        let data = || Params::Data(b"Now is the time for all ".to_vec());
+        let derived = derive_one(data(), KeyType::DES2, Some(16)).unwrap();
+        let mut expected = hex("3fa40e8a984d48156a271787ab8883f9");
+        set_odd_parity(&mut expected);
+        assert_eq!(derived.expose(), expected);
+        assert_eq!(
+            derive_one(Params::Data(vec![0; 9]), KeyType::DES, Some(8)).err().unwrap().code(),
+            Code::MechanismParamInvalid
+        );
+
+        let mechanism = Mechanism { kind: MechanismType::DES3_CBC_PAD, params: Params::Iv(vec![0; 8]) };
+        let kek = key(&hex("0123456789ABCDEF 23456789ABCDEF01 456789ABCDEF0123"));
+        let wrapped = wrap(&mechanism, permitted(&kek, mechanism.kind), &Secret::copy_of(b"an inner key")).unwrap();
+        assert_eq!(wrapped.len(), 16);
+        assert_eq!(unwrap(&mechanism, permitted(&kek, mechanism.kind), &wrapped).unwrap().expose(), b"an inner key");
+        let refused = unwrap(&mechanism, permitted(&kek, mechanism.kind), &wrapped[..15]).err().unwrap();
+        assert_eq!(refused.code(), Code::WrappedKeyLenRange);
+    }
+
+    #[test]
+    fn a_value_of_another_length_is_no_key_of_its_type() {
+        for (kind, len) in [(KeyType::DES, 16), (KeyType::DES2, 24), (KeyType::DES3, 16), (KeyType::DES3, 0)] {
+            let refused = encrypt(MechanismType::DES3_ECB, &Params::None, &secret_key(kind, &vec![1; len]), &[0; 8], &[]);
+            assert_eq!(refused.unwrap_err().code(), Code::KeySizeRange, "{kind} of {len} bytes");
+        }
+    }
+}

@@ -144,19 +144,8 @@ fn hash(mechanism: &Mechanism, key: Permitted<Derive, Arc<Key>>, wanted: &Wanted
     fit(Secret::copy_of(&hash.digest(&[value(&key)?.expose()])), wanted)
 }
 
-const fn derivation(
-    kind: MechanismType,
-    params: ParamKind,
-    derive: fn(&Mechanism, Permitted<Derive, Arc<Key>>, &Wanted<'_>) -> Result<Secret>,
-) -> Row {
-    Row {
-        kind,
-        params,
-        keys: SECRET_KEYS,
-        input: Input::Whole,
-        verbs: Verbs { derive: Some(derive), ..Verbs::NONE },
-        ..Row::BASE
-    }
+const fn derivation(kind: MechanismType, params: ParamKind, verbs: Verbs) -> Row {
+    Row { kind, params, keys: SECRET_KEYS, input: Input::Whole, verbs, ..Row::BASE }
 }
 
 const fn generation(kind: MechanismType, keys: &'static [KeyType]) -> Row {
@@ -170,6 +159,10 @@ const fn generation(kind: MechanismType, keys: &'static [KeyType]) -> Row {
     }
 }
 
+const CONCATENATE: Verbs = Verbs { derive: Some(concatenate), ..Verbs::NONE };
+const EXCLUSIVE_OR: Verbs = Verbs { derive: Some(exclusive_or), ..Verbs::NONE };
+const HASH: Verbs = Verbs { derive: Some(hash), ..Verbs::NONE };
+
 macro_rules! by_hash {
     ($($Hash:ident: $KEY_GEN:ident => $KEY:ident, $DERIVATION:ident;)*) => {
         /// Generation of HMAC keys: as long as the digest unless the template says otherwise.
@@ -179,13 +172,13 @@ macro_rules! by_hash {
         /// Generation and derivation of keys without structure.
         pub const ROWS: &[Row] = &[
             generation(MechanismType::GENERIC_SECRET_KEY_GEN, &[KeyType::GENERIC_SECRET]),
-            derivation(MechanismType::CONCATENATE_BASE_AND_KEY, ParamKind::OtherKey, concatenate),
-            derivation(MechanismType::CONCATENATE_BASE_AND_DATA, ParamKind::StringData, concatenate),
-            derivation(MechanismType::CONCATENATE_DATA_AND_BASE, ParamKind::StringData, concatenate),
-            derivation(MechanismType::XOR_BASE_AND_DATA, ParamKind::StringData, exclusive_or),
+            derivation(MechanismType::CONCATENATE_BASE_AND_KEY, ParamKind::OtherKey, CONCATENATE),
+            derivation(MechanismType::CONCATENATE_BASE_AND_DATA, ParamKind::StringData, CONCATENATE),
+            derivation(MechanismType::CONCATENATE_DATA_AND_BASE, ParamKind::StringData, CONCATENATE),
+            derivation(MechanismType::XOR_BASE_AND_DATA, ParamKind::StringData, EXCLUSIVE_OR),
             $(
                 generation(MechanismType::$KEY_GEN, &[KeyType::$KEY]),
-                derivation(MechanismType::$DERIVATION, ParamKind::None, hash),
+                derivation(MechanismType::$DERIVATION, ParamKind::None, HASH),
             )*
         ];
     };
@@ -203,4 +196,87 @@ by_hash! {
     Sha3_256: SHA3_256_KEY_GEN => SHA3_256_HMAC, SHA3_256_KEY_DERIVATION;
     Sha3_384: SHA3_384_KEY_GEN => SHA3_384_HMAC, SHA3_384_KEY_DERIVATION;
     Sha3_512: SHA3_512_KEY_GEN => SHA3_512_HMAC, SHA3_512_KEY_DERIVATION;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mechanism::testing::{hex, permitted, secret_key};
+
+    fn derive(kind: MechanismType, params: Params, base: &[u8], wanted: &Wanted<'_>) -> Result<Vec<u8>> {
+        let key = secret_key(KeyType::GENERIC_SECRET, base);
+        let row = crate::mechanism::table::find(kind).expect("the mechanism has a row");
+        let derive = row.verbs.derive.expect("the mechanism derives");
+        derive(&Mechanism { kind, params }, permitted(&key, kind), wanted).map(|value| value.expose().to_vec())
+    }
+
+    const fn any(value_len: Option<usize>) -> Wanted<'static> {
+        Wanted { key_type: KeyType::GENERIC_SECRET, value_len, other: None }
+    }
+
+    #[test]
+    fn parts_are_joined_in_the_order_of_the_name() {
+        let data = || Params::Data(vec![9, 8]);
+        let base_first = derive(MechanismType::CONCATENATE_BASE_AND_DATA, data(), &[1, 2, 3], &any(None));
+        assert_eq!(base_first.unwrap(), [1, 2, 3, 9, 8]);
+        let data_first = derive(MechanismType::CONCATENATE_DATA_AND_BASE, data(), &[1, 2, 3], &any(Some(4)));
+        assert_eq!(data_first.unwrap(), [9, 8, 1, 2]);
+        let other = secret_key(KeyType::AES, &[7; 16]);
+        let wanted = Wanted { other: Some(&other), ..any(Some(5)) };
+        assert_eq!(derive(MechanismType::CONCATENATE_BASE_AND_KEY, Params::None, &[1, 2, 3], &wanted).unwrap(), [1, 2, 3, 7, 7]);
+        let alone = derive(MechanismType::CONCATENATE_BASE_AND_KEY, Params::None, &[1], &any(None));
+        assert_eq!(alone.unwrap_err().code(), Code::MechanismParamInvalid);
+    }
+
+    #[test]
+    fn exclusive_or_is_as_long_as_the_shorter_part() {
+        let mix =
+            |base: &[u8], data: &[u8]| derive(MechanismType::XOR_BASE_AND_DATA, Params::Data(data.to_vec()), base, &any(None));
+        assert_eq!(mix(&[0xf0, 1, 2], &[0xff, 1]).unwrap(), [0x0f, 0]);
+        assert_eq!(mix(&[1], &[1, 2, 3]).unwrap(), [0]);
+        assert_eq!(mix(&[1], &[]).unwrap_err().code(), Code::KeySizeRange);
+    }
+
+    #[test]
+    fn a_digest_of_the_base_key_is_cut_to_the_new_key() {
+        let digest = hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let kind = MechanismType::SHA256_KEY_DERIVATION;
+        assert_eq!(derive(kind, Params::None, b"abc", &any(None)).unwrap(), digest);
+        let aes = |value_len| Wanted { key_type: KeyType::AES, ..any(Some(value_len)) };
+        assert_eq!(derive(kind, Params::None, b"abc", &aes(16)).unwrap(), digest[..16]);
+        assert_eq!(derive(kind, Params::None, b"abc", &aes(17)).unwrap_err().code(), Code::KeySizeRange);
+        assert_eq!(derive(kind, Params::None, b"abc", &any(Some(33))).unwrap_err().code(), Code::KeySizeRange);
+        let des = Wanted { key_type: KeyType::DES3, ..any(Some(24)) };
+        let made = derive(kind, Params::None, b"abc", &des).unwrap();
+        assert!(made.iter().zip(&digest).all(|(made, from)| made | 1 == from | 1 && made.count_ones() % 2 == 1));
+    }
+
+    #[test]
+    fn generation_is_bounded_by_the_template() {
+        let generate = |kind, len: Option<u64>| {
+            let template = len.map(|len| (AttributeType::VALUE_LEN, Value::Ulong(len))).into_iter().collect();
+            generate(&Mechanism { kind, params: Params::None }, &template)
+                .map(|made| made.exposed(AttributeType::VALUE).expect("a value").len())
+                .map_err(|error| error.code())
+        };
+        let generic = MechanismType::GENERIC_SECRET_KEY_GEN;
+        assert_eq!(generate(generic, Some(1)), Ok(1));
+        assert_eq!(generate(generic, Some(70_000)), Ok(70_000));
+        assert_eq!(generate(generic, Some(0)), Err(Code::AttributeValueInvalid));
+        assert_eq!(generate(generic, Some(limits::SECRET_VALUE_MAX_BYTES as u64 + 1)), Err(Code::AttributeValueInvalid));
+        assert_eq!(generate(generic, None), Err(Code::TemplateIncomplete));
+        assert_eq!(generate(MechanismType::SHA384_KEY_GEN, None), Ok(48));
+        assert_eq!(generate(MechanismType::SHA384_KEY_GEN, Some(20)), Ok(20));
+    }
+
+    /// AES: FIPS 197 zero key and block; DES: the zero block under a known key; others: SHA-1 of "abc".
+    #[test]
+    fn check_values() {
+        assert_eq!(check_value(KeyType::AES, &[0; 16]), Some([0x66, 0xe9, 0x4b]));
+        assert_eq!(check_value(KeyType::AES, &[0; 15]), None);
+        assert_eq!(check_value(KeyType::DES, &hex("0101010101010101")), Some([0x8c, 0xa6, 0x4d]));
+        assert_eq!(check_value(KeyType::DES3, &[1; 24]), Some([0x8c, 0xa6, 0x4d]));
+        assert_eq!(check_value(KeyType::DES3, &[1; 16]), None);
+        assert_eq!(check_value(KeyType::GENERIC_SECRET, b"abc"), Some([0xa9, 0x99, 0x3e]));
+    }
 }

@@ -71,12 +71,6 @@ impl<M: Material> Deref for Prepared<M> {
     }
 }
 
-impl AsRef<Object> for Arc<Key> {
-    fn as_ref(&self) -> &Object {
-        &self.object
-    }
-}
-
 impl AsRef<Object> for Key {
     fn as_ref(&self) -> &Object {
         &self.object

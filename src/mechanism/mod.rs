@@ -21,6 +21,8 @@ mod hmac;
 mod key;
 pub mod params;
 mod rsa;
+#[cfg(test)]
+mod symmetric_vectors;
 pub mod table;
 #[cfg(test)]
 mod testing;

@@ -195,7 +195,7 @@ fn wrong_lengths_and_wrong_padding_have_their_codes() {
             assert_eq!(code(encrypt(kind, &params, &key, &[0; 17], splits)), Code::DataLenRange);
             assert_eq!(code(decrypt(kind, &params, &key, &[0; 17], splits)), Code::EncryptedDataLenRange);
         }
-        assert_eq!(encrypt(kind, &params, &key, &[], &[]).unwrap(), []);
+        assert!(encrypt(kind, &params, &key, &[], &[]).unwrap().is_empty());
     }
     for bad in [0, 1, 15, 17] {
         let refused = decrypt(MechanismType::AES_CBC_PAD, &iv, &key, &vec![0; bad], &[]);
