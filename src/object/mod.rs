@@ -1,7 +1,7 @@
 //! Objects, attributes and templates: what a token holds, and the rules for what may be set, read and changed.
 //!
 //! Knows: ck, error, limits, secret.
-//! Crates: minicbor.
+//! Crates: minicbor, zeroize.
 
 pub mod encode;
 pub mod policy;

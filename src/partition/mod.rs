@@ -1,4 +1,144 @@
 //! A token kept on this node: checks, computes, seals, proposes.
 //!
+//! [`Partition`] keeps all tokens of one store; [`LocalToken`] is one of them, as the waist wants it.
+//!
 //! Knows: ck, error, limits, log, mechanism, object, secret, store, sys, token, world.
-//! Crates: argon2, minicbor, parking_lot, subtle, zeroize.
+//! Crates: argon2, parking_lot, zeroize.
+
+mod admin;
+mod ephemeral;
+mod find;
+mod identity;
+mod import;
+mod key;
+mod object;
+mod operate;
+mod ready;
+mod root;
+mod seal;
+mod state;
+mod token;
+
+pub use admin::LocalAdmin;
+pub use import::ImportedToken;
+pub use root::{RootKeySource, load_root_key};
+pub use seal::RootKey;
+pub use token::LocalToken;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::error::{Code, Error, Result, refuse};
+use crate::log::{Log, Proposal, RequestId};
+use crate::object::policy::Policy;
+use crate::store::Store;
+use crate::store::{Change, Outcome};
+use crate::token::TokenId;
+use crate::world::World;
+
+use state::TokenState;
+
+/// What a partition is told when it is assembled.
+pub struct Settings {
+    /// Wrong PINs in a row that lock the user of a new token; 0 never locks.
+    pub pin_attempts_max: u32,
+    /// Policy of new tokens.
+    pub policy: Policy,
+    /// What the store hangs on.
+    pub root_key: RootKey,
+}
+
+/// All tokens of one store.
+pub struct Partition {
+    store: Arc<Store>,
+    log: Arc<dyn Log>,
+    world: Arc<dyn World>,
+    settings: Settings,
+    client: [u8; 16],
+    sequence: AtomicU64,
+    states: RwLock<HashMap<TokenId, Arc<TokenState>>>,
+    stretching: Admission,
+}
+
+/// How often a change that met a newer state is decided again before we give up.
+const CONFLICTS_MAX: usize = 100;
+
+impl Partition {
+    /// Puts the parts together. Reads nothing yet.
+    pub fn new(store: Arc<Store>, log: Arc<dyn Log>, world: Arc<dyn World>, settings: Settings) -> Result<Arc<Self>> {
+        let mut client = [0; 16];
+        world.fill_random(&mut client)?;
+        Ok(Arc::new(Self {
+            store,
+            log,
+            world,
+            settings,
+            client,
+            sequence: AtomicU64::new(0),
+            states: RwLock::default(),
+            stretching: Admission::default(),
+        }))
+    }
+
+    /// The child of a fork: the parent's database handles are abandoned, everything in memory stays.
+    pub fn after_fork(&self) {
+        self.store.after_fork();
+    }
+
+    fn propose(&self, change: Change) -> Result<Outcome> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        self.log.propose(Proposal { request: RequestId { client: self.client, sequence }, change })
+    }
+
+    /// Decides, proposes, and decides again when the facts had changed meanwhile.
+    ///
+    /// `decide` reads the newest facts and returns the change with what the caller gets once it is done;
+    /// `gone` is the error for something that has been destroyed meanwhile.
+    fn decide<T>(&self, gone: impl Fn() -> Error, mut decide: impl FnMut() -> Result<(Change, T)>) -> Result<T> {
+        for _ in 0..CONFLICTS_MAX {
+            let (change, answer) = decide()?;
+            match self.propose(change)? {
+                Outcome::Done => return Ok(answer),
+                Outcome::Gone => return Err(gone()),
+                _ => continue,
+            }
+        }
+        Err(refuse(Code::FunctionFailed, "the object or token keeps being changed by others: try again"))
+    }
+}
+
+/// At most so many PINs are stretched at once: each takes 19 MiB and a core.
+#[derive(Default)]
+struct Admission {
+    running: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// Two cover a login that waits behind a slow one; more would let a guesser fill the memory.
+const STRETCHING_MAX: usize = 2;
+
+impl Admission {
+    fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        let mut running = self.running.lock();
+        while *running >= STRETCHING_MAX {
+            self.freed.wait(&mut running);
+        }
+        *running += 1;
+        drop(running);
+        let _release = Release(self);
+        work()
+    }
+}
+
+/// Gives the place back even if the work panics.
+struct Release<'a>(&'a Admission);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        *self.0.running.lock() -= 1;
+        self.0.freed.notify_one();
+    }
+}

@@ -78,6 +78,11 @@ impl Store {
         self.read("reading an object", |sql| query::object(sql, token, id))
     }
 
+    /// The version of one object: what a reader of an opened copy compares.
+    pub fn object_version(&self, token: TokenId, id: ObjectId) -> Result<Option<u64>> {
+        self.read("reading an object's version", |sql| query::object_version(sql, token, id))
+    }
+
     /// Objects that carry all the tags, in order of creation; without tags, all. Private ones only if `include_private`.
     ///
     /// The cost follows the number of objects that carry the rarest of the tags.

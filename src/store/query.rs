@@ -102,6 +102,14 @@ pub fn object(sql: &Connection, token: TokenId, id: ObjectId) -> Result<Option<O
     }))
 }
 
+/// The version of one object, without opening its row's payload.
+pub fn object_version(sql: &Connection, token: TokenId, id: ObjectId) -> Result<Option<u64>> {
+    let select = "SELECT o.version FROM object o JOIN token t ON t.number = o.token WHERE o.id = ? AND t.id = ?";
+    let mut select = sql.prepare_cached(select)?;
+    let mut rows = select.query(params![id.0, token.0])?;
+    Ok(rows.next()?.map(|row| row.get(0)).transpose()?.map(unsigned))
+}
+
 /// How many objects a token holds.
 pub fn count(sql: &Connection, token: TokenId) -> Result<u64> {
     let select = "SELECT count(*) FROM tag

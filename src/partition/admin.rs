@@ -1,0 +1,139 @@
+//! Tokens: listed, made, emptied, removed.
+
+use std::sync::Arc;
+
+use super::Partition;
+use super::identity::check_pin_len;
+use super::seal::{Key32, authenticate};
+use super::state::{TokenState, policy_number, token_row_bytes};
+use super::token::LocalToken;
+use crate::error::{Code, Result, refuse};
+use crate::limits::TOKENS_MAX;
+use crate::object::policy::Policy;
+use crate::secret::Secret;
+use crate::store::{Change, Outcome, TokenRow};
+use crate::token::{Admin, Role, Token, TokenId};
+
+/// The partition as the library holds it.
+pub struct LocalAdmin(pub Arc<Partition>);
+
+impl Admin for LocalAdmin {
+    fn tokens(&self) -> Result<Vec<Arc<dyn Token>>> {
+        let rows = self.0.store.tokens()?;
+        Ok(rows.into_iter().map(|row| self.0.token(row.id) as Arc<dyn Token>).collect())
+    }
+
+    fn init_token(&self, existing: Option<TokenId>, so_pin: &Secret, label: [u8; 32]) -> Result<Arc<dyn Token>> {
+        check_pin_len(so_pin)?;
+        let id = match existing {
+            Some(id) => self.0.empty_token(id, so_pin, label)?,
+            None => self.0.new_token(so_pin, label)?,
+        };
+        Ok(self.0.token(id))
+    }
+
+    fn delete_token(&self, token: TokenId) -> Result<()> {
+        match self.0.propose(Change::DeleteToken { token })? {
+            Outcome::Done => {
+                self.0.states.write().remove(&token);
+                Ok(())
+            }
+            _ => Err(refuse(Code::TokenNotPresent, "the token has been deleted already")),
+        }
+    }
+}
+
+/// Everything that `C_InitToken` decides about a token.
+pub(super) struct Birth {
+    pub id: TokenId,
+    pub serial: [u8; 16],
+    pub label: [u8; 32],
+    pub policy: Policy,
+    pub generation: u64,
+    pub expected_generation: Option<u64>,
+}
+
+impl Partition {
+    /// One state for each token, shared by all who use it.
+    pub(super) fn token(self: &Arc<Self>, id: TokenId) -> Arc<LocalToken> {
+        Arc::new(LocalToken::new(self.clone(), self.state(id)))
+    }
+
+    pub(super) fn state(&self, id: TokenId) -> Arc<TokenState> {
+        if let Some(state) = self.states.read().get(&id) {
+            return state.clone();
+        }
+        self.states.write().entry(id).or_insert_with(|| Arc::new(TokenState::new(id))).clone()
+    }
+
+    fn new_token(&self, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
+        let tokens = self.store.tokens()?;
+        if tokens.len() >= TOKENS_MAX {
+            return Err(refuse(Code::DeviceMemory, format!("the store holds {TOKENS_MAX} tokens already")));
+        }
+        let mut id = [0; 16];
+        let mut serial = [0; 16];
+        loop {
+            self.world.fill_random(&mut id)?;
+            hex(&id[..8], &mut serial);
+            // The slot number is cut from the serial's end, so that must be unique too.
+            if !tokens.iter().any(|other| other.serial[8..] == serial[8..]) {
+                break;
+            }
+        }
+        let id = TokenId(id);
+        self.give_birth(
+            Birth { id, serial, label, policy: self.settings.policy, generation: 1, expected_generation: None },
+            so_pin,
+        )?;
+        Ok(id)
+    }
+
+    fn empty_token(&self, id: TokenId, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
+        let state = self.state(id);
+        let facts = state.facts(self)?;
+        self.prove_pin(&facts, Role::SecurityOfficer, so_pin)?;
+        let row = &facts.row;
+        let birth = Birth {
+            id,
+            serial: row.serial,
+            label,
+            policy: facts.policy,
+            generation: row.generation + 1,
+            expected_generation: Some(row.generation),
+        };
+        self.give_birth(birth, so_pin)?;
+        Ok(id)
+    }
+
+    /// Draws the token's keys and writes it down; returns the token key.
+    pub(super) fn give_birth(&self, birth: Birth, so_pin: &Secret) -> Result<Key32> {
+        let root = &self.settings.root_key;
+        let token_key = Key32::random(&*self.world)?;
+        let public_key = Key32::random(&*self.world)?;
+        let mut row = TokenRow {
+            id: birth.id,
+            serial: birth.serial,
+            label: birth.label,
+            policy: policy_number(birth.policy),
+            generation: birth.generation,
+            public_key: root.wrap(&*self.world, &birth.id.0, public_key.expose())?,
+            mac: Vec::new(),
+        };
+        row.mac = authenticate(&root.authentication(&public_key)?, &token_row_bytes(&row))?.to_vec();
+        let so = self.holder_row(birth.id, Role::SecurityOfficer, birth.generation, so_pin, &token_key)?;
+        match self.propose(Change::InitToken { token: row, so, expected_generation: birth.expected_generation })? {
+            Outcome::Done => Ok(token_key),
+            _ => Err(refuse(Code::FunctionFailed, "somebody else initialised the token at the same time: try again")),
+        }
+    }
+}
+
+/// Lower-case hexadecimal digits.
+fn hex(bytes: &[u8], out: &mut [u8; 16]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+}

@@ -1,0 +1,186 @@
+//! PINs: proving, changing, counting the wrong ones.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::Partition;
+use super::seal::{Key32, ObjectSeals, unwrap_under_pin, wrap_under_pin};
+use super::state::{Facts, Login, TokenState, role_number};
+use crate::error::{Code, Result, refuse};
+use crate::limits::{PIN_LEN_MAX_BYTES, PIN_LEN_MIN_BYTES};
+use crate::secret::Secret;
+use crate::store::{Change, Outcome, Sealed, UserRow};
+use crate::token::{Access, LoginId, PinState, Role, Scope, TokenId};
+
+/// From this many wrong SO PINs on, each further one waits; the SO is never locked for good.
+const SO_DELAY_FROM_ATTEMPTS: u32 = 10;
+/// The longest such wait.
+const SO_DELAY_MAX: Duration = Duration::from_secs(32);
+
+/// What the flags of `C_GetTokenInfo` say about a PIN holder.
+pub(super) fn pin_state(holder: Option<&UserRow>) -> PinState {
+    match holder {
+        None => PinState::Good,
+        Some(user) if user.attempts_max > 0 && user.attempts >= user.attempts_max => PinState::Locked,
+        Some(user) if user.attempts_max > 0 && user.attempts + 1 == user.attempts_max => PinState::FinalTry,
+        Some(user) if user.attempts > 0 => PinState::CountLow,
+        Some(_) => PinState::Good,
+    }
+}
+
+/// Errors: `PinLenRange`.
+pub(super) fn check_pin_len(pin: &Secret) -> Result<()> {
+    if (PIN_LEN_MIN_BYTES..=PIN_LEN_MAX_BYTES).contains(&pin.len()) {
+        return Ok(());
+    }
+    Err(refuse(Code::PinLenRange, format!("a PIN has {PIN_LEN_MIN_BYTES} to {PIN_LEN_MAX_BYTES} bytes")))
+}
+
+/// What a PIN's wrapping is bound to.
+fn pin_aad(token: TokenId, role: Role, generation: u64) -> [u8; 25] {
+    let mut aad = [0; 25];
+    aad[..16].copy_from_slice(&token.0);
+    aad[16] = role_number(role);
+    aad[17..].copy_from_slice(&generation.to_be_bytes());
+    aad
+}
+
+impl Partition {
+    /// A PIN holder's row: the token key under the PIN, and that under the root key.
+    pub(super) fn holder_row(
+        &self,
+        token: TokenId,
+        role: Role,
+        generation: u64,
+        pin: &Secret,
+        token_key: &Key32,
+    ) -> Result<UserRow> {
+        let aad = pin_aad(token, role, generation);
+        let under_pin = self.stretching.run(|| wrap_under_pin(&*self.world, pin, &aad, token_key))?;
+        Ok(UserRow {
+            token,
+            role: role_number(role),
+            generation,
+            wrapped: Sealed::from_ciphertext(self.settings.root_key.wrap(&*self.world, &aad, &under_pin)?),
+            attempts: 0,
+            attempts_max: if role == Role::User { self.settings.pin_attempts_max } else { 0 },
+        })
+    }
+
+    /// Proves a PIN and returns the token key. The attempt is on disk before the PIN is looked at, so that guesses
+    /// in parallel, or a kill in time, do not beat the count.
+    ///
+    /// Errors: `PinIncorrect`, `PinLocked`, `UserPinNotInitialized`.
+    pub(super) fn prove_pin(&self, facts: &Facts, role: Role, pin: &Secret) -> Result<Key32> {
+        let token = facts.row.id;
+        let Some(holder) = facts.holder(role) else {
+            return Err(refuse(Code::UserPinNotInitialized, "the SO has not set the user's PIN yet"));
+        };
+        let attempts = match self.propose(Change::ReserveAttempt { token, role: role_number(role) })? {
+            Outcome::Attempt { attempts } => attempts,
+            Outcome::Locked => {
+                return Err(refuse(Code::PinLocked, "the PIN is locked after too many wrong ones: the SO sets a new one"));
+            }
+            _ => return Err(refuse(Code::TokenNotPresent, "the token has been deleted or initialised again")),
+        };
+        if role == Role::SecurityOfficer && attempts > SO_DELAY_FROM_ATTEMPTS {
+            let exponent = (attempts - SO_DELAY_FROM_ATTEMPTS).min(10);
+            std::thread::sleep(SO_DELAY_MAX.min(Duration::from_millis(100 << exponent)));
+        }
+        let aad = pin_aad(token, role, holder.generation);
+        let under_pin = self.settings.root_key.unwrap(&aad, holder.wrapped.as_bytes())?;
+        let proven = self.stretching.run(|| unwrap_under_pin(pin, &aad, under_pin.expose()))?;
+        let Some(token_key) = proven else {
+            return Err(refuse(Code::PinIncorrect, format!("wrong PIN; {attempts} wrong in a row")));
+        };
+        self.propose(Change::ClearAttempts { token, role: role_number(role), generation: holder.generation })?;
+        Ok(token_key)
+    }
+
+    /// `C_Login`.
+    pub(super) fn login(&self, state: &TokenState, scope: &Scope, role: Role, pin: &Secret) -> Result<Access> {
+        let facts = state.facts(self)?;
+        let token_key = self.prove_pin(&facts, role, pin)?;
+        let mut id = [0; 16];
+        self.world.fill_random(&mut id)?;
+        let generation = facts.holder(role).map_or(0, |holder| holder.generation);
+        let login = Login {
+            scope: *scope,
+            role,
+            generation: AtomicU64::new(generation),
+            token_generation: facts.row.generation,
+            seals: ObjectSeals::new(&token_key)?,
+            token_key,
+        };
+        state.logins.write().insert(LoginId(id), Arc::new(login));
+        Ok(Access { scope: *scope, role: Some(role), login: Some(LoginId(id)), ticket: Arc::from([]), write: false })
+    }
+
+    /// `C_Logout`.
+    pub(super) fn logout(&self, state: &TokenState, access: &Access) {
+        let Some(id) = access.login else { return };
+        let mut logins = state.logins.write();
+        logins.remove(&id);
+        let user_left = logins.values().any(|login| login.role == Role::User);
+        drop(logins);
+        state.ephemeral.forget_private(access.scope);
+        if !user_left {
+            state.ready.forget_private();
+        }
+    }
+
+    /// `C_Finalize`: the application's logins and session objects are gone.
+    pub(super) fn leave(&self, state: &TokenState, scope: Scope) {
+        let mut logins = state.logins.write();
+        logins.retain(|_, login| login.scope != scope);
+        let user_left = logins.values().any(|login| login.role == Role::User);
+        drop(logins);
+        state.ephemeral.leave(scope);
+        if !user_left {
+            state.ready.forget_private();
+        }
+    }
+
+    /// `C_SetPIN`.
+    pub(super) fn set_pin(&self, state: &TokenState, access: &Access, old: &Secret, new: &Secret) -> Result<()> {
+        let role = access.role.unwrap_or(Role::User);
+        check_pin_len(new)?;
+        let facts = state.facts(self)?;
+        let token_key = self.prove_pin(&facts, role, old)?;
+        let generation = facts.holder(role).map_or(0, |holder| holder.generation);
+        let user = self.holder_row(state.id, role, generation + 1, new, &token_key)?;
+        self.replace_holder(state, access, user, Some(generation))
+    }
+
+    /// `C_InitPIN`.
+    pub(super) fn init_pin(&self, state: &TokenState, access: &Access, new: &Secret) -> Result<()> {
+        let facts = state.facts(self)?;
+        let login = state.login_of(access, &facts)?;
+        if login.role != Role::SecurityOfficer {
+            return Err(refuse(Code::UserNotLoggedIn, "only the SO sets the user's PIN"));
+        }
+        check_pin_len(new)?;
+        let old = facts.holder(Role::User).map(|holder| holder.generation);
+        let user = self.holder_row(state.id, Role::User, old.map_or(0, |generation| generation + 1), new, &login.token_key)?;
+        self.replace_holder(state, access, user, old)
+    }
+
+    /// The application that changed a PIN stays logged in; every other login with the old one ends.
+    fn replace_holder(&self, state: &TokenState, access: &Access, user: UserRow, expected: Option<u64>) -> Result<()> {
+        let (role, generation) = (user.role, user.generation);
+        match self.propose(Change::SetUser { user, expected_generation: expected })? {
+            Outcome::Done => {}
+            Outcome::Conflict => {
+                return Err(refuse(Code::FunctionFailed, "somebody else changed the PIN at the same time: try again"));
+            }
+            _ => return Err(refuse(Code::TokenNotPresent, "the token has been deleted or initialised again")),
+        }
+        if let Some(login) = access.login.and_then(|id| state.logins.read().get(&id).cloned())
+            && role_number(login.role) == role
+        {
+            login.generation.store(generation, Ordering::Release);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! Keys: generated, wrapped, unwrapped, derived.
+
+use std::sync::Arc;
+
+use super::object::Call;
+use super::operate::{row, verb};
+use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
+use crate::error::{Code, Result, refuse};
+use crate::limits::SECRET_VALUE_MAX_BYTES;
+use crate::mechanism::{GeneratedPair, Key, Mechanism, Params, Wanted, encoding};
+use crate::object::policy::{self, Derive, Permitted, Unwrap, Wrap};
+use crate::object::{ObjectId, Template, Value, template};
+use crate::token::Reference;
+
+impl Call<'_> {
+    /// `C_GenerateKey`, domain parameters included.
+    pub fn generate(&self, mechanism: &Mechanism, given: Template) -> Result<Reference> {
+        let row = row(mechanism.kind)?;
+        let make = verb(row, |verbs| verbs.generate)?;
+        let class = match mechanism.kind {
+            MechanismType::DSA_PARAMETER_GEN | MechanismType::DH_PKCS_PARAMETER_GEN => ObjectClass::DOMAIN_PARAMETERS,
+            _ => ObjectClass::SECRET_KEY,
+        };
+        let mut attributes = template::for_generate(class, row.keys[0], mechanism.kind, given, &self.context()?)?;
+        let made = make(mechanism, &attributes)?;
+        merge(&mut attributes, made);
+        self.put_one(attributes)
+    }
+
+    /// `C_GenerateKeyPair`: both are kept, or neither.
+    pub fn generate_pair(&self, mechanism: &Mechanism, public: Template, private: Template) -> Result<(Reference, Reference)> {
+        let row = row(mechanism.kind)?;
+        let make = verb(row, |verbs| verbs.generate_pair)?;
+        let context = self.context()?;
+        let mut public = template::for_generate(ObjectClass::PUBLIC_KEY, row.keys[0], mechanism.kind, public, &context)?;
+        let mut private = template::for_generate(ObjectClass::PRIVATE_KEY, row.keys[0], mechanism.kind, private, &context)?;
+        let GeneratedPair { public: public_parts, private: private_parts } = make(mechanism, &public, &private)?;
+        merge(&mut public, public_parts);
+        merge(&mut private, private_parts);
+        let [public, private] = self.put([public, private])?;
+        Ok((public, private))
+    }
+
+    /// `C_WrapKey`.
+    pub fn wrap(&self, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
+        let row = row(mechanism.kind)?;
+        let make = verb(row, |verbs| verbs.wrap)?;
+        let (permitted, _): (Permitted<Wrap, Arc<Key>>, _) =
+            self.permitted(row, wrapping, Code::WrappingKeyHandleInvalid, Code::WrappingKeyTypeInconsistent)?;
+        let wrapping = self.open(wrapping, Code::WrappingKeyHandleInvalid)?;
+        let key = self.open(key, Code::KeyHandleInvalid)?;
+        policy::may_wrap(key.object(), wrapping.object())?;
+        make(mechanism, permitted, &encoding::inner_encoding(key.object())?)
+    }
+
+    /// `C_UnwrapKey`.
+    pub fn unwrap(&self, mechanism: &Mechanism, unwrapping: ObjectId, wrapped: &[u8], given: Template) -> Result<Reference> {
+        let row = row(mechanism.kind)?;
+        let make = verb(row, |verbs| verbs.unwrap)?;
+        let (permitted, _): (Permitted<Unwrap, Arc<Key>>, _) =
+            self.permitted(row, unwrapping, Code::UnwrappingKeyHandleInvalid, Code::UnwrappingKeyTypeInconsistent)?;
+        let unwrapping = self.open(unwrapping, Code::UnwrappingKeyHandleInvalid)?;
+        let (class, key_type) = template::wanted(&given, unwrapping.object())?;
+        let mut inner = make(mechanism, permitted, wrapped)?;
+        if class == ObjectClass::SECRET_KEY
+            && let Some(len) = value_len(&given)?
+        {
+            // Mechanisms without padding give back whole blocks; the template says how much of it is the key.
+            if len > inner.len() {
+                return Err(refuse(
+                    Code::TemplateInconsistent,
+                    format!("CKA_VALUE_LEN is {len}, the wrapped key has {} bytes", inner.len()),
+                ));
+            }
+            inner.truncate(len);
+        }
+        let parts = encoding::from_inner(class, key_type, &inner)?;
+        let attributes = template::for_unwrap(given, unwrapping.object(), parts, &self.context()?)?;
+        self.put_one(attributes)
+    }
+
+    /// `C_DeriveKey`.
+    pub fn derive(&self, mechanism: &Mechanism, base: ObjectId, given: Template) -> Result<Reference> {
+        let row = row(mechanism.kind)?;
+        let make = verb(row, |verbs| verbs.derive)?;
+        let (permitted, _): (Permitted<Derive, Arc<Key>>, _) =
+            self.permitted(row, base, Code::KeyHandleInvalid, Code::KeyTypeInconsistent)?;
+        let base = self.open(base, Code::KeyHandleInvalid)?;
+        let other = match mechanism.params {
+            Params::OtherKey(id) => Some(self.open(id, Code::KeyHandleInvalid)?),
+            _ => None,
+        };
+        let key_type = KeyType(given.ulong(AttributeType::KEY_TYPE).unwrap_or(KeyType::GENERIC_SECRET.0));
+        let wanted = Wanted { key_type, value_len: value_len(&given)?.or(fixed_len(key_type)), other: other.as_deref() };
+        let value = make(mechanism, permitted, &wanted)?;
+        // What contains the base key's own bits inherits its secrecy, as if the base were concatenated with itself.
+        let inherits = match mechanism.kind {
+            MechanismType::CONCATENATE_BASE_AND_DATA
+            | MechanismType::CONCATENATE_DATA_AND_BASE
+            | MechanismType::XOR_BASE_AND_DATA
+            | MechanismType::EXTRACT_KEY_FROM_KEY => Some(base.object()),
+            _ => other.as_deref().map(Key::object),
+        };
+        let mut attributes = template::for_derive(given, base.object(), inherits, &self.context()?)?;
+        attributes.set(AttributeType::VALUE_LEN, Value::Ulong(value.len() as u64));
+        attributes.set(AttributeType::VALUE, Value::Secret(value));
+        self.put_one(attributes)
+    }
+}
+
+/// What the mechanism made goes over what the template had.
+fn merge(attributes: &mut Template, made: Template) {
+    for (kind, value) in made {
+        attributes.set(kind, value);
+    }
+}
+
+fn value_len(given: &Template) -> Result<Option<usize>> {
+    match given.ulong(AttributeType::VALUE_LEN) {
+        None => Ok(None),
+        Some(len) if len == 0 || len > SECRET_VALUE_MAX_BYTES as u64 => {
+            Err(refuse(Code::AttributeValueInvalid, format!("CKA_VALUE_LEN is 1 to {SECRET_VALUE_MAX_BYTES} bytes, not {len}")))
+        }
+        Some(len) => Ok(Some(len as usize)),
+    }
+}
+
+/// Key types with one length only.
+fn fixed_len(key_type: KeyType) -> Option<usize> {
+    match key_type {
+        KeyType::DES => Some(8),
+        KeyType::DES2 => Some(16),
+        KeyType::DES3 => Some(24),
+        _ => None,
+    }
+}

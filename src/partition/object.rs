@@ -1,0 +1,299 @@
+//! Objects: opening, creating, reading, changing, destroying.
+
+use std::sync::Arc;
+
+use super::Partition;
+use super::seal::{ObjectName, ObjectSeals};
+use super::state::{Facts, Login, TokenState};
+use crate::ck::{AttributeType, ObjectClass};
+use crate::error::{Code, Error, Result, refuse};
+use crate::limits::OBJECT_MAX_BYTES;
+use crate::log::Version;
+use crate::mechanism::{Key, encoding};
+use crate::object::policy::{self, Revealed};
+use crate::object::template::{self, Context, Standing};
+use crate::object::{Object, ObjectId, Template, Value, encode, table};
+use crate::store::{Change, ObjectRow, Tag};
+use crate::token::{Access, Reading, Reference, Role};
+
+/// One request, with the facts as of its start.
+pub(super) struct Call<'a> {
+    pub partition: &'a Partition,
+    pub state: &'a TokenState,
+    pub access: &'a Access,
+    pub facts: Arc<Facts>,
+    pub version: Version,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(partition: &'a Partition, state: &'a TokenState, access: &'a Access) -> Result<Self> {
+        let version = partition.log.version();
+        Ok(Self { partition, state, access, facts: state.facts(partition)?, version })
+    }
+
+    /// The login, checked; public sessions have none.
+    pub fn login(&self) -> Result<Option<Arc<Login>>> {
+        self.access.login.map(|_| self.state.login_of(self.access, &self.facts)).transpose()
+    }
+
+    /// Who asks and under which policy, as the attribute rules want it.
+    pub fn context(&self) -> Result<Context> {
+        let standing = match self.login()?.map(|login| login.role) {
+            None => Standing::Public,
+            Some(Role::User) => Standing::User,
+            Some(Role::SecurityOfficer) => Standing::SecurityOfficer,
+        };
+        Ok(Context { standing, policy: self.facts.policy })
+    }
+
+    /// An object that `access` may see; `otherwise` is the code for one that it may not, or that is not there.
+    pub fn open(&self, id: ObjectId, otherwise: Code) -> Result<Arc<Key>> {
+        let key = match self.state.ephemeral.get(self.access.scope, id) {
+            Some(key) => Some(key),
+            None => self.open_token_object(id)?,
+        };
+        let key = key.ok_or_else(|| gone(otherwise))?;
+        if key.object().is_private() {
+            if !self.access.sees_private() {
+                return Err(gone(otherwise));
+            }
+            self.state.login_of(self.access, &self.facts)?;
+        }
+        Ok(key)
+    }
+
+    fn open_token_object(&self, id: ObjectId) -> Result<Option<Arc<Key>>> {
+        if let Some(ready) = self.state.ready.get(id) {
+            if ready.is_good_at(self.version) {
+                return Ok(Some(ready.key.clone()));
+            }
+            if self.partition.store.object_version(self.state.id, id)? == Some(ready.key.object().version) {
+                ready.is_still_good(self.version);
+                return Ok(Some(ready.key.clone()));
+            }
+            self.state.ready.forget(id);
+        }
+        let Some(row) = self.partition.store.object(self.state.id, id)? else { return Ok(None) };
+        if row.private && !self.access.sees_private() {
+            return Ok(None);
+        }
+        let key = Arc::new(Key::new(self.unseal(&row)?));
+        self.state.ready.put(key.clone(), self.version);
+        Ok(Some(key))
+    }
+
+    fn unseal(&self, row: &ObjectRow) -> Result<Object> {
+        let name = ObjectName { token: self.state.id, id: row.id, version: row.version, private: row.private };
+        let encoded = self.with_seals(row.private, |seals| seals.open(&name, &row.sealed))?;
+        Ok(Object { id: row.id, version: row.version, attributes: encode::decode(encoded.expose())? })
+    }
+
+    /// The seals for private objects need the user's login; those for public ones need nothing.
+    pub fn with_seals<T>(&self, private: bool, work: impl FnOnce(&ObjectSeals) -> Result<T>) -> Result<T> {
+        if !private {
+            return work(&self.facts.public);
+        }
+        let login = self.state.login_of(self.access, &self.facts)?;
+        if login.role != Role::User {
+            return Err(refuse(Code::UserNotLoggedIn, "private objects need the user's login"));
+        }
+        work(&login.seals)
+    }
+
+    /// `C_CreateObject`.
+    pub fn create(&self, given: Template) -> Result<Reference> {
+        let attributes = template::for_create(given, &self.context()?)?;
+        self.put_one(attributes)
+    }
+
+    /// `C_CopyObject`.
+    pub fn copy(&self, id: ObjectId, changes: Template) -> Result<Reference> {
+        let original = self.open(id, Code::ObjectHandleInvalid)?;
+        let attributes = template::for_copy(original.object(), changes, &self.context()?)?;
+        self.put_one(attributes)
+    }
+
+    /// Checks the components, names the object and keeps it.
+    pub fn put_one(&self, attributes: Template) -> Result<Reference> {
+        let [reference] = self.put([attributes])?;
+        Ok(reference)
+    }
+
+    /// Keeps new objects: all of them, or none.
+    pub fn put<const N: usize>(&self, new: [Template; N]) -> Result<[Reference; N]> {
+        let mut objects = Vec::with_capacity(N);
+        for mut attributes in new {
+            if is_key_or_certificate(&attributes) {
+                encoding::complete(&mut attributes)?;
+            }
+            objects.push(self.named(attributes)?);
+        }
+        let references: Vec<Reference> = objects.iter().map(reference).collect();
+        let rows =
+            objects.iter().filter(|object| object.is_token()).map(|object| self.row(object)).collect::<Result<Vec<_>>>()?;
+        if !rows.is_empty() {
+            self.may_write()?;
+            let change =
+                Change::CreateObjects { token: self.state.id, token_generation: self.facts.row.generation, objects: rows };
+            let mut change = Some(change);
+            self.partition.decide(token_gone, || {
+                // A conflict means that the token was initialised meanwhile: then its keys are others, and nothing can be kept.
+                change.take().map(|change| (change, ())).ok_or_else(token_gone)
+            })?;
+        }
+        for object in objects {
+            let key = Arc::new(Key::new(object));
+            match key.object().is_token() {
+                // Somebody may have changed it since it was committed: the first use looks at its row.
+                true => self.state.ready.put(key, Version::UNSETTLED),
+                false => self.state.ephemeral.put(self.access.scope, key),
+            }
+        }
+        Ok(std::array::from_fn(|at| references[at]))
+    }
+
+    fn named(&self, mut attributes: Template) -> Result<Object> {
+        let mut id = [0; 16];
+        self.partition.world.fill_random(&mut id)?;
+        let id = ObjectId(id);
+        attributes.set(AttributeType::UNIQUE_ID, Value::Bytes(id.to_string().into_bytes()));
+        let object = Object { id, version: 1, attributes };
+        if object.is_private() && !self.access.sees_private() {
+            return Err(refuse(Code::UserNotLoggedIn, "private objects can be made by the logged-in user only"));
+        }
+        Ok(object)
+    }
+
+    /// The row of a token object: sealed, tagged.
+    pub fn row(&self, object: &Object) -> Result<ObjectRow> {
+        let encoded = encode::encode(&object.attributes);
+        if encoded.len() > OBJECT_MAX_BYTES {
+            return Err(refuse(
+                Code::DeviceMemory,
+                format!("the object has {} bytes; at most {OBJECT_MAX_BYTES} are kept", encoded.len()),
+            ));
+        }
+        let private = object.is_private();
+        let name = ObjectName { token: self.state.id, id: object.id, version: object.version, private };
+        self.with_seals(private, |seals| {
+            Ok(ObjectRow {
+                id: object.id,
+                version: object.version,
+                private,
+                sealed: seals.seal(&*self.partition.world, &name, &encoded)?,
+                tags: tags(seals, &object.attributes)?,
+            })
+        })
+    }
+
+    fn may_write(&self) -> Result<()> {
+        if self.access.write {
+            return Ok(());
+        }
+        Err(refuse(Code::SessionReadOnly, "token objects can be made, changed and destroyed in a read-write session only"))
+    }
+
+    /// `C_GetAttributeValue`.
+    pub fn read(&self, id: ObjectId, wanted: &[AttributeType]) -> Result<Vec<Reading>> {
+        let key = self.open(id, Code::ObjectHandleInvalid)?;
+        let read = |kind: &AttributeType| match policy::reveal(key.object(), *kind) {
+            Revealed::Value(value) => Reading::Value(value.duplicate()),
+            Revealed::Sensitive => Reading::Sensitive,
+            Revealed::Absent => Reading::Absent,
+        };
+        Ok(wanted.iter().map(read).collect())
+    }
+
+    /// `C_GetObjectSize`: bytes of the encoded attributes.
+    pub fn size(&self, id: ObjectId) -> Result<u64> {
+        let key = self.open(id, Code::ObjectHandleInvalid)?;
+        Ok(encode::encode(&key.object().attributes).len() as u64)
+    }
+
+    /// `C_SetAttributeValue`.
+    pub fn update(&self, id: ObjectId, changes: Template) -> Result<Reference> {
+        let context = self.context()?;
+        let decide = |call: &Call<'_>| -> Result<(Arc<Key>, Object)> {
+            let old = call.open(id, Code::ObjectHandleInvalid)?;
+            if old.object().is_token() {
+                call.may_write()?;
+            }
+            let attributes = template::for_update(old.object(), changes.duplicate(), &context)?;
+            let new = Object { id, version: old.object().version + 1, attributes };
+            Ok((old, new))
+        };
+        let (old, new) = decide(self)?;
+        let reference = reference(&new);
+        if !new.is_token() {
+            if !self.state.ephemeral.replace(self.access.scope, &old, Arc::new(Key::new(new))) {
+                return Err(gone(Code::ObjectHandleInvalid));
+            }
+            return Ok(reference);
+        }
+        self.partition.decide(
+            || gone(Code::ObjectHandleInvalid),
+            || {
+                let call = Call::new(self.partition, self.state, self.access)?;
+                let (_, new) = decide(&call)?;
+                Ok((Change::ReplaceObject { token: self.state.id, row: call.row(&new)? }, ()))
+            },
+        )?;
+        Ok(reference)
+    }
+
+    /// `C_DestroyObject`.
+    pub fn destroy(&self, id: ObjectId) -> Result<()> {
+        let key = self.open(id, Code::ObjectHandleInvalid)?;
+        policy::may_destroy(key.object())?;
+        if !key.object().is_token() {
+            return match self.state.ephemeral.remove(self.access.scope, id) {
+                true => Ok(()),
+                false => Err(gone(Code::ObjectHandleInvalid)),
+            };
+        }
+        self.may_write()?;
+        self.partition.decide(
+            || gone(Code::ObjectHandleInvalid),
+            || {
+                let call = Call::new(self.partition, self.state, self.access)?;
+                let key = call.open(id, Code::ObjectHandleInvalid)?;
+                policy::may_destroy(key.object())?;
+                Ok((Change::DeleteObject { token: self.state.id, id, expected_version: key.object().version }, ()))
+            },
+        )?;
+        self.state.ready.forget(id);
+        Ok(())
+    }
+}
+
+/// What a session keeps of an object.
+pub(super) fn reference(object: &Object) -> Reference {
+    Reference { id: object.id, token: object.is_token(), private: object.is_private() }
+}
+
+/// The error for what is not there, or not to be seen.
+pub(super) fn gone(code: Code) -> Error {
+    refuse(code, "no such object, or it is not visible to this session")
+}
+
+fn token_gone() -> Error {
+    refuse(Code::TokenNotPresent, "the token has been deleted or initialised again")
+}
+
+fn is_key_or_certificate(attributes: &Template) -> bool {
+    let class = attributes.ulong(AttributeType::CLASS).map(ObjectClass);
+    class.is_some_and(|class| class != ObjectClass::DATA)
+}
+
+/// The blind index of an object: one tag for each indexed attribute that it has.
+fn tags(seals: &ObjectSeals, attributes: &Template) -> Result<Vec<Tag>> {
+    attributes.iter().filter_map(|(kind, value)| tag(seals, kind, value).transpose()).collect()
+}
+
+/// The tag of one attribute value; `None` where the attribute is not indexed.
+pub(super) fn tag(seals: &ObjectSeals, kind: AttributeType, value: &Value) -> Result<Option<Tag>> {
+    if !table::rule(kind).is_some_and(|rule| rule.indexed) {
+        return Ok(None);
+    }
+    Ok(Some(Tag { attribute: kind, hash: seals.tag(kind, &encode::index_bytes(value))? }))
+}

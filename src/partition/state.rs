@@ -1,0 +1,188 @@
+//! What the partition keeps in memory about one token: its facts, its logins, its ready keys, its session objects.
+//!
+//! Facts and ready keys are copies of rows, so each is good for one version of the log; when that has moved
+//! (this or another process committed something), a row is read again before its copy is used.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::Partition;
+use super::ephemeral::Ephemeral;
+use super::ready::ReadyKeys;
+use super::seal::{Key32, ObjectSeals, authenticate};
+use crate::error::{Code, Result, refuse};
+use crate::log::Version;
+use crate::object::policy::Policy;
+use crate::store::{TokenRow, UserRow};
+use crate::token::{Access, LoginId, Role, Scope, TokenId};
+
+/// In-memory state of one token.
+pub(super) struct TokenState {
+    pub id: TokenId,
+    facts: RwLock<Option<(Version, Arc<Facts>)>>,
+    pub logins: RwLock<HashMap<LoginId, Arc<Login>>>,
+    pub ready: ReadyKeys,
+    pub ephemeral: Ephemeral,
+}
+
+/// The rows of the token and its PIN holders, as of one version.
+pub(super) struct Facts {
+    pub row: TokenRow,
+    pub policy: Policy,
+    /// Seals public objects.
+    pub public: Arc<ObjectSeals>,
+    pub so: Option<UserRow>,
+    pub user: Option<UserRow>,
+}
+
+/// One proven PIN.
+pub(super) struct Login {
+    pub scope: Scope,
+    pub role: Role,
+    /// The PIN's generation that this login is good for: a later one, set by somebody else, ends it.
+    pub generation: AtomicU64,
+    /// The token's generation when it was proven.
+    pub token_generation: u64,
+    pub token_key: Key32,
+    /// Seals private objects.
+    pub seals: ObjectSeals,
+}
+
+impl Facts {
+    /// The PIN holder of a role.
+    pub fn holder(&self, role: Role) -> Option<&UserRow> {
+        match role {
+            Role::SecurityOfficer => self.so.as_ref(),
+            Role::User => self.user.as_ref(),
+        }
+    }
+}
+
+/// The number of a role in the store.
+pub(super) fn role_number(role: Role) -> u8 {
+    match role {
+        Role::SecurityOfficer => 0,
+        Role::User => 1,
+    }
+}
+
+impl TokenState {
+    pub fn new(id: TokenId) -> Self {
+        Self {
+            id,
+            facts: RwLock::new(None),
+            logins: RwLock::default(),
+            ready: ReadyKeys::default(),
+            ephemeral: Ephemeral::default(),
+        }
+    }
+
+    /// The token's facts as of now.
+    ///
+    /// Errors: `TokenNotPresent` when it has been deleted; `StoreRefused` when its row was bent.
+    pub fn facts(&self, partition: &Partition) -> Result<Arc<Facts>> {
+        let now = partition.log.version();
+        if let Some((version, facts)) = &*self.facts.read()
+            && *version == now
+        {
+            return Ok(facts.clone());
+        }
+        let fresh = Arc::new(self.read_facts(partition)?);
+        let mut facts = self.facts.write();
+        if let Some((_, old)) = &*facts
+            && old.row.generation != fresh.row.generation
+        {
+            // Initialised again: nothing of the old life may be used.
+            self.ready.clear();
+            self.logins.write().clear();
+            self.ephemeral.clear();
+        }
+        *facts = Some((now, fresh.clone()));
+        Ok(fresh)
+    }
+
+    fn read_facts(&self, partition: &Partition) -> Result<Facts> {
+        let Some(row) = partition.store.token(self.id)? else {
+            return Err(refuse(Code::TokenNotPresent, "the token has been deleted from the store"));
+        };
+        let known = self.facts.read().as_ref().map(|(_, facts)| facts.clone());
+        let public = match known.filter(|facts| facts.row.generation == row.generation && facts.row.mac == row.mac) {
+            Some(facts) => facts.public.clone(),
+            None => Arc::new(open_token(partition, &row)?),
+        };
+        Ok(Facts {
+            policy: policy_of(row.policy)?,
+            public,
+            so: partition.store.user(self.id, role_number(Role::SecurityOfficer))?,
+            user: partition.store.user(self.id, role_number(Role::User))?,
+            row,
+        })
+    }
+
+    /// The login that `access` proves, if it is still good.
+    ///
+    /// Errors: `UserNotLoggedIn`.
+    pub fn login_of(&self, access: &Access, facts: &Facts) -> Result<Arc<Login>> {
+        let login = access.login.and_then(|id| self.logins.read().get(&id).cloned());
+        login
+            .filter(|login| {
+                login.scope == access.scope
+                    && Some(login.role) == access.role
+                    && login.token_generation == facts.row.generation
+                    && facts
+                        .holder(login.role)
+                        .is_some_and(|holder| holder.generation == login.generation.load(Ordering::Acquire))
+            })
+            .ok_or_else(|| refuse(Code::UserNotLoggedIn, "this call needs a login that is still good"))
+    }
+}
+
+/// The bytes of a token's row that its MAC covers.
+pub(super) fn token_row_bytes(row: &TokenRow) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(128);
+    bytes.extend_from_slice(&row.id.0);
+    bytes.extend_from_slice(&row.serial);
+    bytes.extend_from_slice(&row.label);
+    bytes.push(row.policy);
+    bytes.extend_from_slice(&row.generation.to_be_bytes());
+    bytes.extend_from_slice(&row.public_key);
+    bytes
+}
+
+/// The number of a policy in the store.
+pub(super) fn policy_number(policy: Policy) -> u8 {
+    match policy {
+        Policy::Compatible => 0,
+        Policy::Default => 1,
+        Policy::Strict => 2,
+    }
+}
+
+fn policy_of(number: u8) -> Result<Policy> {
+    [Policy::Compatible, Policy::Default, Policy::Strict].into_iter().find(|policy| policy_number(*policy) == number).ok_or_else(
+        || {
+            refuse(
+                Code::StoreRefused,
+                format!("the store names token policy {number}, which this version does not know: use a newer module"),
+            )
+        },
+    )
+}
+
+/// Unwraps the public-object key and checks the row with it.
+fn open_token(partition: &Partition, row: &TokenRow) -> Result<ObjectSeals> {
+    let key = partition.settings.root_key.unwrap(&row.id.0, &row.public_key)?;
+    let key = Key32::from_bytes(key.expose())
+        .ok_or_else(|| refuse(Code::StoreRefused, "the token's public-object key is damaged: restore the store from a backup"))?;
+    let mac = authenticate(&partition.settings.root_key.authentication(&key)?, &token_row_bytes(row))?;
+    if !crate::secret::Secret::copy_of(&mac).same_as(&row.mac) {
+        return Err(refuse(
+            Code::StoreRefused,
+            "the token's row in the store is not what was written: restore the store from a backup",
+        ));
+    }
+    ObjectSeals::new(&key)
+}
