@@ -1,15 +1,30 @@
 //! The built module in the hands of real clients: one binary, one module a promise.
 //!
-//! Every test exists twice, on our module and on SoftHSM (`cargo test --test it softhsm::` runs only those), and every
+//! Every test exists twice, on our module and on SoftHSM (`cargo test --test it softhsm` runs only those), and every
 //! result is judged by a program that knows nothing of the module that made it.
 
 #[path = "../abi/mod.rs"]
 mod abi;
 mod harness;
 
+mod cryptoki_crate;
+mod dnssec;
+mod fork;
+mod gnutls;
+mod java;
+mod kill9;
 mod main_job;
+mod nginx;
+mod nss;
 mod opensc;
+mod openssl_engine;
+mod p11kit;
 mod p11test;
+mod processes;
+mod python_pkcs11;
+mod shape;
+mod ssh;
+mod token_util;
 
-/// Work that children of the tests do with the module loaded; the name is how a test asks for it.
-const JOBS: &[(&str, fn())] = &[];
+/// Work that children of the tests do with the module loaded, by the names that the tests ask for.
+const JOBS: &[&[(&str, fn())]] = &[fork::JOBS, kill9::JOBS, processes::JOBS];

@@ -40,7 +40,7 @@ pub fn module_of_job() -> std::path::PathBuf {
 }
 
 fn jobs() -> BTreeMap<&'static str, fn()> {
-    crate::JOBS.iter().copied().collect()
+    crate::JOBS.iter().flat_map(|jobs| jobs.iter().copied()).collect()
 }
 
 /// The child's main function.

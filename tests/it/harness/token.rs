@@ -132,8 +132,8 @@ impl Token {
         self.run("openssl").words(words)
     }
 
-    /// OpenSSL with the pkcs11 engine bound to this token's module, by the configuration file that a user would write.
-    pub fn openssl_engine(&self, words: &str) -> Run {
+    /// An OpenSSL configuration that binds the pkcs11 engine to this token's module, as a user would write it.
+    pub fn engine_configuration(&self) -> PathBuf {
         let engine = tools::file_of_package(tools::library_directory().join("engines-3/pkcs11.so"), "libengine-pkcs11-openssl");
         let text = format!(
             "openssl_conf = init\n[init]\nengines = engines\n[engines]\npkcs11 = pkcs11\n[pkcs11]\nengine_id = pkcs11\n\
@@ -141,8 +141,12 @@ impl Token {
             engine.display(),
             self.module.path().display()
         );
-        let configuration = self.write("engine.cnf", text);
-        self.run("openssl").env("OPENSSL_CONF", configuration).words(words)
+        self.write("engine.cnf", text)
+    }
+
+    /// OpenSSL with that configuration.
+    pub fn openssl_engine(&self, words: &str) -> Run {
+        self.run("openssl").env("OPENSSL_CONF", self.engine_configuration()).words(words)
     }
 
     /// An RFC 7512 URI of an object on the token, with the PIN inside.

@@ -1,0 +1,73 @@
+//! The file itself: what it exports, what it needs, what a C program sees, how cleanly it goes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::harness::{LABEL, Module, PIN, Token, promises};
+
+promises!(a_c_program_leaves_no_leak_and_no_invalid_access);
+
+/// The functions of PKCS#11 2.40 and the two that lead to the newer tables.
+const FUNCTIONS: &str = "C_Initialize C_Finalize C_GetInfo C_GetFunctionList C_GetSlotList C_GetSlotInfo C_GetTokenInfo \
+    C_GetMechanismList C_GetMechanismInfo C_InitToken C_InitPIN C_SetPIN C_OpenSession C_CloseSession C_CloseAllSessions \
+    C_GetSessionInfo C_GetOperationState C_SetOperationState C_Login C_Logout C_CreateObject C_CopyObject C_DestroyObject \
+    C_GetObjectSize C_GetAttributeValue C_SetAttributeValue C_FindObjectsInit C_FindObjects C_FindObjectsFinal C_EncryptInit \
+    C_Encrypt C_EncryptUpdate C_EncryptFinal C_DecryptInit C_Decrypt C_DecryptUpdate C_DecryptFinal C_DigestInit C_Digest \
+    C_DigestUpdate C_DigestKey C_DigestFinal C_SignInit C_Sign C_SignUpdate C_SignFinal C_SignRecoverInit C_SignRecover \
+    C_VerifyInit C_Verify C_VerifyUpdate C_VerifyFinal C_VerifyRecoverInit C_VerifyRecover C_DigestEncryptUpdate \
+    C_DecryptDigestUpdate C_SignEncryptUpdate C_DecryptVerifyUpdate C_GenerateKey C_GenerateKeyPair C_WrapKey C_UnwrapKey \
+    C_DeriveKey C_SeedRandom C_GenerateRandom C_GetFunctionStatus C_CancelFunction C_WaitForSlotEvent \
+    C_GetInterfaceList C_GetInterface";
+
+#[test]
+fn only_c_functions_are_exported_and_all_of_them() {
+    let token = Token::fresh(Module::Ours);
+    let listing = token.run("nm").words("--dynamic --defined-only --format=just-symbols").arg(Module::Ours.path()).ok().text();
+    let exported: BTreeSet<&str> = listing.split_whitespace().collect();
+    let foreign: Vec<_> = exported.iter().filter(|name| !name.starts_with("C_")).collect();
+    assert!(foreign.is_empty(), "exported beside the C functions: {foreign:?}");
+    let missing: Vec<_> = FUNCTIONS.split_whitespace().filter(|name| !exported.contains(name)).collect();
+    assert!(missing.is_empty(), "not exported: {missing:?}");
+}
+
+#[test]
+fn the_file_stays_loaded_and_needs_only_the_c_library() {
+    let token = Token::fresh(Module::Ours);
+    let dynamic = token.run("readelf").args(["--dynamic", "--wide"]).arg(Module::Ours.path()).ok().text();
+    assert!(dynamic.contains("NODELETE"), "{dynamic}");
+    let needed = dynamic.lines().filter(|line| line.contains("(NEEDED)"));
+    let needed = needed.filter_map(|line| line.split_once('[')).map(|(_, name)| name.trim_end_matches(']').to_owned());
+    let system = ["libc.so", "libgcc_s.so", "libm.so", "libpthread.so", "libdl.so", "ld-linux"];
+    let foreign: Vec<_> = needed.filter(|name| !system.iter().any(|known| name.starts_with(known))).collect();
+    assert!(foreign.is_empty(), "the host must bring {foreign:?}");
+    let segments = token.run("readelf").args(["--segments", "--wide"]).arg(Module::Ours.path()).ok().text();
+    let stack = segments.lines().find(|line| line.contains("GNU_STACK")).expect("a linked object states its stack");
+    assert!(!stack.contains("RWE"), "the stack is executable: {stack}");
+}
+
+/// Compiles the client with this header and runs it under valgrind.
+fn a_c_program_leaves_no_leak_and_no_invalid_access(token: &Token) {
+    token.write("client.c", include_str!("clients/client.c"));
+    let header = crate::harness::file_of_package("/usr/include/p11-kit-1/p11-kit/pkcs11.h", "libp11-kit-dev");
+    let include = header.parent().expect("a file is in a directory");
+    compile(token, "cc", "client.c", &["-include", "pkcs11.h"], include);
+    let valgrind = token.run("valgrind").words("--quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite");
+    let output = valgrind.arg(token.file("client")).arg(token.module.path()).args([LABEL, PIN]).ok();
+    output.says("signed").never_says("Invalid").never_says("definitely lost");
+}
+
+#[test]
+fn our_header_serves_c_and_cpp() {
+    let token = Token::initialised(Module::Ours);
+    token.write("client.c", include_str!("clients/client.c"));
+    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
+    for compiler in ["cc", "c++"] {
+        compile(&token, compiler, "client.c", &["-Wall", "-Wextra", "-Werror", "-include", "hsmpool.h"], &include);
+        token.run_file(&token.file("client")).arg(token.module.path()).args([LABEL, PIN]).ok().says("signed");
+    }
+}
+
+fn compile(token: &Token, compiler: &str, source: &str, options: &[&str], include: &Path) {
+    let language = if compiler == "c++" { "c++" } else { "c" };
+    token.run(compiler).args(options).arg("-I").arg(include).args(["-g", "-x", language, source]).words("-o client -ldl").ok();
+}
