@@ -5,13 +5,13 @@ use std::ffi::c_int;
 use cryptoki_sys::*;
 
 use crate::abi::{Loaded, Mechanism, Session, Template};
-use crate::harness::{LABEL, PIN, Token, child, loaded_module, our_promises, promises};
+use crate::harness::{Jobs, LABEL, PIN, Token, child, loaded_module, our_promises, promises};
 use crate::processes::{key_pair, use_pair};
 
 promises!(a_child_goes_on_where_the_parent_was, a_reset_child_starts_anew);
 our_promises!(parent_and_children_write_at_once);
 
-pub const JOBS: &[(&str, fn())] =
+pub const JOBS: Jobs =
     &[("fork and go on", fork_and_go_on), ("fork and reset", fork_and_reset), ("fork and write", fork_and_write)];
 
 const CHILDREN: usize = 4;
@@ -104,7 +104,9 @@ fn fork_and_reset() {
 fn fork_and_write() {
     let work = |module: &Loaded, who: &str| {
         let session = module.user_session(LABEL, PIN).expect("logs in");
-        (0..WRITES_EACH).for_each(|number| drop(key_pair(&session, &format!("{who} {number}"))));
+        for number in 0..WRITES_EACH {
+            key_pair(&session, &format!("{who} {number}"));
+        }
     };
     let module = loaded_module();
     module.initialize().expect("initialises");

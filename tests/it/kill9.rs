@@ -6,13 +6,13 @@ use std::time::Duration;
 use cryptoki_sys::*;
 
 use crate::abi::Template;
-use crate::harness::{LABEL, PIN, Token, child, full, loaded_module, our_promises, wait_until};
+use crate::harness::{Jobs, LABEL, PIN, Token, child, full, loaded_module, our_promises, wait_until};
 use crate::processes::{key_pair, use_pair};
 
 // SoftHSM writes its files in place and loses this.
 our_promises!(a_killed_writer_leaves_what_it_acknowledged_and_nothing_half);
 
-pub const JOBS: &[(&str, fn())] = &[("write until killed", write_until_killed), ("check what was written", check)];
+pub const JOBS: Jobs = &[("write until killed", write_until_killed), ("check what was written", check)];
 
 const ROUND: &str = "HSMPOOL_IT_ROUND";
 const ACKNOWLEDGED: &str = "acknowledged.txt";

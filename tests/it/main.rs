@@ -26,5 +26,5 @@ mod shape;
 mod ssh;
 mod token_util;
 
-/// Work that children of the tests do with the module loaded, by the names that the tests ask for.
-const JOBS: &[&[(&str, fn())]] = &[fork::JOBS, kill9::JOBS, processes::JOBS];
+/// What the tests' children do with the module loaded.
+const JOBS: &[harness::Jobs] = &[fork::JOBS, kill9::JOBS, processes::JOBS];

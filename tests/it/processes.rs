@@ -5,13 +5,13 @@ use std::time::Duration;
 use cryptoki_sys::*;
 
 use crate::abi::{Loaded, Mechanism, Session, Template};
-use crate::harness::{LABEL, PIN, Token, child, loaded_module, module_of_job, our_promises, promises};
+use crate::harness::{Jobs, LABEL, PIN, Token, child, loaded_module, module_of_job, our_promises, promises};
 
 promises!(eight_threads_on_their_own_sessions, the_module_is_loaded_again_and_again);
 // SoftHSM refuses some of eight processes with CKR_GENERAL_ERROR.
 our_promises!(eight_processes_lose_nothing, two_copies_in_one_process, a_token_made_meanwhile_appears);
 
-pub const JOBS: &[(&str, fn())] = &[
+pub const JOBS: Jobs = &[
     ("make keys", make_keys),
     ("count keys", count_keys),
     ("threads", threads),

@@ -12,6 +12,9 @@ use crate::abi::Loaded;
 const JOB: &str = "HSMPOOL_IT_JOB";
 const MODULE: &str = "HSMPOOL_IT_MODULE";
 
+/// Work for children, by the names that tests ask for.
+pub type Jobs = &'static [(&'static str, fn())];
+
 /// Whether the long share of the tests was asked for (`tests/run --full`).
 pub fn full() -> bool {
     std::env::var_os("HSMPOOL_TEST_FULL").is_some_and(|value| value == "1")

@@ -9,8 +9,8 @@ mod run;
 mod token;
 mod tools;
 
-pub use child::{child, full, loaded_module, module_of_job};
-pub use run::{Output, Run, Server, free_port, wait_until};
+pub use child::{Jobs, child, full, loaded_module, module_of_job};
+pub use run::{Run, Server, free_port, wait_until};
 pub use token::{LABEL, Module, PIN, SO_PIN, Token};
 pub use tools::{file_of_package, library_directory, program};
 

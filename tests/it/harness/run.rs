@@ -163,10 +163,6 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// `kill -9`, and the corpse collected.
     pub fn kill(&mut self) {
         // It may have ended by itself; either way it is gone after the wait.
