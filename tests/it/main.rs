@@ -25,6 +25,7 @@ mod python_pkcs11;
 mod shape;
 mod ssh;
 mod token_util;
+mod wycheproof;
 
 /// What the tests' children do with the module loaded.
-const JOBS: &[harness::Jobs] = &[fork::JOBS, kill9::JOBS, processes::JOBS];
+const JOBS: &[harness::Jobs] = &[fork::JOBS, kill9::JOBS, processes::JOBS, wycheproof::JOBS];
