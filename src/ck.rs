@@ -48,28 +48,28 @@ macro_rules! numbers {
 }
 
 /// `CK_UNAVAILABLE_INFORMATION`: "the length or number cannot be told".
-pub const UNAVAILABLE_INFORMATION: u64 = cryptoki_sys::CK_UNAVAILABLE_INFORMATION as u64;
+pub const UNAVAILABLE_INFORMATION: u64 = cryptoki_sys::CK_UNAVAILABLE_INFORMATION;
 /// `CK_EFFECTIVELY_INFINITE`.
-pub const EFFECTIVELY_INFINITE: u64 = cryptoki_sys::CK_EFFECTIVELY_INFINITE as u64;
+pub const EFFECTIVELY_INFINITE: u64 = cryptoki_sys::CK_EFFECTIVELY_INFINITE;
 
 /// Mechanism flags (`CKF_*` of `CK_MECHANISM_INFO`).
 #[allow(missing_docs)]
 pub mod flags {
-    pub const ENCRYPT: u64 = cryptoki_sys::CKF_ENCRYPT as u64;
-    pub const DECRYPT: u64 = cryptoki_sys::CKF_DECRYPT as u64;
-    pub const DIGEST: u64 = cryptoki_sys::CKF_DIGEST as u64;
-    pub const SIGN: u64 = cryptoki_sys::CKF_SIGN as u64;
-    pub const SIGN_RECOVER: u64 = cryptoki_sys::CKF_SIGN_RECOVER as u64;
-    pub const VERIFY: u64 = cryptoki_sys::CKF_VERIFY as u64;
-    pub const VERIFY_RECOVER: u64 = cryptoki_sys::CKF_VERIFY_RECOVER as u64;
-    pub const GENERATE: u64 = cryptoki_sys::CKF_GENERATE as u64;
-    pub const GENERATE_KEY_PAIR: u64 = cryptoki_sys::CKF_GENERATE_KEY_PAIR as u64;
-    pub const WRAP: u64 = cryptoki_sys::CKF_WRAP as u64;
-    pub const UNWRAP: u64 = cryptoki_sys::CKF_UNWRAP as u64;
-    pub const DERIVE: u64 = cryptoki_sys::CKF_DERIVE as u64;
-    pub const EC_F_P: u64 = cryptoki_sys::CKF_EC_F_P as u64;
-    pub const EC_NAMEDCURVE: u64 = cryptoki_sys::CKF_EC_NAMEDCURVE as u64;
-    pub const EC_UNCOMPRESS: u64 = cryptoki_sys::CKF_EC_UNCOMPRESS as u64;
+    pub const ENCRYPT: u64 = cryptoki_sys::CKF_ENCRYPT;
+    pub const DECRYPT: u64 = cryptoki_sys::CKF_DECRYPT;
+    pub const DIGEST: u64 = cryptoki_sys::CKF_DIGEST;
+    pub const SIGN: u64 = cryptoki_sys::CKF_SIGN;
+    pub const SIGN_RECOVER: u64 = cryptoki_sys::CKF_SIGN_RECOVER;
+    pub const VERIFY: u64 = cryptoki_sys::CKF_VERIFY;
+    pub const VERIFY_RECOVER: u64 = cryptoki_sys::CKF_VERIFY_RECOVER;
+    pub const GENERATE: u64 = cryptoki_sys::CKF_GENERATE;
+    pub const GENERATE_KEY_PAIR: u64 = cryptoki_sys::CKF_GENERATE_KEY_PAIR;
+    pub const WRAP: u64 = cryptoki_sys::CKF_WRAP;
+    pub const UNWRAP: u64 = cryptoki_sys::CKF_UNWRAP;
+    pub const DERIVE: u64 = cryptoki_sys::CKF_DERIVE;
+    pub const EC_F_P: u64 = cryptoki_sys::CKF_EC_F_P;
+    pub const EC_NAMEDCURVE: u64 = cryptoki_sys::CKF_EC_NAMEDCURVE;
+    pub const EC_UNCOMPRESS: u64 = cryptoki_sys::CKF_EC_UNCOMPRESS;
 }
 
 numbers! {
