@@ -10,6 +10,7 @@ use crate::mechanism::{Cipher, Digester, Key, Mechanism, Recover, Signer, Verbs,
 use crate::object::ObjectId;
 use crate::object::policy::{self, Permitted, Policy, Use};
 use crate::token::Started;
+use crate::world::utc_time;
 
 /// The row of a mechanism. Errors: `MechanismInvalid`.
 pub(super) fn row(kind: MechanismType) -> Result<&'static Row> {
@@ -53,7 +54,7 @@ impl Call<'_> {
     /// `YYYYMMDD`, needed under the strict policy only.
     fn today(&self) -> [u8; 8] {
         match self.facts.policy {
-            Policy::Strict => date(self.partition.world.now().as_secs()),
+            Policy::Strict => *utc_time(self.partition.world.now().as_secs()).first_chunk().unwrap_or(b"00000000"),
             _ => *b"00000000",
         }
     }
@@ -103,39 +104,6 @@ impl Call<'_> {
         match key.object().secret(AttributeType::VALUE) {
             Some(value) => digest.update(value.expose()),
             None => Err(refuse(Code::KeyIndigestible, "the key has no value")),
-        }
-    }
-}
-
-/// The civil date of a Unix time (proleptic Gregorian calendar, UTC), as `YYYYMMDD`.
-fn date(seconds: u64) -> [u8; 8] {
-    // Days are counted from 1 March 0000, so that the leap day is the last of its year.
-    let days = seconds / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = (year_of_era + era * 400 + u64::from(month <= 2)) % 10_000;
-    let number = year * 10_000 + month * 100 + day;
-    std::array::from_fn(|at| b'0' + ((number / 10_u64.pow(7 - at as u32)) % 10) as u8)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::date;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        for (seconds, expected) in [
-            (0, b"19700101"),
-            (951_782_400, b"20000229"),
-            (1_709_164_800, b"20240229"),
-            (1_709_251_200, b"20240301"),
-            (4_102_444_799, b"20991231"),
-        ] {
-            assert_eq!(&date(seconds), expected, "{seconds}");
         }
     }
 }

@@ -1,0 +1,84 @@
+//! Keys and random numbers.
+
+use super::{Filled, Library, Output};
+use crate::error::{Code, Result};
+use crate::mechanism::Mechanism;
+use crate::object::Template;
+
+impl Library {
+    /// `C_GenerateKey`.
+    pub fn generate_key(&self, session: u64, mechanism: Mechanism, template: Template) -> Result<u64> {
+        let session = self.session(session)?;
+        let mechanism = self.offered(&session, mechanism)?;
+        let reference = session.token.generate(&self.access(&session), &mechanism, template)?;
+        Ok(self.adopt(&session, reference))
+    }
+
+    /// `C_GenerateKeyPair`: public, private.
+    pub fn generate_key_pair(
+        &self,
+        session: u64,
+        mechanism: Mechanism,
+        public: Template,
+        private: Template,
+    ) -> Result<(u64, u64)> {
+        let session = self.session(session)?;
+        let mechanism = self.offered(&session, mechanism)?;
+        let (public, private) = session.token.generate_pair(&self.access(&session), &mechanism, public, private)?;
+        Ok((self.adopt(&session, public), self.adopt(&session, private)))
+    }
+
+    /// `C_WrapKey`. A query and a short buffer are answered with the exact length, at the cost of wrapping once more.
+    pub fn wrap_key(&self, session: u64, mechanism: Mechanism, wrapping: u64, key: u64, out: Output<'_>) -> Result<Filled> {
+        let session = self.session(session)?;
+        let mechanism = self.offered(&session, mechanism)?;
+        let wrapping = self.object(&session, wrapping, Code::WrappingKeyHandleInvalid)?;
+        let key = self.object(&session, key, Code::KeyHandleInvalid)?;
+        let wrapped = session.token.wrap(&self.access(&session), &mechanism, wrapping.id, key.id)?;
+        Ok(match out {
+            Output::Query => Filled::Length(wrapped.len()),
+            Output::Buffer(buffer) => match buffer.get_mut(..wrapped.len()) {
+                None => Filled::TooSmall(wrapped.len()),
+                Some(place) => {
+                    place.copy_from_slice(&wrapped);
+                    Filled::Length(wrapped.len())
+                }
+            },
+        })
+    }
+
+    /// `C_UnwrapKey`.
+    pub fn unwrap_key(
+        &self,
+        session: u64,
+        mechanism: Mechanism,
+        unwrapping: u64,
+        wrapped: &[u8],
+        template: Template,
+    ) -> Result<u64> {
+        let session = self.session(session)?;
+        let mechanism = self.offered(&session, mechanism)?;
+        let unwrapping = self.object(&session, unwrapping, Code::UnwrappingKeyHandleInvalid)?;
+        let reference = session.token.unwrap(&self.access(&session), &mechanism, unwrapping.id, wrapped, template)?;
+        Ok(self.adopt(&session, reference))
+    }
+
+    /// `C_DeriveKey`.
+    pub fn derive_key(&self, session: u64, mechanism: Mechanism, base: u64, template: Template) -> Result<u64> {
+        let session = self.session(session)?;
+        let mechanism = self.offered(&session, mechanism)?;
+        let base = self.object(&session, base, Code::KeyHandleInvalid)?;
+        let reference = session.token.derive(&self.access(&session), &mechanism, base.id, template)?;
+        Ok(self.adopt(&session, reference))
+    }
+
+    /// `C_SeedRandom`: accepted, as SoftHSM does; the generator seeds itself from the system and takes nothing from callers.
+    pub fn seed_random(&self, session: u64, _seed: &[u8]) -> Result<()> {
+        self.check_session(session)
+    }
+
+    /// `C_GenerateRandom`.
+    pub fn generate_random(&self, session: u64, out: &mut [u8]) -> Result<()> {
+        self.session(session)?.token.random(out)
+    }
+}
