@@ -76,11 +76,11 @@ impl Cipher for Ctr {
         let (blocks, rest) = input[taken..].as_chunks();
         let (out_blocks, out_rest) = out[taken..].as_chunks_mut();
         if !blocks.is_empty() {
-            self.key.serial.ctr(&mut self.counter, blocks, out_blocks);
+            self.key.ctr(&mut self.counter, blocks, out_blocks);
         }
         if !rest.is_empty() {
             let mut next = [[0; BLOCK_BYTES]];
-            self.key.serial.ctr(&mut self.counter, &[[0; BLOCK_BYTES]], &mut next);
+            self.key.ctr(&mut self.counter, &[[0; BLOCK_BYTES]], &mut next);
             self.key_stream = next[0];
             self.used = 0;
             self.mask(rest, out_rest);

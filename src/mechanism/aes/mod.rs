@@ -25,6 +25,7 @@ use crate::object::{Object, Template};
 use crate::secret::Secret;
 use crate::sys::awslc::aes::{BLOCK_BYTES, Block, EncryptKey};
 use crate::sys::awslc::gcm::GcmKey;
+use crate::sys::simd::aes::WideKey;
 
 /// An AES key's schedules, once per library: each does what it is fastest at.
 struct AesKey {
@@ -32,6 +33,8 @@ struct AesKey {
     parallel: Parallel,
     /// AWS-LC's: chaining, feedback, counters.
     serial: EncryptKey,
+    /// Our kernels', where the processor has what they need.
+    wide: Option<WideKey>,
     /// Made when first used: GHASH tables take longer than the schedule.
     gcm: OnceLock<GcmKey>,
 }
@@ -78,8 +81,18 @@ impl Material for AesKey {
     fn prepare(object: &Object) -> Result<Self> {
         let value = object.secret(AttributeType::VALUE).map_or(&[][..], Secret::expose);
         match (Parallel::new(value), EncryptKey::new(value)) {
-            (Some(parallel), Some(serial)) => Ok(Self { parallel, serial, gcm: OnceLock::new() }),
+            (Some(parallel), Some(serial)) => Ok(Self { parallel, serial, wide: WideKey::new(value), gcm: OnceLock::new() }),
             _ => Err(refuse(Code::KeySizeRange, format!("an AES key of {} bytes", value.len()))),
+        }
+    }
+}
+
+impl AesKey {
+    /// Counter mode over whole blocks with a big-endian counter of 128 bits, which is left at its next value.
+    fn ctr(&self, counter: &mut Block, input: &[Block], out: &mut [Block]) {
+        match &self.wide {
+            Some(wide) => wide.ctr(counter, input, out),
+            None => self.serial.ctr(counter, input, out),
         }
     }
 }
@@ -101,6 +114,9 @@ impl BlockCipher<BLOCK_BYTES> for AesKey {
     }
 
     fn cbc_decrypt(&self, chain: &mut Block, input: &[Block], out: &mut [Block]) {
+        if let Some(wide) = &self.wide {
+            return wide.cbc_decrypt(chain, input, out);
+        }
         for (input, out) in input.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
             self.parallel.decrypt(input, out);
             for (out, mask) in out.iter_mut().zip(std::iter::once(&*chain).chain(input)) {
