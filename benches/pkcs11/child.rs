@@ -1,0 +1,202 @@
+//! The child processes: each takes one figure of one subject and prints it.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use cryptoki_sys::{CKK_AES, CKM_ECDSA, CKO_PRIVATE_KEY};
+
+use crate::Subject;
+use crate::abi::{Loaded, Mechanism, Session};
+use crate::options::Options;
+use crate::rows::{Kind, Prepare, ROWS, Repeat, Row};
+use crate::store::{self, LABEL, PIN};
+
+const WORK: &str = "HSMPOOL_BENCH_WORK";
+const MODULE: &str = "HSMPOOL_BENCH_MODULE";
+const FIGURE_MS: &str = "HSMPOOL_BENCH_MS";
+const OBJECTS: &str = "HSMPOOL_BENCH_OBJECTS";
+
+/// The work of a child, when this process is one.
+pub fn asked_for() -> Option<String> {
+    std::env::var(WORK).ok()
+}
+
+/// Has a child do the work and gives its figure.
+pub fn ask(subject: &Subject, work: &str, options: &Options) -> Option<f64> {
+    let mut command = command(work);
+    command.env(FIGURE_MS, options.figure_ms.to_string()).env(OBJECTS, options.objects.to_string());
+    if let Subject::Module { path, store } = subject {
+        let configuration = store.directory().join("softhsm2.conf");
+        command.env(MODULE, path).env("SOFTHSM2_CONF", configuration).env("HOME", store.directory()).env_remove("HSMPOOL_CONF");
+    }
+    let output = command.stderr(Stdio::inherit()).output().expect("this program can be started again");
+    assert!(output.status.success(), "{work} on {} failed", subject.name());
+    String::from_utf8(output.stdout).expect("a figure is text").trim().parse().ok()
+}
+
+fn command(work: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("a running program has a file"));
+    command.env(WORK, work).stdin(Stdio::null());
+    command
+}
+
+/// A child's main function.
+pub fn run(work: &str) {
+    match (work, module()) {
+        ("fill", Some(module)) => {
+            module.initialize().expect("initialises");
+            store::fill(&module, number(OBJECTS));
+            println!("1");
+        }
+        ("create until killed", Some(module)) => create_until_killed(&module),
+        (name, module) => {
+            let row = ROWS.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no row {name}"));
+            println!("{}", module.map_or_else(|| raw_figure(row), |module| module_figure(row, module)));
+        }
+    }
+}
+
+fn module() -> Option<Loaded> {
+    std::env::var_os(MODULE).map(|path| Loaded::open(&PathBuf::from(path)))
+}
+
+fn number(variable: &str) -> usize {
+    std::env::var(variable).expect("set by the parent").parse().expect("the parent writes numbers")
+}
+
+fn figure_time() -> Duration {
+    Duration::from_millis(number(FIGURE_MS) as u64)
+}
+
+fn raw_figure(row: &Row) -> f64 {
+    let raw = row.raw.expect("only rows with a raw side are asked for");
+    match row.kind {
+        Kind::Scaling(_) => rate(2, || raw()) / rate(1, || raw()),
+        _ => 1e6 / rate(1, || raw()),
+    }
+}
+
+fn module_figure(row: &Row, module: Loaded) -> f64 {
+    if let Kind::ColdStart = row.kind {
+        drop(module);
+        return cold_start_ms();
+    }
+    module.initialize().expect("initialises");
+    if let Kind::Initialize = row.kind {
+        module.finalize().expect("finalises");
+        let again = || -> Repeat<'_> {
+            Box::new(|| {
+                module.initialize().expect("initialises");
+                module.finalize().expect("finalises");
+            })
+        };
+        return 1e6 / rate(1, again);
+    }
+    let login = module.user_session(LABEL, PIN).expect("logs in");
+    match row.kind {
+        Kind::Operation(work) => 1e6 / repeat_rate(&mut *work(&login), figure_time()),
+        Kind::Scaling(work) => threads_rate(&module, 2, work) / threads_rate(&module, 1, work),
+        Kind::BesideCreator => beside_creator(&login),
+        Kind::ColdStart | Kind::Initialize => unreachable!("taken above"),
+    }
+}
+
+/// Operations a second of so many threads together, each with its own repeat.
+fn rate<'r>(threads: usize, make: impl Fn() -> Repeat<'r> + Sync) -> f64 {
+    let barrier = Barrier::new(threads);
+    let one = || {
+        let mut work = make();
+        work();
+        barrier.wait();
+        repeat_rate(&mut *work, figure_time())
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        running.into_iter().map(|thread| thread.join().expect("a measuring thread ends")).sum()
+    })
+}
+
+/// As `rate`, each thread with its own session.
+fn threads_rate(module: &Loaded, threads: usize, work: Prepare) -> f64 {
+    let barrier = Barrier::new(threads);
+    let one = || {
+        let session = module.user_session(LABEL, PIN).expect("a further session is logged in too");
+        let mut work = work(&session);
+        work();
+        barrier.wait();
+        repeat_rate(&mut *work, figure_time())
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        running.into_iter().map(|thread| thread.join().expect("a measuring thread ends")).sum()
+    })
+}
+
+/// Operations a second; the clock is read about once in a hundredth of the time.
+fn repeat_rate(work: &mut dyn FnMut(), time: Duration) -> f64 {
+    let mut batch = 1_u32;
+    loop {
+        let begin = Instant::now();
+        (0..batch).for_each(|_| work());
+        if begin.elapsed() > time / 100 || batch > 1 << 24 {
+            break;
+        }
+        batch *= 2;
+    }
+    let (begin, mut done) = (Instant::now(), 0_u64);
+    while begin.elapsed() < time {
+        (0..batch).for_each(|_| work());
+        done += u64::from(batch);
+    }
+    done as f64 / begin.elapsed().as_secs_f64()
+}
+
+fn beside_creator(session: &Session) -> f64 {
+    let key = store::find(session, CKO_PRIVATE_KEY, "p256");
+    let (mechanism, mut signature) = (Mechanism::plain(CKM_ECDSA), [0; 64]);
+    let mut sign = || {
+        session.sign_into(&mechanism, key, &[7; 32], &mut signature).expect("signs");
+    };
+    let alone = repeat_rate(&mut sign, figure_time());
+    let mut creator = Creator(command("create until killed").stdout(Stdio::piped()).spawn().expect("can be started again"));
+    // The creator prints a line once it is at work.
+    let mut line = [0; 1];
+    let mut said = creator.0.stdout.take().expect("piped above");
+    std::io::Read::read_exact(&mut said, &mut line).expect("the creator starts");
+    repeat_rate(&mut sign, figure_time()) / alone
+}
+
+/// Ended when dropped.
+struct Creator(Child);
+
+impl Drop for Creator {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way it is gone after the wait.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// For at most a minute: the parent kills it long before.
+fn create_until_killed(module: &Loaded) {
+    module.initialize().expect("initialises");
+    let session = module.user_session(LABEL, PIN).expect("logs in");
+    println!("creating");
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(60) {
+        let key = store::secret(&session, "beside", CKK_AES);
+        session.destroy(key).expect("destroys");
+    }
+}
+
+fn cold_start_ms() -> f64 {
+    let begin = Instant::now();
+    let module = module().expect("the parent names the module");
+    module.initialize().expect("initialises");
+    let session = module.user_session(LABEL, PIN).expect("logs in");
+    let key = store::find(&session, CKO_PRIVATE_KEY, "p256");
+    session.sign(&Mechanism::plain(CKM_ECDSA), key, &[7; 32]).expect("signs");
+    begin.elapsed().as_secs_f64() * 1e3
+}

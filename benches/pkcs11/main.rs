@@ -1,0 +1,93 @@
+//! What each operation costs through a PKCS#11 module, any module: loaded by path, beside others and beside the raw library.
+//!
+//! ```text
+//! cargo bench --bench pkcs11                                       # ours, SoftHSM and the raw library
+//! cargo bench --bench pkcs11 -- --module A.so --module B.so --rows p256,hmac --objects 100000 --json result.json
+//! ```
+//!
+//! Keys are stored in the token, which is what users have. Every figure is taken in a child process of its own; children of
+//! the subjects take turns (A B raw, A B raw, …), so that a busy moment of the machine meets all of them; medians are shown.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[path = "../../tests/abi/mod.rs"]
+mod abi;
+mod child;
+mod options;
+mod raw;
+mod report;
+mod rows;
+mod store;
+
+use options::Options;
+use report::Report;
+use rows::{ROWS, Row};
+use store::Store;
+
+/// Whose cost is measured.
+pub enum Subject {
+    /// A module with a store of its own.
+    Module { path: PathBuf, store: Store },
+    /// The same operations straight on the crypto library.
+    Raw,
+}
+
+impl Subject {
+    fn name(&self) -> String {
+        match self {
+            Self::Module { path, .. } => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            Self::Raw => "raw".to_owned(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    if let Some(work) = child::asked_for() {
+        child::run(&work);
+        return ExitCode::SUCCESS;
+    }
+    match Options::from_arguments(std::env::args().skip(1)) {
+        Ok(options) => {
+            measure(&options);
+            ExitCode::SUCCESS
+        }
+        Err(usage) => {
+            eprintln!("{usage}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn measure(options: &Options) {
+    let mut subjects: Vec<Subject> = options.modules.iter().map(|path| subject(path, options)).collect();
+    subjects.push(Subject::Raw);
+    let mut report = Report::new(subjects.iter().map(Subject::name).collect());
+    for row in ROWS.iter().filter(|row| options.wants(row.name)) {
+        for _ in 0..options.rounds {
+            for (column, subject) in subjects.iter().enumerate() {
+                if let Some(figure) = figure(row, subject, options) {
+                    report.add(row, column, figure);
+                }
+            }
+        }
+        report.print_row(row);
+    }
+    if let Some(path) = &options.json {
+        std::fs::write(path, report.json()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+fn subject(path: &std::path::Path, options: &Options) -> Subject {
+    let subject = Subject::Module { path: path.to_owned(), store: Store::new() };
+    child::ask(&subject, "fill", options).expect("filling a store gives a figure");
+    subject
+}
+
+/// One child's figure, in the row's unit; `None` when the subject has nothing like it.
+fn figure(row: &Row, subject: &Subject, options: &Options) -> Option<f64> {
+    if matches!(subject, Subject::Raw) && row.raw.is_none() {
+        return None;
+    }
+    child::ask(subject, row.name, options)
+}

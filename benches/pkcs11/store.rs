@@ -1,0 +1,96 @@
+//! A store of its own for each module, configured as SoftHSM's is, and filled with the keys that the rows use.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use cryptoki_sys::*;
+
+use crate::abi::{Loaded, Session, Template};
+
+pub const LABEL: &str = "bench";
+pub const PIN: &str = "123456";
+const SO_PIN: &str = "12345678";
+
+/// The object that look-ups are after.
+pub const WANTED: &str = "wanted";
+
+/// A directory with a configuration; removed when dropped.
+pub struct Store {
+    directory: PathBuf,
+}
+
+impl Store {
+    pub fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("hsmpool-bench-{}-{number}", std::process::id()));
+        let tokens = directory.join("tokens");
+        std::fs::create_dir_all(&tokens).expect("the temporary directory is writable");
+        let text = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
+        std::fs::write(directory.join("softhsm2.conf"), text).expect("the temporary directory is writable");
+        Self { directory }
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the system's own cleaning of temporary files.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// The object identifier of P-256, of P-384, and the name of Ed25519's curve, in DER.
+const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+const P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
+const ED25519: &[u8] = b"\x13\x0cedwards25519";
+
+/// Makes the token, the keys and so many further objects.
+pub fn fill(module: &Loaded, objects: usize) {
+    module.make_token(LABEL, SO_PIN, PIN).unwrap_or_else(|rv| panic!("making a token: {rv:?}"));
+    let session = module.user_session(LABEL, PIN).expect("the token's own PIN");
+    for bits in [2048, 3072, 4096] {
+        let size = Template::new().number(CKA_MODULUS_BITS, bits).bytes(CKA_PUBLIC_EXPONENT, [1, 0, 1]);
+        pair(&session, &format!("rsa{bits}"), CKM_RSA_PKCS_KEY_PAIR_GEN, size);
+    }
+    for (label, mechanism, curve) in [
+        ("p256", CKM_EC_KEY_PAIR_GEN, P256),
+        ("p384", CKM_EC_KEY_PAIR_GEN, P384),
+        ("ed25519", CKM_EC_EDWARDS_KEY_PAIR_GEN, ED25519),
+    ] {
+        pair(&session, label, mechanism, Template::new().bytes(CKA_EC_PARAMS, curve));
+    }
+    secret(&session, "aes", CKK_AES);
+    secret(&session, "hmac", CKK_GENERIC_SECRET);
+    secret(&session, WANTED, CKK_AES);
+    for number in 0..objects {
+        secret(&session, &format!("object {number}"), CKK_AES);
+    }
+}
+
+fn named(label: &str) -> Template {
+    Template::new().truth(CKA_TOKEN, true).bytes(CKA_LABEL, label).bytes(CKA_ID, label)
+}
+
+fn pair(session: &Session, label: &str, mechanism: CK_MECHANISM_TYPE, parameters: Template) {
+    let public = parameters.truth(CKA_TOKEN, true).bytes(CKA_LABEL, label).bytes(CKA_ID, label).truth(CKA_VERIFY, true);
+    let private = named(label).truth(CKA_SIGN, true).truth(CKA_DERIVE, label == "p256");
+    session.generate_pair(mechanism, public, private).unwrap_or_else(|rv| panic!("{label}: {rv:?}"));
+}
+
+/// Creates a token key; the same that the row "create" measures.
+pub fn secret(session: &Session, label: &str, kind: CK_KEY_TYPE) -> CK_OBJECT_HANDLE {
+    let key = named(label).number(CKA_CLASS, CKO_SECRET_KEY).number(CKA_KEY_TYPE, kind).bytes(CKA_VALUE, [7; 32]);
+    let uses = if kind == CKK_AES { [CKA_ENCRYPT, CKA_DECRYPT] } else { [CKA_SIGN, CKA_VERIFY] };
+    session.create(key.yes(&uses)).unwrap_or_else(|rv| panic!("{label}: {rv:?}"))
+}
+
+/// The one object of this class and label.
+pub fn find(session: &Session, class: CK_OBJECT_CLASS, label: &str) -> CK_OBJECT_HANDLE {
+    let found = session.find(Template::new().number(CKA_CLASS, class).bytes(CKA_LABEL, label)).expect("a search works");
+    assert_eq!(found.len(), 1, "objects labelled {label}");
+    found[0]
+}
