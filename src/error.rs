@@ -38,6 +38,43 @@ macro_rules! codes {
     };
 }
 
+/// How loudly a failure is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Somebody must act: the store, the machine or we ourselves are at fault.
+    Error,
+    /// Somebody may be attacking or about to be locked out.
+    Warning,
+    /// Worth a line in an ordinary log.
+    Info,
+    /// The application asked for something that it cannot have, as applications do.
+    Debug,
+}
+
+/// Where sentences for people go: syslog, a file, standard error. It decides itself what is loud enough to be formatted.
+pub type Sink = Box<dyn Fn(Level, &dyn fmt::Display) + Send + Sync>;
+
+impl Code {
+    /// How loudly a failed call with this code is told.
+    pub fn level(self) -> Level {
+        match self {
+            Code::General
+            | Code::HostMemory
+            | Code::FunctionFailed
+            | Code::DeviceError
+            | Code::DeviceMemory
+            | Code::DeviceRemoved
+            | Code::RandomNoRng
+            | Code::FipsSelfTestFailed
+            | Code::LibraryLoadFailed
+            | Code::Configuration
+            | Code::StoreRefused => Level::Error,
+            Code::PinIncorrect | Code::PinLocked | Code::TokenResourceExceeded | Code::KeyExhausted => Level::Warning,
+            _ => Level::Debug,
+        }
+    }
+}
+
 /// `CKR_VENDOR_DEFINED | 'HP' << 16 | 1`: the configuration is wrong; the log names file, line and key.
 pub const CONFIGURATION: Rv = Rv(0x8000_0000 | 0x4850_0001);
 /// `CKR_VENDOR_DEFINED | 'HP' << 16 | 2`: the store is refused; the log names the file and what to do.

@@ -3,17 +3,18 @@
 //! The first file that is found counts: `HSMPOOL_CONF`, `~/.config/hsmpool/hsmpool.toml`, `/etc/hsmpool/hsmpool.toml`, then SoftHSM's:
 //! `SOFTHSM2_CONF`, `~/.config/softhsm2/softhsm2.conf`, `/etc/softhsm/softhsm2.conf`. Without any, the defaults hold.
 //!
-//! Knows: ck, error.
+//! Knows: ck, error, sys.
 //! Crates: toml.
 
 mod hsmpool;
+pub mod logger;
 mod softhsm;
 pub mod table;
 
 use std::path::{Path, PathBuf};
 
 use crate::ck::MechanismType;
-use crate::error::{Code, Doing, Error, Result, refuse};
+use crate::error::{Code, Doing, Error, Level, Result, refuse};
 
 /// Where log lines go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,20 +26,6 @@ pub enum LogTarget {
     Stderr,
     /// A file, appended to.
     File(PathBuf),
-}
-
-/// How much is logged: each level contains those above it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// What an operator must look at.
-    Error,
-    /// What an operator should know.
-    #[default]
-    Warning,
-    /// Tokens made, imported, deleted.
-    Info,
-    /// Every failed call, with its reason.
-    Debug,
 }
 
 /// Which of the two families of files was read.
@@ -95,7 +82,7 @@ pub struct Config {
     /// Whether a root key file stands beside the store.
     pub root_key: bool,
     /// How much is logged.
-    pub log_level: LogLevel,
+    pub log_level: Level,
     /// Where to.
     pub log_target: LogTarget,
     /// What was strange and did not matter: to be logged as warnings.
@@ -208,7 +195,7 @@ fn defaults(environment: &Environment, style: Style, source: Option<PathBuf>) ->
         reset_on_fork: style == Style::Hsmpool,
         pin_attempts_max: 10,
         root_key: true,
-        log_level: LogLevel::default(),
+        log_level: Level::Warning,
         log_target: LogTarget::default(),
         warnings: Vec::new(),
     }
@@ -278,12 +265,12 @@ fn set(config: &mut Config, place: &Place<'_>, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn level_named(text: &str) -> Option<LogLevel> {
+fn level_named(text: &str) -> Option<Level> {
     match text.to_ascii_uppercase().as_str() {
-        "ERROR" => Some(LogLevel::Error),
-        "WARNING" => Some(LogLevel::Warning),
-        "INFO" => Some(LogLevel::Info),
-        "DEBUG" => Some(LogLevel::Debug),
+        "ERROR" => Some(Level::Error),
+        "WARNING" => Some(Level::Warning),
+        "INFO" => Some(Level::Info),
+        "DEBUG" => Some(Level::Debug),
         _ => None,
     }
 }

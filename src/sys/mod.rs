@@ -10,4 +10,6 @@ pub mod filesystem;
 pub mod memory;
 pub mod process;
 pub mod simd;
+pub mod syslog;
+pub mod user;
 pub mod vfs;

@@ -1,0 +1,29 @@
+//! Whose process this is.
+
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// Longest entry of the password file that is read.
+const ENTRY_MAX_BYTES: usize = 16 << 10;
+
+/// Whether the process runs with root's rights.
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing, always succeeds.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// The home directory that the password file names for the process's user.
+pub fn home_of_password_file() -> Option<PathBuf> {
+    let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
+    let mut buffer = vec![0; ENTRY_MAX_BYTES];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: entry, buffer (with its length) and found are ours and live through the call.
+    let rv = unsafe { libc::getpwuid_r(libc::geteuid(), entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &mut found) };
+    if rv != 0 || found.is_null() {
+        return None;
+    }
+    // SAFETY: the call succeeded, so the entry is filled, and its strings are terminated and stand in the buffer.
+    let home = unsafe { CStr::from_ptr((*found).pw_dir) };
+    Some(PathBuf::from(OsStr::from_bytes(home.to_bytes()))).filter(|home| !home.as_os_str().is_empty())
+}
