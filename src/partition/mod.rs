@@ -17,6 +17,8 @@ mod ready;
 mod root;
 mod seal;
 mod state;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use admin::LocalAdmin;

@@ -1,0 +1,234 @@
+//! The partition's promises, on a real store in a temporary directory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::*;
+use crate::ck::{AttributeType as A, KeyType, MechanismType, ObjectClass};
+use crate::log::Solo;
+use crate::mechanism::{Mechanism, Params};
+use crate::object::{Template, Value};
+use crate::secret::Secret;
+use crate::token::{Access, Admin, PinState, Reading, Role, Scope, Token};
+use crate::world::Real;
+
+struct Home {
+    directory: PathBuf,
+}
+
+impl Home {
+    fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("hsmpool-partition-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        Self { directory }
+    }
+
+    /// One process's partition: two of them on one directory see each other as processes do.
+    fn open(&self, policy: Policy) -> LocalAdmin {
+        let store = Arc::new(Store::open(&self.directory).unwrap());
+        let source = RootKeySource::File(self.directory.join("hsmpool.key"));
+        let root_key = load_root_key(&source, store.tokens().unwrap().is_empty(), &Real).unwrap();
+        let log = Arc::new(Solo::new(store.clone()));
+        let settings = Settings { pin_attempts_max: 3, policy, root_key };
+        LocalAdmin(Partition::new(store, log, Arc::new(Real), settings).unwrap())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn pin(text: &str) -> Secret {
+    Secret::copy_of(text.as_bytes())
+}
+
+fn ready_token(admin: &LocalAdmin) -> Arc<dyn Token> {
+    let token = admin.init_token(None, &pin("so-pin"), *b"label                           ").unwrap();
+    let so = token.login(&SCOPE, Role::SecurityOfficer, &pin("so-pin")).unwrap();
+    token.init_pin(&so, &pin("user-pin")).unwrap();
+    token.logout(&so).unwrap();
+    token
+}
+
+const SCOPE: Scope = Scope([1; 16]);
+
+fn user(token: &dyn Token) -> Access {
+    token.login(&SCOPE, Role::User, &pin("user-pin")).unwrap().with_write(true)
+}
+
+fn data(label: &str, private: bool) -> Template {
+    Template::from_iter([
+        (A::CLASS, Value::Ulong(ObjectClass::DATA.0)),
+        (A::TOKEN, Value::Bool(true)),
+        (A::PRIVATE, Value::Bool(private)),
+        (A::LABEL, Value::Bytes(label.as_bytes().to_vec())),
+    ])
+}
+
+fn labelled(label: &str) -> Template {
+    Template::from_iter([(A::LABEL, Value::Bytes(label.as_bytes().to_vec()))])
+}
+
+fn code<T>(result: Result<T>) -> Option<Code> {
+    result.err().map(|error| error.code())
+}
+
+#[test]
+fn a_token_lives_on_in_another_process_with_label_serial_and_objects() {
+    let home = Home::new("lives");
+    let first = home.open(Policy::Default);
+    let token = ready_token(&first);
+    let access = user(&*token);
+    token.create(&access, data("public", false)).unwrap();
+    token.create(&access, data("private", true)).unwrap();
+
+    let second = home.open(Policy::Default);
+    let tokens = second.tokens().unwrap();
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(tokens[0].describe().unwrap().serial, token.describe().unwrap().serial);
+    let public = Access::public(SCOPE, true);
+    assert_eq!(tokens[0].find(&public, &labelled("public")).unwrap().len(), 1);
+    assert_eq!(tokens[0].find(&public, &labelled("private")).unwrap().len(), 0);
+    let access = user(&*tokens[0]);
+    assert_eq!(tokens[0].find(&access, &labelled("private")).unwrap().len(), 1);
+    assert_eq!(tokens[0].find(&access, &Template::new()).unwrap().len(), 2);
+}
+
+#[test]
+fn changes_of_one_process_are_seen_by_the_next_call_of_another() {
+    let home = Home::new("seen");
+    let (first, second) = (home.open(Policy::Default), home.open(Policy::Default));
+    let ours = ready_token(&first);
+    let theirs = second.tokens().unwrap().remove(0);
+    let (access, other) = (user(&*ours), user(&*theirs));
+    let object = ours.create(&access, data("before", true)).unwrap();
+    let read = |token: &dyn Token, access: &Access| match token.read(access, object.id, &[A::LABEL]) {
+        Ok(readings) => match &readings[0] {
+            Reading::Value(Value::Bytes(label)) => Ok(label.clone()),
+            other => panic!("{other:?}"),
+        },
+        Err(error) => Err(error.code()),
+    };
+    assert_eq!(read(&*theirs, &other), Ok(b"before".to_vec()));
+    ours.update(&access, object.id, labelled("after")).unwrap();
+    assert_eq!(read(&*theirs, &other), Ok(b"after".to_vec()));
+    ours.destroy(&access, object.id).unwrap();
+    assert_eq!(read(&*theirs, &other), Err(Code::ObjectHandleInvalid));
+    assert_eq!(read(&*ours, &access), Err(Code::ObjectHandleInvalid));
+}
+
+#[test]
+fn a_destroyed_key_signs_nowhere_any_more() {
+    let home = Home::new("destroyed");
+    let (first, second) = (home.open(Policy::Default), home.open(Policy::Default));
+    let ours = ready_token(&first);
+    let theirs = second.tokens().unwrap().remove(0);
+    let (access, other) = (user(&*ours), user(&*theirs));
+    let template =
+        Template::from_iter([(A::TOKEN, Value::Bool(true)), (A::VALUE_LEN, Value::Ulong(32)), (A::SIGN, Value::Bool(true))]);
+    let generate = Mechanism { kind: MechanismType::GENERIC_SECRET_KEY_GEN, params: Params::None };
+    let key = ours.generate(&access, &generate, template).unwrap();
+    let hmac = Mechanism { kind: MechanismType::SHA256_HMAC, params: Params::None };
+    theirs.sign(&other, &hmac, key.id).unwrap();
+    ours.destroy(&access, key.id).unwrap();
+    assert_eq!(code(theirs.sign(&other, &hmac, key.id)), Some(Code::KeyHandleInvalid));
+}
+
+#[test]
+fn wrong_pins_are_counted_across_processes_and_lock_and_the_so_unlocks() {
+    let home = Home::new("locks");
+    let (first, second) = (home.open(Policy::Default), home.open(Policy::Default));
+    let token = ready_token(&first);
+    let other = second.tokens().unwrap().remove(0);
+    assert_eq!(token.describe().unwrap().user_pin, PinState::Good);
+    for (token, state) in [(&token, PinState::CountLow), (&other, PinState::FinalTry), (&token, PinState::Locked)] {
+        assert_eq!(code(token.login(&SCOPE, Role::User, &pin("wrong"))), Some(Code::PinIncorrect));
+        assert_eq!(token.describe().unwrap().user_pin, state);
+    }
+    assert_eq!(code(other.login(&SCOPE, Role::User, &pin("user-pin"))), Some(Code::PinLocked), "even with the right PIN");
+    let so = other.login(&SCOPE, Role::SecurityOfficer, &pin("so-pin")).unwrap();
+    other.init_pin(&so, &pin("new-user-pin")).unwrap();
+    token.login(&SCOPE, Role::User, &pin("new-user-pin")).unwrap();
+    assert_eq!(token.describe().unwrap().user_pin, PinState::Good);
+}
+
+#[test]
+fn a_changed_pin_ends_other_logins_and_keeps_the_objects() {
+    let home = Home::new("changed");
+    let admin = home.open(Policy::Default);
+    let token = ready_token(&admin);
+    let (ours, theirs) = (user(&*token), token.login(&Scope([2; 16]), Role::User, &pin("user-pin")).unwrap());
+    token.create(&ours, data("kept", true)).unwrap();
+    token.set_pin(&ours, &pin("user-pin"), &pin("other-pin")).unwrap();
+    assert_eq!(token.find(&ours, &labelled("kept")).unwrap().len(), 1);
+    assert_eq!(code(token.find(&theirs, &labelled("kept"))), Some(Code::UserNotLoggedIn));
+    assert_eq!(code(token.login(&SCOPE, Role::User, &pin("user-pin"))), Some(Code::PinIncorrect));
+    let again = token.login(&Scope([2; 16]), Role::User, &pin("other-pin")).unwrap();
+    assert_eq!(token.find(&again, &labelled("kept")).unwrap().len(), 1);
+}
+
+#[test]
+fn a_token_that_is_initialised_again_is_empty_keeps_its_serial_and_its_old_logins_are_dead() {
+    let home = Home::new("again");
+    let admin = home.open(Policy::Default);
+    let token = ready_token(&admin);
+    let access = user(&*token);
+    token.create(&access, data("gone", true)).unwrap();
+    let before = token.describe().unwrap();
+    assert_eq!(code(admin.init_token(Some(before.id), &pin("wrong-so"), before.label)), Some(Code::PinIncorrect));
+    assert_eq!(token.find(&access, &labelled("gone")).unwrap().len(), 1, "a refused initialisation changes nothing");
+    let token = admin.init_token(Some(before.id), &pin("so-pin"), *b"another label                   ").unwrap();
+    let after = token.describe().unwrap();
+    assert_eq!((after.id, after.serial, after.user_pin_set), (before.id, before.serial, false));
+    assert_eq!(token.find(&Access::public(SCOPE, false), &Template::new()).unwrap().len(), 0);
+    assert_eq!(code(token.create(&access, data("x", true))), Some(Code::UserNotLoggedIn));
+    assert_eq!(code(token.login(&SCOPE, Role::User, &pin("user-pin"))), Some(Code::UserPinNotInitialized));
+}
+
+#[test]
+fn nothing_readable_is_on_the_disk() {
+    let home = Home::new("sealed");
+    let admin = home.open(Policy::Default);
+    let token = ready_token(&admin);
+    let access = user(&*token);
+    for private in [false, true] {
+        let mut template = data("a-label-to-look-for", private);
+        template.set(A::VALUE, Value::Bytes(b"a-value-to-look-for".to_vec()));
+        token.create(&access, template).unwrap();
+    }
+    let key = Template::from_iter([
+        (A::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0)),
+        (A::KEY_TYPE, Value::Ulong(KeyType::AES.0)),
+        (A::TOKEN, Value::Bool(true)),
+        (A::VALUE, Value::Secret(Secret::copy_of(b"0123456789abcdef"))),
+    ]);
+    token.create(&access, key).unwrap();
+    drop(token);
+    for entry in std::fs::read_dir(&home.directory).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        for needle in ["to-look-for", "0123456789abcdef", "user-pin", "so-pin"] {
+            let found = bytes.windows(needle.len()).any(|window| window == needle.as_bytes());
+            assert!(!found, "{} holds {needle:?} in clear", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_read_only_session_and_the_public_change_nothing_that_lasts() {
+    let home = Home::new("read-only");
+    let admin = home.open(Policy::Default);
+    let token = ready_token(&admin);
+    let access = user(&*token);
+    let object = token.create(&access, data("stays", true)).unwrap();
+    let read_only = access.with_write(false);
+    assert_eq!(code(token.create(&read_only, data("x", true))), Some(Code::SessionReadOnly));
+    assert_eq!(code(token.update(&read_only, object.id, labelled("x"))), Some(Code::SessionReadOnly));
+    assert_eq!(code(token.destroy(&read_only, object.id)), Some(Code::SessionReadOnly));
+    let public = Access::public(SCOPE, true);
+    assert_eq!(code(token.create(&public, data("x", true))), Some(Code::UserNotLoggedIn));
+    assert_eq!(code(token.destroy(&public, object.id)), Some(Code::ObjectHandleInvalid));
+    assert_eq!(token.find(&access, &labelled("stays")).unwrap().len(), 1);
+}
