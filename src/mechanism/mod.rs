@@ -4,7 +4,7 @@
 //! sessions, handles or storage.
 //!
 //! Knows: ck, error, limits, object, secret, sys.
-//! Crates: aes, argon2, ecdsa, k256, sha2, subtle, zeroize.
+//! Crates: aes, ecdsa, k256, once_cell, subtle, zeroize.
 
 mod aes;
 mod block;

@@ -93,3 +93,19 @@ pub fn all() -> &'static [&'static Row] {
 pub fn find(kind: MechanismType) -> Option<&'static Row> {
     SORTED.binary_search_by_key(&kind, |row| row.kind).ok().map(|at| SORTED[at])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{all, find};
+
+    #[test]
+    fn every_row_is_found_by_its_own_number_and_can_do_something() {
+        for row in all() {
+            assert!(std::ptr::eq(find(row.kind).expect("it is in the table"), *row), "{} is there twice", row.kind);
+            assert!(row.kind.name().is_some(), "{} has a name", row.kind);
+            assert_ne!(row.flags() & !row.extra_flags, 0, "{} can do something", row.kind);
+            assert_eq!(row.keys.is_empty(), row.verbs.digest.is_some(), "{} has key types unless it is a digest", row.kind);
+            assert!(row.sizes.0 <= row.sizes.1, "{} has a range of sizes", row.kind);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The door out: we call strangers. Owning types over the C library's and the crypto library's functions, and vector kernels.
 //!
-//! Knows: ck, error, limits.
-//! Crates: aes, aws-lc-sys, libc, rusqlite, sha2, zeroize.
+//! Knows: error.
+//! Crates: aws-lc-sys, libc, rusqlite, sha2, zeroize.
 
 #![allow(unsafe_code)]
 

@@ -1,3 +1,5 @@
+//! AES against the standards' examples, against its own definition, in parts, and with everything that can be wrong.
+
 use super::*;
 use crate::mechanism::Params;
 use crate::mechanism::testing::{Dice, decrypt, encrypt, hex, permitted, secret_key, sign, verify};

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 
 use aws_lc_sys as lc;
+use zeroize::Zeroize;
 
 use crate::error::{Code, Result, refuse};
 
@@ -91,8 +92,11 @@ impl Aes256Gcm {
 
 impl Drop for Aes256Gcm {
     fn drop(&mut self) {
-        // SAFETY: the context was initialised by `new` and is cleaned up once; cleanup wipes the key schedule.
-        unsafe { lc::EVP_AEAD_CTX_cleanup(&mut *self.0) }
+        // SAFETY: the context was initialised by `new` and is cleaned up once.
+        unsafe { lc::EVP_AEAD_CTX_cleanup(&mut *self.0) };
+        // For AES-GCM cleaning up leaves the schedule in the structure itself.
+        // SAFETY: `opaque` covers the union, and any bytes are valid for it.
+        unsafe { self.0.state.opaque.zeroize() };
     }
 }
 
