@@ -9,6 +9,7 @@
 mod aes;
 mod block;
 mod cmac;
+mod der;
 mod des;
 mod dh;
 pub mod digest;
@@ -26,6 +27,7 @@ mod symmetric_vectors;
 pub mod table;
 #[cfg(test)]
 mod testing;
+mod whole;
 
 pub use key::{Key, Material};
 pub use params::{Mechanism, Params};

@@ -76,6 +76,11 @@ const FAMILIES: &[&[Row]] = &[
     super::generic::ROWS,
     super::aes::ROWS,
     super::des::ROWS,
+    super::rsa::ROWS,
+    super::ec::ROWS,
+    super::edwards::ROWS,
+    super::dsa::ROWS,
+    super::dh::ROWS,
 ];
 
 static SORTED: LazyLock<Vec<&'static Row>> = LazyLock::new(|| {

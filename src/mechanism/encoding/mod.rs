@@ -1,62 +1,93 @@
 //! Keys as DER, and what follows from a key's components.
 
+mod complete;
+mod pkcs8;
+#[cfg(test)]
+mod tests;
+
+use zeroize::Zeroizing;
+
+pub use self::complete::complete;
+pub use self::pkcs8::{private_from_pkcs8, private_to_pkcs8};
+
+use super::der::trimmed;
 use crate::ck::{AttributeType, KeyType, ObjectClass};
-use crate::error::{Code, Result, refuse};
+use crate::error::{Code, Doing, Result, refuse};
 use crate::object::{Object, Template, Value};
 use crate::secret::Secret;
 
-/// What `C_WrapKey` wraps: the value of a secret key; the PKCS#8 `PrivateKeyInfo` (RFC 5958) of a private key.
+/// What `C_WrapKey` wraps: the value of a secret key; the PKCS #8 `PrivateKeyInfo` (RFC 5958) of a private key.
 ///
 /// Errors: `KeyNotWrappable` for an object that has no such encoding.
 pub fn inner_encoding(key: &Object) -> Result<Secret> {
     match key.class() {
-        ObjectClass::SECRET_KEY => secret_value(key),
+        ObjectClass::SECRET_KEY => key
+            .secret(AttributeType::VALUE)
+            .map(Secret::duplicate)
+            .ok_or_else(|| refuse(Code::KeyNotWrappable, "the secret key has no CKA_VALUE")),
+        ObjectClass::PRIVATE_KEY => private_to_pkcs8(&key.attributes),
         class => Err(refuse(Code::KeyNotWrappable, format!("an object of class {class} has no encoding to wrap"))),
     }
 }
 
-/// The attributes of an unwrapped key of this class and type, from what [`inner_encoding`] made (or anybody else).
+/// The components of an unwrapped key of this class and type, from what [`inner_encoding`] made (or anybody else).
 ///
 /// Errors: `WrappedKeyInvalid` for everything that is wrong inside.
 pub fn from_inner(class: ObjectClass, key_type: KeyType, inner: &Secret) -> Result<Template> {
+    let wrong = format!("the unwrapped bytes are no {class} of type {key_type}");
     match class {
-        ObjectClass::SECRET_KEY if !inner.is_empty() => {
-            Ok(Template::from_iter([(AttributeType::VALUE, Value::Secret(inner.duplicate()))]))
-        }
-        _ => Err(refuse(Code::WrappedKeyInvalid, format!("the unwrapped bytes are no {class} of type {key_type}"))),
+        ObjectClass::SECRET_KEY => secret_from_value(key_type, inner).doing(Code::WrappedKeyInvalid, wrong),
+        ObjectClass::PRIVATE_KEY => pkcs8::components(key_type, inner.expose()).doing(Code::WrappedKeyInvalid, wrong),
+        _ => Err(refuse(Code::TemplateInconsistent, format!("an object of class {class} cannot be unwrapped"))),
     }
 }
 
-/// Checks that the components of a new key object are sane and fit each other, and sets what follows from them.
+fn secret_from_value(key_type: KeyType, value: &Secret) -> Result<Template> {
+    complete::check_secret_len(key_type, value.len())?;
+    Ok(Template::from_iter([(AttributeType::VALUE, Value::Secret(value.duplicate()))]))
+}
+
+/// A private key's two halves of `PrivateKeyInfo`: the `AlgorithmIdentifier`, and what goes into the OCTET STRING.
+pub(super) struct Encoded {
+    pub(super) algorithm: Zeroizing<Vec<u8>>,
+    pub(super) key: Zeroizing<Vec<u8>>,
+}
+
+/// The bytes of an attribute that must be there and not empty.
 ///
-/// Errors: `AttributeValueInvalid`, `TemplateInconsistent`, `CurveNotSupported`, `DomainParamsInvalid`, `KeySizeRange`.
-pub fn complete(attributes: &mut Template) -> Result<()> {
-    let class = attributes.ulong(AttributeType::CLASS).map(ObjectClass);
-    if class == Some(ObjectClass::SECRET_KEY)
-        && let Some(value) = attributes.exposed(AttributeType::VALUE)
-    {
-        let len = value.len() as u64;
-        attributes.set(AttributeType::VALUE_LEN, Value::Ulong(len));
+/// Errors: `TemplateIncomplete`.
+pub(super) fn required(attributes: &Template, kind: AttributeType) -> Result<&[u8]> {
+    match attributes.exposed(kind) {
+        Some(bytes) if !bytes.is_empty() => Ok(bytes),
+        _ => Err(refuse(Code::TemplateIncomplete, format!("{kind} is missing"))),
     }
-    Ok(())
 }
 
-/// The attributes of both halves of a key pair (public, private) from a PKCS#8 `PrivateKeyInfo`: class, key type, components.
-///
-/// Errors: `DataInvalid` for what is no such thing.
-pub fn private_from_pkcs8(_der: &[u8]) -> Result<(Template, Template)> {
-    Err(refuse(Code::DataInvalid, "this kind of private key is not supported"))
+/// A public number or string.
+pub(super) fn bytes(bytes: &[u8]) -> Value {
+    Value::Bytes(bytes.to_vec())
 }
 
-/// The PKCS#8 `PrivateKeyInfo` of a private key given by its attributes (class, key type, components).
-///
-/// Errors: `KeyNotWrappable` for a key without such an encoding; `TemplateIncomplete` where a component is missing.
-pub fn private_to_pkcs8(_private: &Template) -> Result<Secret> {
-    Err(refuse(Code::KeyNotWrappable, "this kind of private key has no PKCS#8 encoding here"))
+/// A secret number or string, which is taken over.
+pub(super) fn secret(bytes: Vec<u8>) -> Value {
+    Value::Secret(Secret::new(bytes))
 }
 
-fn secret_value(key: &Object) -> Result<Secret> {
-    key.secret(AttributeType::VALUE)
-        .map(Secret::duplicate)
-        .ok_or_else(|| refuse(Code::KeyNotWrappable, "the secret key has no CKA_VALUE"))
+/// Strips the leading zeros of numbers that are there; `secret` says how they are kept.
+pub(super) fn normalise_numbers(attributes: &mut Template, kinds: &[AttributeType], secrecy: Secrecy) {
+    for kind in kinds {
+        let Some(number) = attributes.exposed(*kind).map(|number| trimmed(number).to_vec()) else { continue };
+        let value = match secrecy {
+            Secrecy::Public => Value::Bytes(number),
+            Secrecy::Secret => secret(number),
+        };
+        attributes.set(*kind, value);
+    }
+}
+
+/// How a number is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Secrecy {
+    Public,
+    Secret,
 }

@@ -1,1 +1,0 @@
-//! ECDSA and ECDH over named curves.
