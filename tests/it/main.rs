@@ -8,6 +8,7 @@ mod abi;
 mod harness;
 
 mod cryptoki_crate;
+mod demo;
 mod dnssec;
 mod fork;
 mod gnutls;
@@ -22,6 +23,7 @@ mod p11kit;
 mod p11test;
 mod processes;
 mod python_pkcs11;
+mod readme;
 mod shape;
 mod ssh;
 mod token_util;
