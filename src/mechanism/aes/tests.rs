@@ -162,6 +162,29 @@ fn modes_agree_with_their_definition_over_single_blocks() {
     }
 }
 
+/// The path of processors without wide vectors, which tests on others would never take.
+#[test]
+fn a_key_without_kernels_does_the_same() {
+    let mut dice = Dice::new(5);
+    for key_len in [16, 24, 32] {
+        let object = aes(&dice.bytes(key_len));
+        let with = AesKey::prepare(object.object()).unwrap();
+        let without = AesKey { wide: None, ..AesKey::prepare(object.object()).unwrap() };
+        for len in [0, 1, 2, BATCH - 1, BATCH, BATCH + 1, 3 * BATCH] {
+            let bytes = dice.bytes(16 * len);
+            let input = bytes.as_chunks().0;
+            let run = |key: &AesKey| {
+                let (mut plain, mut counted, mut chain, mut counter) =
+                    (vec![[0; 16]; len], vec![[0; 16]; len], [4; 16], [255; 16]);
+                key.cbc_decrypt(&mut chain, input, &mut plain);
+                key.ctr(&mut counter, input, &mut counted);
+                (plain, counted, chain, counter)
+            };
+            assert_eq!(run(&with), run(&without), "{len} blocks");
+        }
+    }
+}
+
 #[test]
 fn a_counter_never_comes_round() {
     let key = aes(&[7; 16]);

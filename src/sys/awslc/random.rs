@@ -1,4 +1,7 @@
 //! Random bytes from AWS-LC's generator: fork-safe, seeded by the kernel, one state a thread.
+//!
+//! There is no pool of bytes drawn ahead, though short draws would be faster: the library notices forks, and copies of a
+//! suspended machine where the kernel tells of them; bytes in a pool would have to be as clever.
 
 use crate::error::{Code, Result, refuse};
 
