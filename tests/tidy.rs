@@ -85,7 +85,12 @@ fn no_unwrap_and_every_expect_states_an_invariant() {
 }
 
 #[test]
-fn only_the_command_line_prints() {
+fn tests_are_not_shipped() {
+    assert_none(rules::shipped_test_files(&shipped()));
+}
+
+#[test]
+fn only_the_command_line_and_the_log_print() {
     assert_none(rules::prints(&shipped()));
 }
 

@@ -1,9 +1,12 @@
 //! Rules that hold line by line: unsafe code, error codes, discarded causes, unwraps, reminders, places.
 
-use crate::source::{Source, after_matching, line_of, words};
+use crate::source::{Source, after_matching, identifier, line_of, words};
 
 /// The rooms that may contain unsafe code.
 const UNSAFE_ROOMS: &[&str] = &["ffi", "sys"];
+
+/// The command line prints; assemble makes the log's sink, which may be standard error.
+const PRINTING_ROOMS: &[&str] = &["assemble", "cli"];
 
 /// How far above an unsafe block its SAFETY note may start: a statement's opening lines and a note of a few sentences.
 const SAFETY_NOTE_LINES_ABOVE_MAX: usize = 10;
@@ -83,6 +86,20 @@ pub fn glob_imports(sources: &[Source]) -> Vec<String> {
     offences
 }
 
+/// A file that is named as tests, and so is spared their rules, must be compiled for tests alone.
+pub fn shipped_test_files(sources: &[Source]) -> Vec<String> {
+    let mut offences = Vec::new();
+    for source in sources.iter().filter(|it| !it.is_test_file()) {
+        for at in words(&source.shipped, "mod") {
+            let name = identifier(&source.shipped, (at + "mod ".len()).min(source.shipped.len()));
+            if name.ends_with("tests") {
+                offences.push(format!("{}: {name} is not under #[cfg(test)]", source.place(at)));
+            }
+        }
+    }
+    offences
+}
+
 /// `unwrap()` in shipped code, and an `expect` that says too little to be an invariant.
 pub fn unwraps(sources: &[Source]) -> Vec<String> {
     const INVARIANT_WORDS_MIN: usize = 3;
@@ -91,6 +108,7 @@ pub fn unwraps(sources: &[Source]) -> Vec<String> {
         for (at, found) in source.shipped.match_indices(".expect(") {
             let open = at + found.len() - 1;
             let argument = &source.text[open..after_matching(&source.code, open)];
+            let argument = constant(source, argument.trim_matches(['(', ')'])).unwrap_or(argument);
             if argument.split_whitespace().count() < INVARIANT_WORDS_MIN {
                 offences.push(format!("{}: this expect states no invariant: {argument}", source.place(at)));
             }
@@ -99,15 +117,21 @@ pub fn unwraps(sources: &[Source]) -> Vec<String> {
     offences
 }
 
+/// The value of a string constant of the same file.
+fn constant<'s>(source: &'s Source, name: &str) -> Option<&'s str> {
+    let (_, rest) = source.text.split_once(&format!("const {name}: &str = \""))?;
+    rest.split('"').next()
+}
+
 /// A library that writes to its host's terminal breaks the host's output.
 pub fn prints(sources: &[Source]) -> Vec<String> {
-    let quiet = sources.iter().filter(|it| it.room().is_some_and(|room| room != "cli"));
+    let quiet = sources.iter().filter(|it| it.room().is_some_and(|room| !PRINTING_ROOMS.contains(&room)));
     let mut offences = Vec::new();
     for source in quiet {
         for name in ["print!", "println!", "eprint!", "eprintln!", "dbg!"] {
             let places = source.shipped.match_indices(name).map(|(at, _)| at);
             let whole = places.filter(|at| !source.shipped[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
-            offences.extend(whole.map(|at| format!("{}: {name} outside the command line", source.place(at))));
+            offences.extend(whole.map(|at| format!("{}: {name} outside the command line and the log's sink", source.place(at))));
         }
     }
     offences
@@ -189,7 +213,14 @@ mod tests {
     fn careless_code_is_found() {
         check(discarded_causes, "src/log/mod.rs", "x.map_err(|_| e)", "x.map_err(|cause| e(cause))");
         check(glob_imports, "src/log/mod.rs", "use crate::ck::*;", "#[cfg(test)]\nmod tests { use super::*; }");
+        check(shipped_test_files, "src/log/mod.rs", "mod kdf_tests;", "#[cfg(test)]\nmod kdf_tests;\nmod tests_of_time;");
         check(unwraps, "src/log/mod.rs", "x.unwrap()", "x.unwrap_or(0)");
+        check(
+            unwraps,
+            "src/log/mod.rs",
+            "const A: &str = \"x\"; x.expect(A)",
+            "const A: &str = \"a log always has a head\"; x.expect(A)",
+        );
         check(unwraps, "src/log/mod.rs", "x.expect(\"x\")", "x.expect(\"a log always has a head\")");
         check(prints, "src/log/mod.rs", "println!(\"x\")", "writeln!(out, \"println!\")");
         check(unfinished_code, "src/log/mod.rs", "fn f() { todo!() }", "fn f() {}");
