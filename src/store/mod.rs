@@ -1,6 +1,6 @@
 //! Durable sealed bytes on SQLite: one store, one directory, any number of processes.
 //!
-//! Knows: ck, error, limits, object, sys.
+//! Knows: ck, error, limits, object, secret, sys.
 //! Crates: minicbor, rusqlite, sha2.
 
 mod apply;
@@ -13,6 +13,7 @@ mod file;
 mod pool;
 mod query;
 mod schema;
+pub mod softhsm;
 mod trouble;
 mod turnstile;
 

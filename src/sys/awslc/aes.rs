@@ -154,6 +154,23 @@ impl DecryptKey {
         schedule(key, lc::AES_set_decrypt_key).map(Self)
     }
 
+    /// Undoes [`EncryptKey::cbc_encrypt`]; `chain` is the vector, then the last ciphertext block.
+    pub fn cbc_decrypt(&self, chain: &mut Block, input: &[Block], out: &mut [Block]) {
+        assert_eq!(input.len(), out.len(), "the caller gives room for as many blocks as come in");
+        let len = input.len() * BLOCK_BYTES;
+        // SAFETY: `input` and `out` hold `len` bytes, a whole number of blocks, and do not overlap; `chain` is a block.
+        unsafe {
+            lc::AES_cbc_encrypt(
+                input.as_ptr().cast(),
+                out.as_mut_ptr().cast(),
+                len,
+                &self.0,
+                chain.as_mut_ptr(),
+                lc::AES_DECRYPT,
+            );
+        }
+    }
+
     /// Undoes [`EncryptKey::wrap`] into `out`, 8 bytes shorter than `wrapped`; false (and `out` wiped) if the integrity check fails.
     pub fn unwrap(&self, iv: &[u8; 8], wrapped: &[u8], out: &mut [u8]) -> bool {
         assert_eq!(wrapped.len(), out.len() + 8, "the caller gives room for the key");
