@@ -1,8 +1,8 @@
 //! GnuTLS: p11tool makes and lists, certtool certifies, gnutls-serv serves; OpenSSL verifies.
 
-use crate::harness::{LABEL, PIN, Run, Token, free_port, promises, wait_until};
+use crate::harness::{LABEL, PIN, Run, Token, free_port, promises_everywhere, wait_until};
 
-promises!(tokens_and_keys_are_listed, certtool_certifies_what_openssl_verifies, gnutls_serves_what_openssl_verifies);
+promises_everywhere!(tokens_and_keys_are_listed, certtool_certifies_what_openssl_verifies, gnutls_serves_what_openssl_verifies);
 
 fn p11tool(token: &Token) -> Run {
     token.run("p11tool").arg("--provider").arg(token.module.path()).env("GNUTLS_PIN", PIN)

@@ -1,8 +1,8 @@
 //! Java's SunPKCS11: keytool fills the keystore, a program signs, wraps and agrees with its keys; OpenSSL checks.
 
-use crate::harness::{PIN, Run, Token, promises};
+use crate::harness::{PIN, Run, Token, promises_everywhere};
 
-promises!(keytool_makes_keys_that_openssl_certifies, a_program_signs_decrypts_and_encrypts);
+promises_everywhere!(keytool_makes_keys_that_openssl_certifies, a_program_signs_decrypts_and_encrypts);
 
 fn configuration(token: &Token) -> std::path::PathBuf {
     let module = token.module.path();

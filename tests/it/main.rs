@@ -27,6 +27,7 @@ mod readme;
 mod shape;
 mod ssh;
 mod token_util;
+mod troubles;
 mod wycheproof;
 
 /// What the tests' children do with the module loaded.

@@ -1,9 +1,9 @@
 //! The main job: pkcs11-tool makes a key in the token, OpenSSL makes a certificate and serves TLS with it, and clients that
 //! know nothing of PKCS#11 verify the handshake. `tests/demo` shows the same to a person.
 
-use crate::harness::{LABEL, Server, Token, free_port, promises, wait_until};
+use crate::harness::{LABEL, Server, Token, free_port, promises_everywhere, wait_until};
 
-promises!(rsa_key_serves_tls, ec_key_serves_tls, three_clients_verify_one_server);
+promises_everywhere!(rsa_key_serves_tls, ec_key_serves_tls, three_clients_verify_one_server);
 
 /// Key in the token, certificate of it in certificate.pem.
 fn key_and_certificate(token: &Token, kind: &str) {

@@ -1,8 +1,8 @@
 //! NSS: modutil registers the module, certutil makes a key and a certificate in the token; OpenSSL verifies.
 
-use crate::harness::{LABEL, PIN, Token, promises};
+use crate::harness::{LABEL, PIN, Token, promises_everywhere};
 
-promises!(modutil_lists_the_token, certutil_makes_a_certificate_in_the_token, certutil_signs_a_request);
+promises_everywhere!(modutil_lists_the_token, certutil_makes_a_certificate_in_the_token, certutil_signs_a_request);
 
 /// An NSS database of its own that knows the module.
 fn database(token: &Token) {

@@ -1,8 +1,8 @@
 //! pkcs11-tool: keys made, used and removed in the token; results checked by OpenSSL on its own.
 
-use crate::harness::{LABEL, PIN, SO_PIN, Token, our_promises, promises};
+use crate::harness::{LABEL, PIN, SO_PIN, Token, our_promises, promises_everywhere};
 
-promises!(
+promises_everywhere!(
     its_own_test_passes_without_rsa,
     rsa_signs_what_openssl_verifies,
     rsa_pss_signs_what_openssl_verifies,

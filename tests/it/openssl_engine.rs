@@ -1,8 +1,8 @@
 //! OpenSSL's pkcs11 engine: requests, signatures and decryption with keys in the token, checked by OpenSSL without it.
 
-use crate::harness::{Token, promises};
+use crate::harness::{Token, promises_everywhere};
 
-promises!(requests_are_signed, a_ca_in_the_token_signs_certificates, ciphertext_is_decrypted, pss_signatures_verify);
+promises_everywhere!(requests_are_signed, a_ca_in_the_token_signs_certificates, ciphertext_is_decrypted, pss_signatures_verify);
 
 fn key(token: &Token, kind: &str) {
     token.as_user().words("--keypairgen --id 01 --label key --key-type").arg(kind).ok();

@@ -1,8 +1,8 @@
 //! OpenSSH: keys listed from the module, used by ssh directly and through an agent, against a real sshd on loopback.
 
-use crate::harness::{PIN, Server, Token, free_port, program, promises, wait_until};
+use crate::harness::{PIN, Server, Token, free_port, program, promises_everywhere, wait_until};
 
-promises!(ssh_logs_in_with_rsa_and_ec_keys, the_agent_signs_logins, the_agent_forgets_a_removed_module);
+promises_everywhere!(ssh_logs_in_with_rsa_and_ec_keys, the_agent_signs_logins, the_agent_forgets_a_removed_module);
 
 fn keys(token: &Token) {
     token.as_user().words("--keypairgen --key-type rsa:2048 --id 01 --label rsa").ok();

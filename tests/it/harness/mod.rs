@@ -27,6 +27,21 @@ macro_rules! promises {
 }
 pub(crate) use promises;
 
+/// As `promises!`, and a third time on our module as it is without any configuration, under its own policy.
+macro_rules! promises_everywhere {
+    ($($name:ident),+ $(,)?) => {
+        crate::harness::promises!($($name),+);
+        mod ours_by_default {
+            $(#[test] fn $name() {
+                let token = crate::harness::Token::by_default("");
+                token.initialise(crate::harness::LABEL);
+                super::$name(&token)
+            })+
+        }
+    };
+}
+pub(crate) use promises_everywhere;
+
 /// As `promises!`, for what SoftHSM does not promise: on our module alone.
 macro_rules! our_promises {
     ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {

@@ -35,6 +35,16 @@ impl Module {
 pub struct Token {
     pub module: Module,
     directory: PathBuf,
+    style: Style,
+}
+
+/// Whose configuration the store has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// `softhsm2.conf`, which both modules understand.
+    SoftHsm,
+    /// `hsmpool.toml`, with nothing in it but where the store is.
+    Hsmpool,
 }
 
 impl Token {
@@ -45,19 +55,35 @@ impl Token {
 
     /// As `fresh`, with further lines in `softhsm2.conf`.
     pub fn configured(module: Module, lines: &str) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("hsmpool-it-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(directory.join("tokens")).expect("the temporary directory is writable");
-        let token = Self { module, directory };
+        let token = Self::in_new_directory(module, Style::SoftHsm);
         token.configure(lines);
         token
     }
 
-    /// Writes `softhsm2.conf` anew.
+    /// Our module with its own defaults: an `hsmpool.toml` that says only where the store is, and these further lines.
+    pub fn by_default(lines: &str) -> Self {
+        let token = Self::in_new_directory(Module::Ours, Style::Hsmpool);
+        token.configure(lines);
+        token
+    }
+
+    fn in_new_directory(module: Module, style: Style) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("hsmpool-it-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(directory.join("tokens")).expect("the temporary directory is writable");
+        Self { module, directory, style }
+    }
+
+    /// Writes the configuration anew.
     pub fn configure(&self, lines: &str) {
         let tokens = self.file("tokens");
-        let text = format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n{lines}", tokens.display());
+        let text = match self.style {
+            Style::SoftHsm => {
+                format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n{lines}", tokens.display())
+            }
+            Style::Hsmpool => format!("store.directory = {tokens:?}\n{lines}"),
+        };
         std::fs::write(self.configuration(), text).expect("the test directory is writable");
     }
 
@@ -99,7 +125,10 @@ impl Token {
     }
 
     pub fn configuration(&self) -> PathBuf {
-        self.file("softhsm2.conf")
+        self.file(match self.style {
+            Style::SoftHsm => "softhsm2.conf",
+            Style::Hsmpool => "hsmpool.toml",
+        })
     }
 
     /// A program in the test's directory, with the store's configuration in its environment and no other.
@@ -109,11 +138,15 @@ impl Token {
 
     /// As `run`, for a program given by its path.
     pub fn run_file(&self, program: &Path) -> Run {
+        let (ours, other) = match self.style {
+            Style::SoftHsm => ("SOFTHSM2_CONF", "HSMPOOL_CONF"),
+            Style::Hsmpool => ("HSMPOOL_CONF", "SOFTHSM2_CONF"),
+        };
         Run::new(program, &self.directory)
-            .env("SOFTHSM2_CONF", self.configuration())
+            .env(ours, self.configuration())
+            .without_env(other)
             .env("HOME", &self.directory)
             .env("LC_ALL", "C.UTF-8")
-            .without_env("HSMPOOL_CONF")
             .without_env("HSMPOOL_LOG")
             .without_env("XDG_CONFIG_HOME")
     }

@@ -79,8 +79,11 @@ pub fn ecdsa(session: &Session, report: &mut Report) {
     }
 }
 
+/// Hashes the data.
+type Hash = fn(&[u8]) -> Vec<u8>;
+
 /// The mechanism that hashes by itself, and the same hash by RustCrypto.
-fn hash(of: HashFunction) -> Option<(CK_MECHANISM_TYPE, fn(&[u8]) -> Vec<u8>)> {
+fn hash(of: HashFunction) -> Option<(CK_MECHANISM_TYPE, Hash)> {
     match of {
         HashFunction::Sha2_224 => Some((CKM_ECDSA_SHA224, |data| sha2::Sha224::digest(data).to_vec())),
         HashFunction::Sha2_256 => Some((CKM_ECDSA_SHA256, |data| sha2::Sha256::digest(data).to_vec())),
