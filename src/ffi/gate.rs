@@ -1,0 +1,160 @@
+//! The gate between calls and the one library of the process: calls pass without meeting each other, C_Initialize and C_Finalize wait
+//! until nobody is inside, and a forked child finds a gate of its own.
+
+use std::cell::Cell;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::{Code, Result, refuse};
+use crate::sys::process::ForkWord;
+
+/// Doors of a gate. Threads are spread over them, so that two calls at once touch no common cache line.
+const DOORS: usize = 32;
+
+/// What a gate keeps.
+pub trait Guest: Send + Sync {
+    /// Called once in a forked child, before anybody uses the value there. True: the child carries on with it. False: the child is as
+    /// if not initialised; the value is abandoned, never used, never dropped.
+    fn enter_child(&self) -> bool;
+}
+
+/// A gate: empty, or with one value inside. Made for a `static`.
+pub struct Gate<T: 'static> {
+    /// This process's side of the gate; null before the first use. Always from `Box::leak`.
+    side: AtomicPtr<Side<T>>,
+    /// Gives each thread a door.
+    threads: AtomicUsize,
+}
+
+/// The gate as one process sees it. A fork leaves its locks in whatever state they were, so a child makes a side of its own.
+struct Side<T: 'static> {
+    word: ForkWord,
+    /// The side of the process that forked this one.
+    parent: Option<&'static Side<T>>,
+    /// Whether the parent's value has been asked to come along.
+    settled: OnceLock<()>,
+    /// Held while the value comes or goes.
+    turn: Mutex<()>,
+    doors: [Door<T>; DOORS],
+}
+
+/// All doors hold the same value; a call holds its own door open, and whoever changes the value closes one after the other.
+#[repr(align(128))]
+struct Door<T>(RwLock<Option<Arc<T>>>);
+
+impl<T: Guest> Gate<T> {
+    /// An empty gate.
+    pub const fn new() -> Self {
+        Self { side: AtomicPtr::new(ptr::null_mut()), threads: AtomicUsize::new(0) }
+    }
+
+    /// Runs `work` on the value, which stays until it returns; `None` when there is none.
+    #[inline]
+    pub fn with<R>(&self, work: impl FnOnce(&T) -> R) -> Option<R> {
+        let door = self.side().doors[self.door_of_this_thread()].0.read();
+        door.as_deref().map(work)
+    }
+
+    /// Puts in what `make` makes. Errors: `CryptokiAlreadyInitialized`; what `make` says, and the gate stays empty.
+    pub fn fill(&self, make: impl FnOnce() -> Result<T>) -> Result<()> {
+        let side = self.side();
+        let _turn = side.turn.lock();
+        if side.doors[0].0.read().is_some() {
+            return Err(refuse(Code::CryptokiAlreadyInitialized, "C_Initialize has been called before"));
+        }
+        side.set(Some(Arc::new(make()?)));
+        Ok(())
+    }
+
+    /// Waits until nobody is inside and takes the value out.
+    pub fn clear(&self) -> Option<Arc<T>> {
+        let side = self.side();
+        let _turn = side.turn.lock();
+        let value = side.doors[0].0.read().clone();
+        side.set(None);
+        value
+    }
+
+    /// This process's side.
+    #[inline]
+    fn side(&self) -> &'static Side<T> {
+        let side = self.side.load(Ordering::Acquire);
+        // SAFETY: null, or from `Box::leak` and never freed.
+        match unsafe { side.as_ref() } {
+            Some(side) if side.word.same_process() && side.settled.get().is_some() => side,
+            _ => self.new_side(side),
+        }
+    }
+
+    /// The side of this process when `seen` is none, or belongs to the process that forked this one.
+    #[cold]
+    fn new_side(&self, seen: *mut Side<T>) -> &'static Side<T> {
+        // SAFETY: null, or from `Box::leak` and never freed.
+        let seen_side = unsafe { seen.as_ref::<'static>() };
+        let side = match seen_side {
+            Some(side) if side.word.same_process() => side,
+            parent => {
+                let made = Box::into_raw(Box::new(Side::new(parent)));
+                match self.side.compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire) {
+                    // SAFETY: just made, and now never freed.
+                    Ok(_) => unsafe { &*made },
+                    Err(other) => {
+                        // SAFETY: made above and shown to nobody.
+                        drop(unsafe { Box::from_raw(made) });
+                        // SAFETY: another thread of this process put it there, from `Box::leak`.
+                        unsafe { &*other }
+                    }
+                }
+            }
+        };
+        side.settled.get_or_init(|| side.inherit());
+        side
+    }
+
+    #[inline]
+    fn door_of_this_thread(&self) -> usize {
+        thread_local! {
+            static DOOR: Cell<usize> = const { Cell::new(usize::MAX) };
+        }
+        DOOR.with(|door| {
+            if door.get() == usize::MAX {
+                door.set(self.threads.fetch_add(1, Ordering::Relaxed) % DOORS);
+            }
+            door.get()
+        })
+    }
+}
+
+impl<T: Guest> Side<T> {
+    fn new(parent: Option<&'static Side<T>>) -> Self {
+        Self {
+            word: ForkWord::new(),
+            parent,
+            settled: OnceLock::new(),
+            turn: Mutex::new(()),
+            doors: std::array::from_fn(|_| Door(RwLock::new(None))),
+        }
+    }
+
+    /// Asks the parent's value, if there is one, whether it comes along.
+    fn inherit(&self) {
+        // A door may have been closed by a thread that the child does not have. Then the parent was in C_Initialize or C_Finalize.
+        let value = self.parent.and_then(|parent| parent.doors[0].0.try_read()).and_then(|door| door.clone());
+        match value {
+            Some(value) if value.enter_child() => self.set(Some(value)),
+            // Its destructor would end what belongs to the parent.
+            Some(value) => std::mem::forget(value),
+            None => {}
+        }
+    }
+
+    /// Closes one door after the other, which waits for the calls inside.
+    fn set(&self, value: Option<Arc<T>>) {
+        for door in &self.doors {
+            *door.0.write() = value.clone();
+        }
+    }
+}

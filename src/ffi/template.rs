@@ -1,0 +1,244 @@
+//! `CK_ATTRIBUTE[]` to templates, and back: what `C_GetAttributeValue` answers for each entry.
+
+use std::collections::BTreeSet;
+
+use cryptoki_sys::{CK_ATTRIBUTE, CK_ULONG};
+
+use super::memory::{self, Given};
+use crate::ck::{AttributeType, MechanismType, UNAVAILABLE_INFORMATION};
+use crate::error::{Code, Error, Result, refuse};
+use crate::limits::{ATTRIBUTE_VALUE_MAX_BYTES, OBJECT_MAX_BYTES, TEMPLATE_ATTRIBUTES_MAX, TEMPLATE_DEPTH_MAX};
+use crate::object::table::{self, ValueKind};
+use crate::object::{Template, Value};
+use crate::secret::Secret;
+use crate::token::Reading;
+
+/// The template of an object that is made or changed. NULL with count 0 is empty.
+///
+/// Errors: `ArgumentsBad` for pointers and counts; `AttributeTypeInvalid` for an attribute that we do not know;
+/// `AttributeValueInvalid` for one whose value has not its form; `TemplateInconsistent` for one that comes twice.
+///
+/// # Safety
+/// The caller's promise, for the entries and for what they point to.
+pub unsafe fn read(attributes: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Template> {
+    // SAFETY: the caller's promise.
+    unsafe { Reader { unknown: Unknown::Refused, left: OBJECT_MAX_BYTES }.template(attributes, count, TEMPLATE_DEPTH_MAX) }
+}
+
+/// The template of a search. An attribute that we do not know is a string of bytes that no object has: applications look for
+/// other vendors' objects, and find none.
+///
+/// # Safety
+/// The caller's promise, for the entries and for what they point to.
+pub unsafe fn read_search(attributes: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Template> {
+    // SAFETY: the caller's promise.
+    unsafe { Reader { unknown: Unknown::Bytes, left: OBJECT_MAX_BYTES }.template(attributes, count, TEMPLATE_DEPTH_MAX) }
+}
+
+/// What becomes of an attribute that no rule knows.
+enum Unknown {
+    Refused,
+    Bytes,
+}
+
+struct Reader {
+    unknown: Unknown,
+    /// Bytes that the values may still take, all together.
+    left: usize,
+}
+
+impl Reader {
+    /// # Safety
+    /// The caller's promise, for the entries and for what they point to.
+    unsafe fn template(&mut self, attributes: *const CK_ATTRIBUTE, count: CK_ULONG, depth: usize) -> Result<Template> {
+        // SAFETY: the caller's promise.
+        let entries = unsafe { entries(attributes, count) }?;
+        let mut seen = BTreeSet::new();
+        let mut template = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let kind = AttributeType(entry.type_);
+            if !seen.insert(kind) {
+                return Err(refuse(Code::TemplateInconsistent, format!("the template names {kind} twice")));
+            }
+            // SAFETY: the caller's promise.
+            template.push((kind, unsafe { self.value(kind, &entry, depth) }?));
+        }
+        Ok(template.into_iter().collect())
+    }
+
+    /// # Safety
+    /// The caller's promise, for what the entry points to.
+    unsafe fn value(&mut self, kind: AttributeType, entry: &CK_ATTRIBUTE, depth: usize) -> Result<Value> {
+        let form = match (table::rule(kind), &self.unknown) {
+            (Some(rule), _) => rule.value,
+            (None, Unknown::Bytes) => ValueKind::Bytes,
+            (None, Unknown::Refused) => return Err(refuse(Code::AttributeTypeInvalid, format!("there is no attribute {kind}"))),
+        };
+        if form == ValueKind::Template {
+            // SAFETY: the caller's promise.
+            return unsafe { self.nested(kind, entry, depth) };
+        }
+        // SAFETY: the caller's promise; the slice is not used after this call.
+        let bytes = unsafe { memory::bytes(Given(entry.pValue.cast(), entry.ulValueLen), "pValue") }?;
+        if bytes.len() > ATTRIBUTE_VALUE_MAX_BYTES || bytes.len() > self.left {
+            return Err(malformed(kind, format!("{} bytes are too many", bytes.len())));
+        }
+        self.left -= bytes.len();
+        plain(kind, form, bytes)
+    }
+
+    /// # Safety
+    /// The caller's promise, for what the entry points to.
+    unsafe fn nested(&mut self, kind: AttributeType, entry: &CK_ATTRIBUTE, depth: usize) -> Result<Value> {
+        if depth <= 1 {
+            return Err(malformed(kind, "a template within a template has none of its own"));
+        }
+        if !entry.ulValueLen.is_multiple_of(ENTRY_BYTES) {
+            return Err(malformed(kind, format!("{} bytes are no whole number of attributes", entry.ulValueLen)));
+        }
+        // SAFETY: the caller's promise.
+        let inner = unsafe { self.template(entry.pValue.cast(), entry.ulValueLen / ENTRY_BYTES, depth - 1) };
+        inner.map(Value::Template)
+    }
+}
+
+const ENTRY_BYTES: CK_ULONG = size_of::<CK_ATTRIBUTE>() as CK_ULONG;
+
+/// A value from its bytes.
+fn plain(kind: AttributeType, form: ValueKind, bytes: &[u8]) -> Result<Value> {
+    match form {
+        // As in C, everything but 0 is true; SoftHSM takes it so too.
+        ValueKind::Bool => match bytes {
+            [flag] => Ok(Value::Bool(*flag != 0)),
+            _ => Err(malformed(kind, format!("a boolean takes 1 byte, not {}", bytes.len()))),
+        },
+        ValueKind::Ulong => match bytes.try_into() {
+            Ok(number) => Ok(Value::Ulong(CK_ULONG::from_ne_bytes(number))),
+            Err(cause) => Err(malformed(kind, format!("a number takes 8 bytes, not {}", bytes.len())).because(cause)),
+        },
+        ValueKind::Bytes | ValueKind::BigInteger | ValueKind::Date => Ok(Value::Bytes(bytes.to_vec())),
+        ValueKind::Secret => Ok(Value::Secret(Secret::copy_of(bytes))),
+        ValueKind::Mechanisms => {
+            let (numbers, rest) = bytes.as_chunks();
+            if !rest.is_empty() {
+                return Err(malformed(kind, format!("{} bytes are no whole number of mechanisms", bytes.len())));
+            }
+            Ok(Value::Mechanisms(numbers.iter().map(|number| MechanismType(CK_ULONG::from_ne_bytes(*number))).collect()))
+        }
+        ValueKind::Template => Err(malformed(kind, "a template is no string of bytes")),
+    }
+}
+
+fn malformed(kind: AttributeType, what: impl std::fmt::Display) -> Error {
+    refuse(Code::AttributeValueInvalid, format!("{kind}: {what}"))
+}
+
+/// The entries of a caller's array, copied out. NULL with count 0 is empty.
+///
+/// # Safety
+/// The caller's promise.
+pub unsafe fn entries(attributes: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Vec<CK_ATTRIBUTE>> {
+    // SAFETY: the caller's promise; an entry is numbers and a data pointer.
+    unsafe { memory::read_array(attributes, count, TEMPLATE_ATTRIBUTES_MAX, "pTemplate") }
+}
+
+/// Which attributes the entries ask for.
+pub fn types(entries: &[CK_ATTRIBUTE]) -> Vec<AttributeType> {
+    entries.iter().map(|entry| AttributeType(entry.type_)).collect()
+}
+
+/// Answers every entry: its length, and its value where there is room (PKCS#11 3.1, 5.7.5).
+///
+/// Errors, when all entries have been answered: `AttributeSensitive` before `AttributeTypeInvalid` before `BufferTooSmall`.
+///
+/// # Safety
+/// The caller's promise, for the array that `entries` is a copy of and for what they point to.
+pub unsafe fn answer(readings: &[Reading], entries: &[CK_ATTRIBUTE], attributes: *mut CK_ATTRIBUTE) -> Result<()> {
+    assert_eq!(readings.len(), entries.len(), "the token answered for other attributes than it was asked for");
+    let mut verdict = Verdict::Answered;
+    for (at, (reading, entry)) in readings.iter().zip(entries).enumerate() {
+        let (len, this) = match reading {
+            // SAFETY: the caller's promise.
+            Reading::Value(value) => unsafe { put_value(value, entry) },
+            Reading::Sensitive => (UNAVAILABLE_INFORMATION, Verdict::Sensitive(AttributeType(entry.type_))),
+            Reading::Absent => (UNAVAILABLE_INFORMATION, Verdict::Absent(AttributeType(entry.type_))),
+        };
+        // SAFETY: within the array by the caller's promise; alignment is not needed.
+        unsafe { (&raw mut (*attributes.add(at)).ulValueLen).write_unaligned(len) };
+        verdict = verdict.max(this);
+    }
+    verdict.into()
+}
+
+/// Writes a value where an entry wants it. Gives the length to be told and the verdict.
+///
+/// # Safety
+/// The caller's promise, for what the entry points to.
+unsafe fn put_value(value: &Value, entry: &CK_ATTRIBUTE) -> (CK_ULONG, Verdict) {
+    let plain = match value {
+        // SAFETY: the caller's promise.
+        Value::Template(template) => return unsafe { put_template(template, entry) },
+        Value::Bool(flag) => &[u8::from(*flag)][..],
+        Value::Ulong(number) => &number.to_ne_bytes(),
+        Value::Bytes(bytes) => bytes,
+        Value::Secret(secret) => secret.expose(),
+        Value::Mechanisms(kinds) => &kinds.iter().flat_map(|kind| kind.0.to_ne_bytes()).collect::<Vec<u8>>(),
+    };
+    let len = plain.len() as CK_ULONG;
+    if entry.pValue.is_null() {
+        return (len, Verdict::Answered);
+    }
+    if entry.ulValueLen < len {
+        return (UNAVAILABLE_INFORMATION, Verdict::TooSmall(AttributeType(entry.type_)));
+    }
+    // SAFETY: there is room for `len` bytes by the caller's promise.
+    unsafe { memory::put_array(plain, entry.pValue.cast()) };
+    (len, Verdict::Answered)
+}
+
+/// A template as the value of an attribute is an array of entries, each answered like an outer one; the types are told too.
+///
+/// # Safety
+/// The caller's promise, for what the entry and the entries within point to.
+unsafe fn put_template(template: &Template, entry: &CK_ATTRIBUTE) -> (CK_ULONG, Verdict) {
+    let len = template.len() as CK_ULONG * ENTRY_BYTES;
+    if entry.pValue.is_null() {
+        return (len, Verdict::Answered);
+    }
+    if entry.ulValueLen < len {
+        return (UNAVAILABLE_INFORMATION, Verdict::TooSmall(AttributeType(entry.type_)));
+    }
+    let mut verdict = Verdict::Answered;
+    for (at, (kind, value)) in template.iter().enumerate() {
+        let place = entry.pValue.cast::<CK_ATTRIBUTE>().wrapping_add(at);
+        // SAFETY: within `len` bytes, which are there by the caller's promise; numbers and a data pointer at any address.
+        let mut inner = unsafe { place.read_unaligned() };
+        // SAFETY: the caller's promise.
+        let (inner_len, this) = unsafe { put_value(value, &inner) };
+        (inner.type_, inner.ulValueLen) = (kind.0, inner_len);
+        // SAFETY: as for reading.
+        unsafe { place.write_unaligned(inner) };
+        verdict = verdict.max(this);
+    }
+    (len, verdict)
+}
+
+/// What is to be said about all entries together: the worst of what there is to say about one, in ascending order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Answered,
+    TooSmall(AttributeType),
+    Absent(AttributeType),
+    Sensitive(AttributeType),
+}
+
+impl From<Verdict> for Result<()> {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Answered => Ok(()),
+            Verdict::TooSmall(kind) => Err(refuse(Code::BufferTooSmall, format!("{kind} is longer than its buffer"))),
+            Verdict::Absent(kind) => Err(refuse(Code::AttributeTypeInvalid, format!("the object has no {kind}"))),
+            Verdict::Sensitive(kind) => Err(refuse(Code::AttributeSensitive, format!("{kind} may not be read"))),
+        }
+    }
+}
