@@ -1,9 +1,8 @@
 //! SoftHSM 2.6.1's own test suite, from Debian's source package: the drop-in promise in executable form, 77 of 77.
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::PathBuf;
 
-use crate::harness::{Module, Token, program};
+use crate::harness::{Module, Token, foreign};
 
 /// The suites and how many tests each must run. The fork tests have a process each: their children go on to run what
 /// comes next in the process, at the same time as the parent and in the same store.
@@ -58,7 +57,7 @@ fn failure(module: Module, suite: &str, tests: u32) -> Option<String> {
     }
     // SoftHSM on OpenSSL 3 has DES only with the legacy provider; the suite tests DES.
     token.write("openssl.cnf", LEGACY_PROVIDER);
-    let run = token.run_file(built()).arg(suite).env("P11TEST_MODULE", module.path()).env("OPENSSL_CONF", "openssl.cnf");
+    let run = token.run_file(&built()).arg(suite).env("P11TEST_MODULE", module.path()).env("OPENSSL_CONF", "openssl.cnf");
     let output = run.end();
     let said = output.all();
     let passed = output.status.success() && said.contains(&format!("OK ({tests} tests)")) && !said.contains("FAILURES");
@@ -76,14 +75,7 @@ const CONFIGURATIONS: &[(&str, &str)] = &[
 const LEGACY_PROVIDER: &str =
     "openssl_conf = init\n[init]\nproviders = all\n[all]\ndefault = on\nlegacy = on\n[on]\nactivate = 1\n";
 
-/// The suite's binary: fetched and built once, kept in the target directory.
-fn built() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let builder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/p11test/build.sh");
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("p11test");
-        std::fs::create_dir_all(&directory).expect("the target directory is writable");
-        crate::harness::Run::new(&program("bash"), &directory).arg(builder).arg(&directory).ok();
-        directory.join("p11test")
-    })
+/// The suite's binary.
+fn built() -> PathBuf {
+    foreign("p11test").join("p11test")
 }

@@ -12,7 +12,7 @@ mod tools;
 pub use child::{Jobs, child, full, loaded_module, module_of_job};
 pub use run::{Run, Server, free_port, wait_until};
 pub use token::{LABEL, Module, PIN, SO_PIN, Token};
-pub use tools::{file_of_package, library_directory, program};
+pub use tools::{file_of_package, foreign, library_directory, program};
 
 /// Declares each function as two tests, on our module and on SoftHSM, each with a fresh initialised token.
 macro_rules! promises {

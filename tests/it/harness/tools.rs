@@ -1,6 +1,10 @@
 //! Foreign programs: which Debian package has each. A missing one fails the test with the package's name.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Run;
 
 /// Every foreign program that a test starts, and its package. `tests/packages` installs the same packages.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -55,6 +59,18 @@ pub fn file_of_package(path: impl AsRef<Path>, package: &str) -> PathBuf {
     let path = path.as_ref();
     assert!(path.is_file(), "{path:?} is missing: install the package {package} (tests/packages does)");
     path.into()
+}
+
+/// What `tests/foreign/NAME.sh` fetches and builds, once; kept in the target directory.
+pub fn foreign(name: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    // A build that failed for another test fails for this one too, with its own message.
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/foreign/{name}.sh"));
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&directory).expect("the target directory is writable");
+    Run::new(&program("bash"), &directory).arg(script).arg(&directory).deadline(Duration::from_secs(900)).ok();
+    directory
 }
 
 /// Where Debian puts this architecture's libraries.
