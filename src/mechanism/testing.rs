@@ -165,3 +165,85 @@ pub fn hex(digits: &str) -> Vec<u8> {
     let value = |digit: char| digit.to_digit(16).expect("a hexadecimal digit") as u8;
     digits.chunks(2).map(|pair| value(pair[0]) << 4 | value(pair[1])).collect()
 }
+
+/// A key as the partition makes it: of attributes that were checked and completed.
+pub fn completed(class: ObjectClass, kind: KeyType, attributes: Template) -> Result<Arc<Key>> {
+    let mut all = attributes;
+    all.set(AttributeType::CLASS, Value::Ulong(class.0));
+    all.set(AttributeType::KEY_TYPE, Value::Ulong(kind.0));
+    super::encoding::complete(&mut all)?;
+    Ok(key(class, kind, all))
+}
+
+/// `C_GenerateKeyPair`: public and private key.
+pub fn generate_pair(kind: MechanismType, key_type: KeyType, public: Template) -> Result<(Arc<Key>, Arc<Key>)> {
+    let (mechanism, row) = mechanism(kind, &Params::None);
+    assert!(row.keys.contains(&key_type), "{kind} does not make {key_type}");
+    let pair = (row.verbs.generate_pair.expect("the mechanism makes pairs"))(&mechanism, &public, &Template::new())?;
+    let mut public = public;
+    pair.public.into_iter().for_each(|(attribute, value)| drop(public.set(attribute, value)));
+    let private = completed(ObjectClass::PRIVATE_KEY, key_type, pair.private)?;
+    Ok((completed(ObjectClass::PUBLIC_KEY, key_type, public)?, private))
+}
+
+/// `C_SignRecover`.
+pub fn sign_recover(kind: MechanismType, key: &Arc<Key>, data: &[u8]) -> Result<Vec<u8>> {
+    let (mechanism, row) = mechanism(kind, &Params::None);
+    recover((row.verbs.sign_recover.expect("the mechanism recovers"))(&mechanism, permitted(key, kind))?, data)
+}
+
+/// `C_VerifyRecover`.
+pub fn verify_recover(kind: MechanismType, key: &Arc<Key>, signature: &[u8]) -> Result<Vec<u8>> {
+    let (mechanism, row) = mechanism(kind, &Params::None);
+    recover((row.verbs.verify_recover.expect("the mechanism recovers"))(&mechanism, permitted(key, kind))?, signature)
+}
+
+fn recover(recover: Box<dyn super::Recover>, data: &[u8]) -> Result<Vec<u8>> {
+    let mut out = vec![0; recover.output_len(data.len())];
+    let len = recover.single(data, &mut out)?;
+    out.truncate(len);
+    Ok(out)
+}
+
+/// The wrapped form of some bytes.
+pub fn wrap(kind: MechanismType, params: &Params, key: &Arc<Key>, inner: &[u8]) -> Result<Vec<u8>> {
+    let (mechanism, row) = mechanism(kind, params);
+    (row.verbs.wrap.expect("the mechanism wraps"))(&mechanism, permitted(key, kind), &Secret::copy_of(inner))
+}
+
+/// The bytes of a wrapped form.
+pub fn unwrap(kind: MechanismType, params: &Params, key: &Arc<Key>, wrapped: &[u8]) -> Result<Vec<u8>> {
+    let (mechanism, row) = mechanism(kind, params);
+    (row.verbs.unwrap.expect("the mechanism unwraps"))(&mechanism, permitted(key, kind), wrapped)
+        .map(|inner| inner.expose().to_vec())
+}
+
+/// The value of a derived key.
+pub fn derive(kind: MechanismType, params: &Params, key: &Arc<Key>, value_len: Option<usize>) -> Result<Vec<u8>> {
+    let (mechanism, row) = mechanism(kind, params);
+    let wanted = super::Wanted { key_type: KeyType::GENERIC_SECRET, value_len, other: None };
+    (row.verbs.derive.expect("the mechanism derives"))(&mechanism, permitted(key, kind), &wanted)
+        .map(|value| value.expose().to_vec())
+}
+
+/// The code of a failure; `None` for success.
+pub fn code<T>(result: Result<T>) -> Option<crate::error::Code> {
+    result.err().map(|error| error.code())
+}
+
+/// What the `openssl` program, an implementation that shares nothing with ours, makes of some input.
+pub fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let mut child = Command::new("openssl")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the openssl program is installed");
+    child.stdin.take().expect("a pipe").write_all(input).expect("openssl reads its input");
+    let output = child.wait_with_output().expect("openssl ends");
+    assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
