@@ -27,6 +27,8 @@ mod symmetric_vectors;
 pub mod table;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod vectors;
 mod whole;
 
 pub use key::{Key, Material};
