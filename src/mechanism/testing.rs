@@ -242,8 +242,8 @@ pub fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the openssl program is installed");
-    child.stdin.take().expect("a pipe").write_all(input).expect("openssl reads its input");
-    let output = child.wait_with_output().expect("openssl ends");
+    child.stdin.take().expect("standard input was piped above").write_all(input).expect("openssl reads its input");
+    let output = child.wait_with_output().expect("openssl ends once its input does");
     assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }

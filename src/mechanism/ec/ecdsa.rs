@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k256::Secp256k1;
 use k256::ecdsa::Signature;
-use sha2::Sha256;
+use k256::sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::{Prepared, hash_of};
