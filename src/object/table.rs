@@ -480,3 +480,54 @@ pub fn knows_key_type(class: ObjectClass, key_type: KeyType) -> bool {
         _ => false,
     }
 }
+
+/// The attributes as a table, for `docs/compatibility.md`.
+pub fn markdown() -> String {
+    let classes = [
+        (ObjectClass::DATA, "data"),
+        (ObjectClass::CERTIFICATE, "certificate"),
+        (ObjectClass::PUBLIC_KEY, "public key"),
+        (ObjectClass::PRIVATE_KEY, "private key"),
+        (ObjectClass::SECRET_KEY, "secret key"),
+        (ObjectClass::DOMAIN_PARAMETERS, "domain parameters"),
+    ];
+    let ways = [
+        (Given::CREATE, "create"),
+        (Given::GENERATE, "generate"),
+        (Given::DERIVE, "unwrap, derive"),
+        (Given::COPY, "copy"),
+        (Given::LATER, "later"),
+    ];
+    let list = |words: Vec<&str>| words.join(", ");
+    let mut text = String::from(
+        "| attribute | of | key types | may be given at | moves | default | secret |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for rule in RULES {
+        let key_types: Vec<String> = rule.key_types.iter().map(|key_type| key_type.to_string()).collect();
+        let given = list(ways.iter().filter(|(way, _)| rule.given.allows(*way)).map(|(_, word)| *word).collect());
+        let default = match rule.default {
+            Default::Absent => "absent".to_owned(),
+            Default::Required => "required".to_owned(),
+            Default::Bool(flag) => flag.to_string(),
+            Default::IfSecret => "true for private and secret keys".to_owned(),
+            Default::Empty => "empty".to_owned(),
+            Default::Ulong(u64::MAX) => "`CK_UNAVAILABLE_INFORMATION`".to_owned(),
+            Default::Ulong(number) => number.to_string(),
+        };
+        let moves = match rule.direction {
+            Direction::Free if rule.value == ValueKind::Bool && rule.given.allows(Given::LATER) => "freely",
+            Direction::Free => "",
+            Direction::OnlyTrue => "to true only",
+            Direction::OnlyFalse => "to false only",
+        };
+        text += &format!(
+            "| `{}` | {} | {} | {} | {moves} | {default} | {} |\n",
+            rule.kind,
+            list(classes.iter().filter(|(class, _)| rule.classes.has(*class)).map(|(_, word)| *word).collect()),
+            key_types.join(", "),
+            if given.is_empty() { "never" } else { &given },
+            if rule.secret { "yes" } else { "" },
+        );
+    }
+    text
+}

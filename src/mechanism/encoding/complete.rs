@@ -2,7 +2,7 @@
 
 use super::secret;
 use crate::ck::{AttributeType, KeyType, ObjectClass};
-use crate::error::{Code, Result, refuse};
+use crate::error::{Code, Doing, Result, refuse};
 use crate::limits;
 use crate::mechanism::der::{Malformed, Reader, tag};
 use crate::mechanism::digest::Hash;
@@ -109,21 +109,35 @@ fn complete_certificate(attributes: &mut Template) -> Result<()> {
         return Ok(());
     };
     let check_value = Hash::Sha1.digest(&[value]).first_chunk().copied();
-    let info = public_key_of_certificate(value).ok().map(<[u8]>::to_vec);
+    let info = parse_certificate(value).ok().map(|parts| parts.public_key_info);
     if let (Some(info), None | Some([])) = (info, attributes.exposed(AttributeType::PUBLIC_KEY_INFO)) {
         attributes.set(AttributeType::PUBLIC_KEY_INFO, Value::Bytes(info));
     }
     set_check_value(attributes, check_value)
 }
 
-/// The `SubjectPublicKeyInfo` inside an X.509 certificate (RFC 5280, 4.1).
-fn public_key_of_certificate(certificate: &[u8]) -> std::result::Result<&[u8], Malformed> {
+/// What attributes repeat of an X.509 certificate, each as the DER that stands in it (RFC 5280, 4.1).
+#[allow(missing_docs)]
+pub struct CertificateParts {
+    pub serial_number: Vec<u8>,
+    pub issuer: Vec<u8>,
+    pub subject: Vec<u8>,
+    pub public_key_info: Vec<u8>,
+}
+
+/// Errors: `DataInvalid` for what is no X.509 certificate.
+pub fn certificate_parts(certificate: &[u8]) -> Result<CertificateParts> {
+    parse_certificate(certificate).doing(Code::DataInvalid, "the certificate is not X.509 in DER")
+}
+
+fn parse_certificate(certificate: &[u8]) -> std::result::Result<CertificateParts, Malformed> {
     let mut signed = Reader::new(certificate).sequence()?.sequence()?;
     signed.optional(tag::CONTEXT_0)?;
-    signed.element(tag::INTEGER)?;
-    // Signature algorithm, issuer, validity, subject.
-    for _ in 0..4 {
-        signed.element(tag::SEQUENCE)?;
-    }
-    signed.whole_element(tag::SEQUENCE)
+    let serial_number = signed.whole_element(tag::INTEGER)?.to_vec();
+    signed.element(tag::SEQUENCE)?; // the signature's algorithm
+    let issuer = signed.whole_element(tag::SEQUENCE)?.to_vec();
+    signed.element(tag::SEQUENCE)?; // validity
+    let subject = signed.whole_element(tag::SEQUENCE)?.to_vec();
+    let public_key_info = signed.whole_element(tag::SEQUENCE)?.to_vec();
+    Ok(CertificateParts { serial_number, issuer, subject, public_key_info })
 }

@@ -7,7 +7,7 @@ mod tests;
 
 use zeroize::Zeroizing;
 
-pub use self::complete::complete;
+pub use self::complete::{CertificateParts, certificate_parts, complete};
 pub use self::pkcs8::{private_from_pkcs8, private_to_pkcs8};
 
 use super::der::trimmed;

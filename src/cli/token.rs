@@ -1,0 +1,187 @@
+//! `hsmpool token`: list, make, delete tokens; set PINs.
+
+use std::sync::Arc;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::pin;
+use crate::assemble;
+use crate::error::{Code, Result, refuse};
+use crate::partition::LocalAdmin;
+use crate::token::{Access, Admin, Description, PinState, Role, Scope, Token};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists the tokens of the store
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes a token and sets the user's PIN
+    #[command(after_help = "Example: hsmpool token init --label demo --so-pin 12345678 --pin 123456")]
+    Init {
+        /// The new token's label, at most 32 bytes
+        #[arg(long)]
+        label: String,
+        /// The SO's PIN; asked for when absent
+        #[arg(long)]
+        so_pin: Option<String>,
+        /// The user's PIN; asked for when absent
+        #[arg(long)]
+        pin: Option<String>,
+    },
+    /// Deletes a token with everything that it holds
+    Delete {
+        /// The token's label or serial number
+        token: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// The SO sets a new user PIN, which also unlocks the user
+    ResetPin {
+        /// The token's label or serial number
+        token: String,
+        /// The SO's PIN; asked for when absent
+        #[arg(long)]
+        so_pin: Option<String>,
+        /// The new user PIN; asked for when absent
+        #[arg(long)]
+        pin: Option<String>,
+    },
+}
+
+/// Logins of the command line belong to an application of their own.
+const SCOPE: Scope = Scope(*b"hsmpool command.");
+
+pub(super) fn run(arguments: Arguments) -> Result<()> {
+    let admin = LocalAdmin(assemble::partition(&assemble::configuration()?)?);
+    match arguments.command {
+        Command::List { json } => list(&admin, json),
+        Command::Init { label, so_pin, pin } => init(&admin, &label, so_pin.as_deref(), pin.as_deref()),
+        Command::Delete { token, yes } => delete(&admin, &token, yes),
+        Command::ResetPin { token, so_pin, pin } => reset_pin(&admin, &token, so_pin.as_deref(), pin.as_deref()),
+    }
+}
+
+fn list(admin: &LocalAdmin, as_json: bool) -> Result<()> {
+    let mut rows = Vec::new();
+    for token in admin.tokens()? {
+        let description = token.describe()?;
+        let public = token.find(&Access::public(SCOPE, false), &Default::default())?.len();
+        rows.push((description, public));
+    }
+    if as_json {
+        let tokens: Vec<_> = rows
+            .iter()
+            .map(|(token, public)| {
+                json!({ "label": label(token), "serial": serial(token), "policy": format!("{:?}", token.policy).to_lowercase(),
+                        "user_pin": state(token.user_pin_set, token.user_pin), "so_pin": state(true, token.so_pin), "public_objects": public })
+            })
+            .collect();
+        println!("{:#}", json!({ "tokens": tokens }));
+        return Ok(());
+    }
+    println!("{:<32} {:<16} {:<10} {:<10} PUBLIC OBJECTS", "LABEL", "SERIAL", "POLICY", "USER PIN");
+    for (token, public) in rows {
+        let policy = format!("{:?}", token.policy).to_lowercase();
+        println!(
+            "{:<32} {:<16} {policy:<10} {:<10} {public}",
+            label(&token),
+            serial(&token),
+            state(token.user_pin_set, token.user_pin)
+        );
+    }
+    Ok(())
+}
+
+fn init(admin: &LocalAdmin, label: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<()> {
+    if label.is_empty() || label.len() > 32 {
+        return Err(refuse(Code::ArgumentsBad, format!("a label has 1 to 32 bytes, {label:?} has {}", label.len())));
+    }
+    let (so_pin, user_pin) = (pin::get(so_pin, "SO PIN", true)?, pin::get(user_pin, "User PIN", true)?);
+    let mut padded = [b' '; 32];
+    padded[..label.len()].copy_from_slice(label.as_bytes());
+    let token = admin.init_token(None, &so_pin, padded)?;
+    let so = token.login(&SCOPE, Role::SecurityOfficer, &so_pin)?;
+    token.init_pin(&so, &user_pin)?;
+    token.logout(&so)?;
+    println!("token {label:?} made, serial number {}", serial(&token.describe()?));
+    Ok(())
+}
+
+fn delete(admin: &LocalAdmin, name: &str, yes: bool) -> Result<()> {
+    let (token, description) = find(admin, name)?;
+    if !yes {
+        println!(
+            "Delete token {:?} with all its keys? Type its serial number ({}) to go on:",
+            label(&description),
+            serial(&description)
+        );
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        if read.is_err() || answer.trim() != serial(&description) {
+            return Err(refuse(Code::FunctionRejected, "nothing was deleted"));
+        }
+    }
+    drop(token);
+    admin.delete_token(description.id)?;
+    println!("token {:?} deleted", label(&description));
+    Ok(())
+}
+
+fn reset_pin(admin: &LocalAdmin, name: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<()> {
+    let (token, description) = find(admin, name)?;
+    let so = token.login(&SCOPE, Role::SecurityOfficer, &pin::get(so_pin, "SO PIN", false)?)?;
+    token.init_pin(&so, &pin::get(user_pin, "User PIN", true)?)?;
+    token.logout(&so)?;
+    println!("user PIN of token {:?} set", label(&description));
+    Ok(())
+}
+
+/// The one token with this label or serial number. Errors: `TokenNotPresent`; `ArgumentsBad` when there are several.
+fn find(admin: &LocalAdmin, name: &str) -> Result<(Arc<dyn Token>, Description)> {
+    let mut found = Vec::new();
+    for token in admin.tokens()? {
+        let description = token.describe()?;
+        if label(&description) == name || serial(&description) == name {
+            found.push((token, description));
+        }
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (Some(_), false) => {
+            Err(refuse(Code::ArgumentsBad, format!("several tokens have the label {name:?}: name one by its serial number")))
+        }
+        (None, _) => Err(refuse(
+            Code::TokenNotPresent,
+            format!("no token has the label or serial number {name:?}: see `hsmpool token list`"),
+        )),
+    }
+}
+
+pub(super) fn label(token: &Description) -> String {
+    String::from_utf8_lossy(token.label.trim_ascii_end()).into_owned()
+}
+
+pub(super) fn serial(token: &Description) -> String {
+    String::from_utf8_lossy(token.serial.trim_ascii_end()).into_owned()
+}
+
+fn state(set: bool, state: PinState) -> &'static str {
+    match state {
+        _ if !set => "not set",
+        PinState::Good => "good",
+        PinState::CountLow => "count low",
+        PinState::FinalTry => "final try",
+        PinState::Locked => "locked",
+    }
+}
