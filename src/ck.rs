@@ -70,6 +70,7 @@ pub mod flags {
     pub const EC_F_P: u64 = cryptoki_sys::CKF_EC_F_P;
     pub const EC_NAMEDCURVE: u64 = cryptoki_sys::CKF_EC_NAMEDCURVE;
     pub const EC_UNCOMPRESS: u64 = cryptoki_sys::CKF_EC_UNCOMPRESS;
+    pub const EC_CURVENAME: u64 = cryptoki_sys::CKF_EC_CURVENAME;
 }
 
 numbers! {

@@ -10,6 +10,7 @@ use crate::limits::SECRET_VALUE_MAX_BYTES;
 use crate::mechanism::{GeneratedPair, Key, Mechanism, Params, Wanted, encoding};
 use crate::object::policy::{self, Derive, Permitted, Unwrap, Wrap};
 use crate::object::{ObjectId, Template, Value, template};
+use crate::secret::Secret;
 use crate::token::Reference;
 
 impl Call<'_> {
@@ -62,17 +63,8 @@ impl Call<'_> {
         let unwrapping = self.open(unwrapping, Code::UnwrappingKeyHandleInvalid)?;
         let (class, key_type) = template::wanted(&given, unwrapping.object())?;
         let mut inner = make(mechanism, permitted, wrapped)?;
-        if class == ObjectClass::SECRET_KEY
-            && let Some(len) = value_len(&given)?
-        {
-            // Mechanisms without padding give back whole blocks; the template says how much of it is the key.
-            if len > inner.len() {
-                return Err(refuse(
-                    Code::TemplateInconsistent,
-                    format!("CKA_VALUE_LEN is {len}, the wrapped key has {} bytes", inner.len()),
-                ));
-            }
-            inner.truncate(len);
+        if class == ObjectClass::SECRET_KEY {
+            inner = cut(mechanism.kind, inner, value_len(&given)?, key_type)?;
         }
         let parts = encoding::from_inner(class, key_type, &inner)?;
         let attributes = template::for_unwrap(given, unwrapping.object(), parts, &self.context()?)?;
@@ -115,6 +107,26 @@ fn merge(attributes: &mut Template, made: Template) {
     }
 }
 
+/// Mechanisms without padding give back whole blocks; template and key type say how much of it is the key: the front, but
+/// the end of an RSA number (PKCS#11 3.1, 6.1.9).
+///
+/// Errors: `TemplateInconsistent` for more than there is.
+fn cut(kind: MechanismType, mut inner: Secret, wanted: Option<usize>, key_type: KeyType) -> Result<Secret> {
+    let number = kind == MechanismType::RSA_X_509;
+    let Some(len) = wanted.or(fixed_len(key_type).filter(|_| number)) else { return Ok(inner) };
+    let Some(spare) = inner.len().checked_sub(len) else {
+        return Err(refuse(
+            Code::TemplateInconsistent,
+            format!("the new key is to have {len} bytes, the wrapped key has {}", inner.len()),
+        ));
+    };
+    if number {
+        return Ok(Secret::copy_of(&inner.expose()[spare..]));
+    }
+    inner.truncate(len);
+    Ok(inner)
+}
+
 fn value_len(given: &Template) -> Result<Option<usize>> {
     match given.ulong(AttributeType::VALUE_LEN) {
         None => Ok(None),
@@ -132,5 +144,25 @@ fn fixed_len(key_type: KeyType) -> Option<usize> {
         KeyType::DES2 => Some(16),
         KeyType::DES3 => Some(24),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_front_of_a_block_and_the_end_of_a_number() {
+        let cut = |kind, wanted, key_type| {
+            let inner = Secret::copy_of(&[0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+            cut(kind, inner, wanted, key_type).map(|key| key.expose().to_vec())
+        };
+        let (block, number) = (MechanismType::AES_CBC, MechanismType::RSA_X_509);
+        let generic = KeyType::GENERIC_SECRET;
+        assert_eq!(cut(block, Some(5), generic).unwrap(), [0, 0, 0, 0, 1]);
+        assert_eq!(cut(number, Some(5), generic).unwrap(), [4, 5, 6, 7, 8]);
+        assert_eq!(cut(number, None, KeyType::DES).unwrap(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(cut(block, None, KeyType::DES).unwrap().len(), 12, "left to be refused");
+        assert_eq!(cut(number, Some(13), generic).unwrap_err().code(), Code::TemplateInconsistent);
     }
 }

@@ -25,7 +25,7 @@ const BASE: Row = Row {
     // Bits of the field: P-224 to P-521.
     sizes: (224, 521),
     keys: &[KeyType::EC],
-    extra_flags: flags::EC_F_P | flags::EC_NAMEDCURVE | flags::EC_UNCOMPRESS,
+    extra_flags: flags::EC_F_P | flags::EC_NAMEDCURVE | flags::EC_CURVENAME | flags::EC_UNCOMPRESS,
     ..Row::BASE
 };
 

@@ -34,7 +34,7 @@ const CONTEXT_MAX_BYTES: usize = 255;
 const BASE: Row = Row {
     // The one size in bits that RFC 8032 and RFC 7748 have below 448.
     sizes: (255, 255),
-    extra_flags: flags::EC_F_P | flags::EC_NAMEDCURVE | flags::EC_UNCOMPRESS,
+    extra_flags: flags::EC_F_P | flags::EC_NAMEDCURVE | flags::EC_CURVENAME | flags::EC_UNCOMPRESS,
     ..Row::BASE
 };
 

@@ -79,6 +79,8 @@ pub(in crate::mechanism) fn complete(class: ObjectClass, attributes: &mut Templa
     }
     check_public_exponent(required(attributes, AttributeType::PUBLIC_EXPONENT)?)?;
     if class == ObjectClass::PUBLIC_KEY {
+        Rsa::public(required(attributes, AttributeType::MODULUS)?, required(attributes, AttributeType::PUBLIC_EXPONENT)?)
+            .doing(Code::AttributeValueInvalid, "the numbers are no RSA public key")?;
         let bits = modulus.bits() as u64;
         if attributes.ulong(AttributeType::MODULUS_BITS).is_some_and(|given| given != bits) {
             return Err(refuse(Code::TemplateInconsistent, format!("CKA_MODULUS_BITS is not the modulus's length, {bits}")));

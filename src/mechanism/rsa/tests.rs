@@ -96,6 +96,24 @@ fn numbers_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn a_public_exponent_may_be_long_but_is_below_the_modulus() {
+    let import = |exponent: Vec<u8>| {
+        let mut parts = public_parts_of_1024();
+        parts.set(AttributeType::PUBLIC_EXPONENT, Value::Bytes(exponent));
+        completed(ObjectClass::PUBLIC_KEY, KeyType::RSA, parts)
+    };
+    let long = import(vec![0x11; 100]).unwrap();
+    // A signature of 1 is one for any exponent, as a bare number.
+    let one = [&[0; 127][..], &[1]].concat();
+    verify(MechanismType::RSA_X_509, &Params::None, &long, &[1], &[], &one).unwrap();
+    let two = [&[0; 127][..], &[2]].concat();
+    let other = verify(MechanismType::RSA_X_509, &Params::None, &long, &[2], &[], &two);
+    assert_eq!(code(other), Some(Code::SignatureInvalid));
+    assert_eq!(code(import(vec![0x11; 129])), Some(Code::AttributeValueInvalid));
+    assert_eq!(code(import(modulus())), Some(Code::AttributeValueInvalid));
+}
+
+#[test]
 fn moduli_of_the_flawed_generator_are_found() {
     // M is the product of the small primes; a flawed prime is k * M + 65537^a mod M.
     let primes = [
