@@ -1,6 +1,6 @@
 //! The only place that knows every room: configuration → library.
 //!
-//! Knows: config, error, log, object, partition, session, store, sys, token, world.
+//! Knows: config, error, log, object, partition, session, store, sys, world.
 
 use std::path::Path;
 use std::sync::Arc;

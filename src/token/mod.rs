@@ -1,6 +1,6 @@
 //! The waist: what a token promises, whatever stands behind it, as two traits of verbs over complete requests.
 //!
-//! Knows: ck, error, limits, mechanism, object, secret.
+//! Knows: ck, error, mechanism, object, secret.
 
 mod access;
 
