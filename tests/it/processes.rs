@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cryptoki_sys::*;
 
-use crate::abi::{Loaded, Mechanism, Session, Template};
+use crate::abi::{Loaded, Mechanism, Session, Template, TokenFacts};
 use crate::harness::{Jobs, LABEL, PIN, Token, child, loaded_module, module_of_job, our_promises, promises};
 
 promises!(eight_threads_on_their_own_sessions, the_module_is_loaded_again_and_again);
@@ -193,9 +193,11 @@ fn a_token_made_meanwhile_appears(token: &Token) {
 fn watch_for_a_token() {
     let module = loaded_module();
     module.initialize().expect("initialises");
+    // With its PIN set: the token and its user are made one after the other.
+    let is_ready = |facts: TokenFacts, label: &str| facts.label == label && facts.flags & CKF_USER_PIN_INITIALIZED != 0;
     let has = |label: &str| {
         let slots = module.slots().expect("slots are listed");
-        slots.iter().any(|slot| module.token_facts(*slot).is_ok_and(|facts| facts.label == label))
+        slots.iter().any(|slot| module.token_facts(*slot).is_ok_and(|facts| is_ready(facts, label)))
     };
     assert!(has(LABEL) && !has("meanwhile"));
     println!("watching");
