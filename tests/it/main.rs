@@ -7,11 +7,13 @@
 mod abi;
 mod harness;
 
+mod commands;
 mod cryptoki_crate;
 mod demo;
 mod dnssec;
 mod fork;
 mod gnutls;
+mod import;
 mod java;
 mod kill9;
 mod main_job;

@@ -16,6 +16,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("certtool", "gnutls-bin"),
     ("certutil", "libnss3-tools"),
     ("curl", "curl"),
+    ("dnssec-keygen", "bind9-utils"),
     ("dnssec-verify", "bind9-utils"),
     ("gnutls-cli", "gnutls-bin"),
     ("gnutls-serv", "gnutls-bin"),
