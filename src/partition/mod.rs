@@ -11,6 +11,7 @@ mod find;
 mod identity;
 mod import;
 mod key;
+mod nonces;
 mod object;
 mod operate;
 mod ready;

@@ -88,7 +88,11 @@ impl Call<'_> {
     }
 
     pub fn encrypt(&self, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Cipher>>> {
-        self.start(mechanism, key, |verbs| verbs.encrypt)
+        let started = self.start(mechanism, key, |verbs| verbs.encrypt)?;
+        if self.facts.policy == Policy::Strict {
+            self.state.nonces.spend(key, mechanism)?;
+        }
+        Ok(started)
     }
 
     pub fn decrypt(&self, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Cipher>>> {

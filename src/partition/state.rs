@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 
 use super::Partition;
 use super::ephemeral::Ephemeral;
+use super::nonces::Nonces;
 use super::ready::ReadyKeys;
 use super::seal::{Key32, ObjectSeals, authenticate};
 use crate::error::{Code, Result, refuse};
@@ -26,6 +27,7 @@ pub(super) struct TokenState {
     pub logins: RwLock<HashMap<LoginId, Arc<Login>>>,
     pub ready: ReadyKeys,
     pub ephemeral: Ephemeral,
+    pub nonces: Nonces,
 }
 
 /// The rows of the token and its PIN holders, as of one version.
@@ -77,6 +79,7 @@ impl TokenState {
             logins: RwLock::default(),
             ready: ReadyKeys::default(),
             ephemeral: Ephemeral::default(),
+            nonces: Nonces::default(),
         }
     }
 
@@ -99,6 +102,7 @@ impl TokenState {
             self.ready.clear();
             self.logins.write().clear();
             self.ephemeral.clear();
+            self.nonces.clear();
         }
         *facts = Some((now, fresh.clone()));
         Ok(fresh)
