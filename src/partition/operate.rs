@@ -71,8 +71,18 @@ impl Call<'_> {
         Ok(Started { operation: make(mechanism, permitted)?, authenticate })
     }
 
+    /// Under the strict policy no key encrypts or authenticates twice under one nonce.
+    fn spend_nonce(&self, mechanism: &Mechanism, key: ObjectId) -> Result<()> {
+        match self.facts.policy {
+            Policy::Strict => self.state.nonces.spend(key, mechanism),
+            _ => Ok(()),
+        }
+    }
+
     pub fn sign(&self, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Signer>>> {
-        self.start(mechanism, key, |verbs| verbs.sign)
+        let started = self.start(mechanism, key, |verbs| verbs.sign)?;
+        self.spend_nonce(mechanism, key)?;
+        Ok(started)
     }
 
     pub fn verify(&self, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Verifier>>> {
@@ -89,9 +99,7 @@ impl Call<'_> {
 
     pub fn encrypt(&self, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Cipher>>> {
         let started = self.start(mechanism, key, |verbs| verbs.encrypt)?;
-        if self.facts.policy == Policy::Strict {
-            self.state.nonces.spend(key, mechanism)?;
-        }
+        self.spend_nonce(mechanism, key)?;
         Ok(started)
     }
 
