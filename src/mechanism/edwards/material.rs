@@ -20,6 +20,16 @@ pub(in crate::mechanism) const OID_X25519: &[u8] = &[0x2b, 0x65, 0x6e];
 const OID_ED25519_GNU: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x0f, 0x01];
 const OID_X25519_GNU: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x97, 0x55, 0x01, 0x05, 0x01];
 
+/// How pkcs11-tool 0.23 spells curve25519: a PrintableString that claims one byte more than it has.
+const MISSPELT_X25519: &[u8] = b"\x13\x0bcurve25519";
+/// The same as it should be.
+const NAMED_X25519: &[u8] = b"\x13\x0acurve25519";
+
+/// `CKA_EC_PARAMS` as they are kept: as they came, but for one misspelling.
+pub(super) fn spelt(params: &[u8]) -> &[u8] {
+    if params == MISSPELT_X25519 { NAMED_X25519 } else { params }
+}
+
 /// Which curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Curve {
@@ -33,7 +43,7 @@ impl Curve {
     /// Errors: `CurveNotSupported`; `DomainParamsInvalid` for what is no such DER.
     pub(super) fn parse(params: &[u8]) -> Result<Self> {
         const WRONG: &str = "CKA_EC_PARAMS is not the DER of EC parameters";
-        let mut reader = Reader::new(params);
+        let mut reader = Reader::new(spelt(params));
         let (found, contents) = reader.any().doing(Code::DomainParamsInvalid, WRONG)?;
         reader.finish().doing(Code::DomainParamsInvalid, WRONG)?;
         let is = |names: [&str; 2]| names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(contents));
@@ -112,7 +122,10 @@ fn public_of(attributes: &Template) -> Result<[u8; KEY_BYTES]> {
 
 /// Checks the components of a new key and sets what follows from them.
 pub(in crate::mechanism) fn complete(class: ObjectClass, attributes: &mut Template) -> Result<Option<Vec<u8>>> {
-    let curve = Curve::parse(required(attributes, AttributeType::EC_PARAMS)?)?;
+    let params = required(attributes, AttributeType::EC_PARAMS)?;
+    let curve = Curve::parse(params)?;
+    let params = bytes(spelt(params));
+    attributes.set(AttributeType::EC_PARAMS, params);
     let montgomery = attributes.ulong(AttributeType::KEY_TYPE) == Some(KeyType::EC_MONTGOMERY.0);
     if montgomery && curve == Curve::Ed25519 {
         return Err(refuse(Code::CurveNotSupported, "CKA_EC_PARAMS does not name a Montgomery curve"));

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 pub(super) use self::material::{OID_ED25519, OID_X25519, complete, from_pkcs8, public_point, to_pkcs8};
 
-use self::material::{Curve, Prepared};
+use self::material::{Curve, Prepared, spelt};
 use super::digest::Hash;
 use super::ec::unwrapped;
 use super::encoding::{bytes, required, secret};
@@ -64,7 +64,7 @@ pub const ROWS: &[Row] = &[
 
 /// `CKM_EC_EDWARDS_KEY_PAIR_GEN` and `CKM_EC_MONTGOMERY_KEY_PAIR_GEN`: the curve is `CKA_EC_PARAMS` of the public template.
 fn generate_pair(mechanism: &Mechanism, public: &Template, _private: &Template) -> Result<GeneratedPair> {
-    let params = required(public, AttributeType::EC_PARAMS)?;
+    let params = spelt(required(public, AttributeType::EC_PARAMS)?);
     let curve = Curve::parse(params)?;
     if mechanism.kind == MechanismType::EC_MONTGOMERY_KEY_PAIR_GEN && curve == Curve::Ed25519 {
         return Err(refuse(Code::CurveNotSupported, "CKA_EC_PARAMS does not name a Montgomery curve"));

@@ -129,6 +129,8 @@ fn keys_keep_to_their_curves() {
     let name = |name: &str| der::element(der::tag::PRINTABLE_STRING, &[name.as_bytes()]).to_vec();
     generate(edwards, KeyType::EC_EDWARDS, &name("edwards25519")).unwrap();
     generate(montgomery, KeyType::EC_MONTGOMERY, &name("curve25519")).unwrap();
+    let (misspelt, _) = generate(montgomery, KeyType::EC_MONTGOMERY, b"\x13\x0bcurve25519").unwrap();
+    assert_eq!(misspelt.object().bytes(AttributeType::EC_PARAMS), Some(&name("curve25519")[..]));
     let wrong = generate(montgomery, KeyType::EC_MONTGOMERY, ED25519);
     assert_eq!(code(wrong), Some(Code::CurveNotSupported));
     let p256 = hex("06082a8648ce3d030107");
