@@ -211,6 +211,7 @@ extern "C" fn after_fork_child() {
     GATE.fetch_and(!FORKING, Ordering::Release);
 }
 
+/// What the tests of other rooms share: work in a forked child.
 #[cfg(test)]
 pub mod tests {
     use super::{ForkWord, NoFork, PerProcess};
