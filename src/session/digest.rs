@@ -13,8 +13,7 @@ impl Library {
         let session = self.session(session)?;
         let mut cells = session.cells.lock();
         let Some(mechanism) = mechanism else {
-            cells.digest.cancel();
-            return Ok(());
+            return cells.digest.abandon();
         };
         let kind = mechanism.kind;
         cells.digest.start(|| {

@@ -62,6 +62,17 @@ impl<O> Cell<O> {
         *self = Cell::Idle;
     }
 
+    /// Init without a mechanism: ends what runs (PKCS#11 3.1, 5.8.1 and its like).
+    ///
+    /// Errors: `ArgumentsBad` when nothing runs. Then the NULL was a mistake, as it always was in 2.40.
+    pub fn abandon(&mut self) -> Result<()> {
+        if matches!(self, Cell::Idle) {
+            return Err(refuse(Code::ArgumentsBad, "no mechanism is named, and no operation runs that could be ended"));
+        }
+        self.cancel();
+        Ok(())
+    }
+
     /// Whether it waits for a context-specific login.
     pub fn wants_permit(&self) -> bool {
         matches!(self, Cell::Ready(Running { authenticate: true, .. }))

@@ -21,8 +21,7 @@ impl Library {
         let mut cells = session.cells.lock();
         let cell = cell(&mut cells);
         let Some(mechanism) = mechanism else {
-            cell.cancel();
-            return Ok(());
+            return cell.abandon();
         };
         cell.start(|| {
             let mechanism = self.offered(&session, mechanism)?;
