@@ -255,3 +255,131 @@ pub unsafe fn put_array<T: Copy>(values: &[T], array: *mut T) {
     // SAFETY: both are good for so many bytes, and ours is not the caller's.
     unsafe { std::ptr::copy_nonoverlapping(values.as_ptr().cast::<u8>(), array.cast::<u8>(), size_of_val(values)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code<T>(result: Result<T>) -> Code {
+        result.err().map(|error| error.code()).unwrap()
+    }
+
+    #[test]
+    fn null_is_empty_only_without_a_length() {
+        // SAFETY: NULL, or refused.
+        unsafe {
+            assert!(bytes(Given(std::ptr::null(), 0), "x").unwrap().is_empty());
+            assert_eq!(code(bytes(Given(std::ptr::null(), 1), "x")), Code::ArgumentsBad);
+            assert!(read_array::<u64>(std::ptr::null(), 0, 4, "x").unwrap().is_empty());
+            assert_eq!(code(read_array::<u64>(std::ptr::null(), 1, 4, "x")), Code::ArgumentsBad);
+            assert_eq!(code(read::<u64>(std::ptr::null(), "x")), Code::ArgumentsBad);
+            assert!(random_buffer(std::ptr::null_mut(), 0).unwrap().is_empty());
+            assert_eq!(code(pin(std::ptr::null(), 0, "x")), Code::ArgumentsBad);
+        }
+    }
+
+    #[test]
+    fn bounds_hold_at_the_limit_and_one_past_it() {
+        let at = 1 << 20;
+        assert_eq!(extent(at, INPUT_MAX_BYTES as u64, 1, INPUT_MAX_BYTES, "x").unwrap(), INPUT_MAX_BYTES);
+        assert_eq!(code(extent(at, INPUT_MAX_BYTES as u64 + 1, 1, INPUT_MAX_BYTES, "x")), Code::ArgumentsBad);
+        assert_eq!(extent(isize::MAX as usize - 8, 8, 1, 8, "x").unwrap(), 8);
+        assert_eq!(code(extent(isize::MAX as usize - 7, 8, 1, 8, "x")), Code::ArgumentsBad);
+        assert_eq!(code(extent(at, 1 << 40, 1 << 30, 1 << 50, "x")), Code::ArgumentsBad);
+        let values = [7_u64; 5];
+        // SAFETY: our own array, with its length or one that is refused.
+        unsafe {
+            assert_eq!(read_array(values.as_ptr(), 5, 5, "x").unwrap(), values);
+            assert_eq!(code(read_array(values.as_ptr(), 5, 4, "x")), Code::ArgumentsBad);
+        }
+    }
+
+    #[test]
+    fn a_pin_longer_than_any_stays_wrong_and_is_cut() {
+        let long = [b'1'; 1000];
+        // SAFETY: our own array, with its length.
+        let pins = unsafe { [pin(long.as_ptr(), 255, "x"), pin(long.as_ptr(), 256, "x"), pin(long.as_ptr(), 1000, "x")] };
+        assert_eq!(pins.map(|pin| pin.unwrap().len()), [255, 256, 256]);
+    }
+
+    #[test]
+    fn alignment_does_not_matter() {
+        let mut room = [0_u8; 33];
+        let odd = room.as_mut_ptr().wrapping_add(1);
+        // SAFETY: our own array, long enough for four numbers behind its first byte.
+        unsafe {
+            Place::at(odd.cast::<u64>(), "x").unwrap().put(0x0102_0304_0506_0708);
+            assert_eq!(read(odd.cast::<u64>(), "x").unwrap(), 0x0102_0304_0506_0708);
+            let mut count = 3;
+            put_list(&[1_u64, 2, 3], odd.cast(), &raw mut count).unwrap();
+            assert_eq!((read_array(odd.cast::<u64>(), 3, 3, "x").unwrap(), count), (vec![1, 2, 3], 3));
+        }
+        assert_eq!(room[0], 0);
+    }
+
+    #[test]
+    fn a_list_that_does_not_fit_leaves_the_array_alone() {
+        let (mut room, mut count) = ([9_u64; 3], 2);
+        // SAFETY: our own variables, with their lengths.
+        unsafe {
+            assert_eq!(code(put_list(&[1, 2, 3], room.as_mut_ptr(), &raw mut count)), Code::BufferTooSmall);
+            assert_eq!((room, count), ([9; 3], 3));
+            count = 0;
+            put_list(&[1_u64, 2, 3], std::ptr::null_mut(), &raw mut count).unwrap();
+            assert_eq!(count, 3);
+            assert_eq!(code(put_list(&[1_u64], std::ptr::null_mut(), std::ptr::null_mut())), Code::ArgumentsBad);
+        }
+    }
+
+    /// What `exchange` makes of input at `from` and output at `to` of one array, both 8 bytes long.
+    fn is_copied(from: usize, to: usize) -> bool {
+        let mut room: [u8; 32] = std::array::from_fn(|at| at as u8);
+        let start = room.as_mut_ptr();
+        let mut len = 8;
+        // SAFETY: our own variables, with their lengths.
+        let (input, output, reply) =
+            unsafe { exchange(Given(start.wrapping_add(from), 8), Asked(start.wrapping_add(to), &raw mut len)).unwrap() };
+        let Output::Buffer(buffer) = output else { panic!("there is a buffer") };
+        // Written before the input is read, as a careless cipher may.
+        buffer.fill(0xff);
+        assert!(input.iter().enumerate().all(|(at, byte)| usize::from(*byte) == from + at), "the output changed the input");
+        let copied = matches!(input, Input::Copied(_));
+        reply.settle(Filled::Length(5)).unwrap();
+        assert_eq!(len, 5);
+        copied
+    }
+
+    #[test]
+    fn input_is_copied_exactly_where_the_output_overlaps() {
+        for (from, to, copied) in [(0, 0, true), (0, 7, true), (7, 0, true), (0, 8, false), (8, 0, false), (0, 24, false)] {
+            assert_eq!(is_copied(from, to), copied, "input at {from}, output at {to}");
+        }
+    }
+
+    #[test]
+    fn the_length_protocol_tells_lengths() {
+        let (mut room, mut len) = ([0_u8; 4], 4);
+        // SAFETY: our own variables, with their lengths.
+        unsafe {
+            let (_, reply) = output(Asked(room.as_mut_ptr(), &raw mut len)).unwrap();
+            assert_eq!(code(reply.settle(Filled::TooSmall(9))), Code::BufferTooSmall);
+            assert_eq!(len, 9);
+            let (query, reply) = output(Asked(std::ptr::null_mut(), &raw mut len)).unwrap();
+            assert!(matches!(query, Output::Query));
+            reply.settle(Filled::Length(7)).unwrap();
+            assert_eq!(len, 7);
+            assert_eq!(code(output(Asked(room.as_mut_ptr(), std::ptr::null_mut()))), Code::ArgumentsBad);
+            len = u64::MAX;
+            assert_eq!(code(output(Asked(room.as_mut_ptr(), &raw mut len))), Code::ArgumentsBad);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "past the buffer")]
+    fn an_answer_longer_than_its_buffer_is_our_bug() {
+        let (mut room, mut len) = ([0_u8; 4], 4);
+        // SAFETY: our own variables, with their lengths.
+        let (_, reply) = unsafe { output(Asked(room.as_mut_ptr(), &raw mut len)) }.unwrap();
+        drop(reply.settle(Filled::Length(5)));
+    }
+}

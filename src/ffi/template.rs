@@ -242,3 +242,178 @@ impl From<Verdict> for Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: AttributeType, value: &mut [u8]) -> CK_ATTRIBUTE {
+        CK_ATTRIBUTE { type_: kind.0, pValue: value.as_mut_ptr().cast(), ulValueLen: value.len() as u64 }
+    }
+
+    /// The code of a template with one entry, or `None` when it is taken.
+    fn judged(kind: AttributeType, value: &[u8]) -> Option<Code> {
+        let mut value = value.to_vec();
+        let entries = [entry(kind, &mut value)];
+        // SAFETY: our own variables, with their lengths.
+        unsafe { read(entries.as_ptr(), 1) }.err().map(|error| error.code())
+    }
+
+    #[test]
+    fn values_have_the_form_of_their_attribute() {
+        let malformed = Some(Code::AttributeValueInvalid);
+        let cases: &[(AttributeType, &[u8], Option<Code>)] = &[
+            (AttributeType::TOKEN, &[1], None),
+            (AttributeType::TOKEN, &[], malformed),
+            (AttributeType::TOKEN, &[1, 0], malformed),
+            (AttributeType::CLASS, &[0; 8], None),
+            (AttributeType::CLASS, &[0; 7], malformed),
+            (AttributeType::CLASS, &[0; 9], malformed),
+            (AttributeType::LABEL, &[], None),
+            (AttributeType::LABEL, b"any", None),
+            (AttributeType::VALUE, b"any", None),
+            (AttributeType::ALLOWED_MECHANISMS, &[], None),
+            (AttributeType::ALLOWED_MECHANISMS, &[0; 16], None),
+            (AttributeType::ALLOWED_MECHANISMS, &[0; 15], malformed),
+            (AttributeType::WRAP_TEMPLATE, &[], None),
+            (AttributeType::WRAP_TEMPLATE, &[0; 23], malformed),
+            (AttributeType(0x8000_4711), b"any", Some(Code::AttributeTypeInvalid)),
+        ];
+        for (kind, value, expected) in cases {
+            assert_eq!(judged(*kind, value), *expected, "{kind} of {} bytes", value.len());
+        }
+    }
+
+    #[test]
+    fn booleans_are_true_as_in_c() {
+        for (byte, expected) in [(0, false), (1, true), (0xff, true)] {
+            let mut value = [byte];
+            let entries = [entry(AttributeType::TOKEN, &mut value)];
+            // SAFETY: our own variables, with their lengths.
+            let template = unsafe { read(entries.as_ptr(), 1) }.unwrap();
+            assert_eq!(template.bool(AttributeType::TOKEN), Some(expected));
+        }
+    }
+
+    #[test]
+    fn an_attribute_comes_once() {
+        let mut value = *b"a";
+        let entries = [entry(AttributeType::LABEL, &mut value), entry(AttributeType::LABEL, &mut value)];
+        // SAFETY: our own variables, with their lengths.
+        let twice = unsafe { read(entries.as_ptr(), 2) };
+        assert_eq!(twice.err().unwrap().code(), Code::TemplateInconsistent);
+    }
+
+    #[test]
+    fn a_search_takes_attributes_that_nobody_knows() {
+        let mut value = *b"a";
+        let entries = [entry(AttributeType(0xce53_4351), &mut value)];
+        // SAFETY: our own variables, with their lengths.
+        let template = unsafe { read_search(entries.as_ptr(), 1) }.unwrap();
+        assert_eq!(template.exposed(AttributeType(0xce53_4351)), Some(&b"a"[..]));
+    }
+
+    #[test]
+    fn counts_and_depths_are_bounded() {
+        let mut value = *b"a";
+        let entries = vec![entry(AttributeType::LABEL, &mut value); TEMPLATE_ATTRIBUTES_MAX + 1];
+        // SAFETY: our own variables, with their lengths, or refused.
+        unsafe {
+            for (count, expected) in [
+                (TEMPLATE_ATTRIBUTES_MAX as u64, Code::TemplateInconsistent),
+                (TEMPLATE_ATTRIBUTES_MAX as u64 + 1, Code::ArgumentsBad),
+                (1 << 32, Code::ArgumentsBad),
+            ] {
+                assert_eq!(read(entries.as_ptr(), count).err().unwrap().code(), expected, "{count}");
+            }
+            let mut innermost = [entry(AttributeType::LABEL, &mut value)];
+            let nest = |inner: &mut [CK_ATTRIBUTE; 1]| {
+                [CK_ATTRIBUTE { type_: AttributeType::UNWRAP_TEMPLATE.0, pValue: inner.as_mut_ptr().cast(), ulValueLen: 24 }]
+            };
+            let mut middle = nest(&mut innermost);
+            assert!(read(middle.as_ptr(), 1).is_ok());
+            let outer = nest(&mut middle);
+            assert_eq!(read(outer.as_ptr(), 1).err().unwrap().code(), Code::AttributeValueInvalid);
+        }
+    }
+
+    /// What the entries hold after they have been answered, and the code.
+    fn answered(readings: &[Reading], entries: &mut [CK_ATTRIBUTE]) -> (Vec<u64>, Option<Code>) {
+        let asked = entries.to_vec();
+        // SAFETY: the tests' own variables, with their lengths.
+        let result = unsafe { answer(readings, &asked, entries.as_mut_ptr()) };
+        (entries.iter().map(|entry| entry.ulValueLen).collect(), result.err().map(|error| error.code()))
+    }
+
+    const ASK: CK_ATTRIBUTE = CK_ATTRIBUTE { type_: 3, pValue: std::ptr::null_mut(), ulValueLen: 77 };
+
+    #[test]
+    fn every_entry_is_answered_and_the_worst_is_told() {
+        let (mut fits, mut short) = ([0; 8], [9; 3]);
+        let value = || Reading::Value(Value::Bytes(b"four".to_vec()));
+        let mut entries = [ASK, entry(AttributeType::LABEL, &mut fits), entry(AttributeType::LABEL, &mut short), ASK, ASK];
+        let (lens, code) = answered(&[value(), value(), value(), Reading::Absent, Reading::Sensitive], &mut entries);
+        assert_eq!(lens, [4, 4, UNAVAILABLE_INFORMATION, UNAVAILABLE_INFORMATION, UNAVAILABLE_INFORMATION]);
+        assert_eq!((code, &fits, short), (Some(Code::AttributeSensitive), b"four\0\0\0\0", [9; 3]));
+        assert_eq!(answered(&[value(), Reading::Absent], &mut [ASK, ASK]).1, Some(Code::AttributeTypeInvalid));
+        let mut too_short = [entry(AttributeType::LABEL, &mut short), ASK];
+        assert_eq!(answered(&[value(), Reading::Absent], &mut too_short).1, Some(Code::AttributeTypeInvalid));
+        let mut too_short = [entry(AttributeType::LABEL, &mut short), ASK];
+        assert_eq!(answered(&[value(), value()], &mut too_short).1, Some(Code::BufferTooSmall));
+        assert_eq!(answered(&[], &mut []), (vec![], None));
+    }
+
+    #[test]
+    fn values_are_written_as_c_has_them() {
+        let mut room = [0; 16];
+        let cases = [
+            (Value::Bool(true), vec![1]),
+            (Value::Ulong(0x1122), 0x1122_u64.to_ne_bytes().to_vec()),
+            (Value::Secret(Secret::copy_of(b"s")), b"s".to_vec()),
+            (Value::Mechanisms(vec![MechanismType(5)]), 5_u64.to_ne_bytes().to_vec()),
+        ];
+        for (value, expected) in cases {
+            let mut entries = [entry(AttributeType::LABEL, &mut room)];
+            assert_eq!(answered(&[Reading::Value(value)], &mut entries), (vec![expected.len() as u64], None));
+            assert_eq!(room[..expected.len()], expected);
+        }
+    }
+
+    fn nested() -> Reading {
+        let inner = [(AttributeType::TOKEN, Value::Bool(true)), (AttributeType::LABEL, Value::Bytes(b"inner".to_vec()))];
+        Reading::Value(Value::Template(inner.into_iter().collect()))
+    }
+
+    /// One entry that has the inner entries as its place.
+    fn around(inner: &mut [CK_ATTRIBUTE]) -> [CK_ATTRIBUTE; 1] {
+        let len = size_of_val(inner) as u64;
+        [CK_ATTRIBUTE { type_: AttributeType::WRAP_TEMPLATE.0, pValue: inner.as_mut_ptr().cast(), ulValueLen: len }]
+    }
+
+    #[test]
+    fn a_template_is_read_in_three_steps() {
+        assert_eq!(answered(&[nested()], &mut [ASK]), (vec![48], None));
+
+        let mut inner = [CK_ATTRIBUTE { type_: 0, ..ASK }; 2];
+        assert_eq!(answered(&[nested()], &mut around(&mut inner)), (vec![48], None));
+        let told: Vec<_> = inner.iter().map(|entry| (entry.type_, entry.ulValueLen)).collect();
+        assert_eq!(told, [(AttributeType::TOKEN.0, 1), (AttributeType::LABEL.0, 5)]);
+
+        let (mut flag, mut label) = ([0; 1], [0; 5]);
+        let mut inner = [entry(AttributeType::TOKEN, &mut flag), entry(AttributeType::LABEL, &mut label)];
+        assert_eq!(answered(&[nested()], &mut around(&mut inner)), (vec![48], None));
+        assert_eq!((flag, &label), ([1], b"inner"));
+    }
+
+    #[test]
+    fn a_place_too_short_for_a_template_or_a_value_within_is_told() {
+        let mut one = [CK_ATTRIBUTE { type_: 0, ..ASK }];
+        let too_few = answered(&[nested()], &mut around(&mut one));
+        assert_eq!(too_few, (vec![UNAVAILABLE_INFORMATION], Some(Code::BufferTooSmall)));
+
+        let (mut flag, mut label) = ([0; 1], [0; 4]);
+        let mut inner = [entry(AttributeType::TOKEN, &mut flag), entry(AttributeType::LABEL, &mut label)];
+        assert_eq!(answered(&[nested()], &mut around(&mut inner)), (vec![48], Some(Code::BufferTooSmall)));
+        assert_eq!((inner[0].ulValueLen, inner[1].ulValueLen, flag), (1, UNAVAILABLE_INFORMATION, [1]));
+    }
+}

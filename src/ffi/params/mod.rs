@@ -7,6 +7,8 @@ mod aes;
 mod derive;
 mod ec;
 mod rsa;
+#[cfg(test)]
+mod tests;
 
 use cryptoki_sys::{CK_MECHANISM, CK_ULONG, CK_VOID_PTR};
 
