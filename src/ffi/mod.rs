@@ -14,6 +14,8 @@ mod cipher;
 mod digest;
 mod gate;
 mod general;
+#[cfg(any(test, fuzzing))]
+pub mod harness;
 pub mod header;
 mod key;
 mod memory;
@@ -28,6 +30,8 @@ mod sign;
 mod slot;
 mod tables;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -59,6 +59,14 @@ macro_rules! functions {
             CK_FUNCTION_LIST_3_2 { version, $($name: Some(super::$module::$name)),* }
         }
 
+        /// Calls every function, in the same order, with arguments that a test draws.
+        #[cfg(test)]
+        pub const CALLS: &[fn(&mut super::tests::Arguments) -> CK_RV] = &[$(|arguments| {
+            let function: unsafe extern "C" fn($(cryptoki_sys::$Type),*) -> CK_RV = super::$module::$name;
+            // SAFETY: what is drawn keeps the caller's promise.
+            unsafe { function($(<cryptoki_sys::$Type as super::tests::Argument>::draw(arguments)),*) }
+        }),*];
+
         // The rows, of which the C header is made, say what the functions take.
         const _: () = {
             $(let _: unsafe extern "C" fn($(cryptoki_sys::$Type),*) -> CK_RV = super::$module::$name;)*
