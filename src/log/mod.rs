@@ -4,6 +4,8 @@
 
 mod dedup;
 mod solo;
+#[cfg(test)]
+mod tests;
 
 pub use crate::store::{Committed, Proposal, RequestId};
 pub use solo::Solo;

@@ -31,7 +31,7 @@ impl Log for Solo {
     }
 
     fn version(&self) -> Version {
-        Version::UNSETTLED
+        self.store.stamp().map_or(Version::UNSETTLED, Version::settled)
     }
 }
 

@@ -294,3 +294,73 @@ impl Committed {
         &self.proposal
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, Outcome, Tag};
+    use crate::ck::AttributeType;
+    use crate::object::{ObjectId, TokenId};
+    use crate::store::testing::{init, row, user_row};
+
+    const TOKEN: TokenId = TokenId([7; 16]);
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The encodings that logs of format 1 hold. They are never edited: a new meaning gets a new number.
+    #[test]
+    fn changes_keep_their_encoding() {
+        let token = "5007070707070707070707070707070707";
+        let cases = [
+            (Change::DeleteToken { token: TOKEN }, format!("820181{token}")),
+            (Change::CreateObjects { token: TOKEN, token_generation: 3, objects: vec![] }, format!("820283{token}0380")),
+            (
+                Change::DeleteObject { token: TOKEN, id: ObjectId([1; 16]), expected_version: 500 },
+                format!("820483{token}50{}1901f4", "01".repeat(16)),
+            ),
+            (
+                Change::SetUser { user: user_row(TOKEN, 1, 2), expected_generation: None },
+                format!("82058186{token}0102583c{}0003", "01".repeat(60)),
+            ),
+            (Change::ReserveAttempt { token: TOKEN, role: 1 }, format!("820682{token}01")),
+            (Change::ClearAttempts { token: TOKEN, role: 0, generation: 4 }, format!("820783{token}0004")),
+        ];
+        for (change, encoded) in cases {
+            assert_eq!(hex(&minicbor::to_vec(&change).unwrap()), encoded, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn changes_come_back_as_they_were() {
+        let tag = Tag { attribute: AttributeType(0x8000_0000_0000_0001), hash: [5; 16] };
+        let mut object = row(5);
+        object.tags.push(tag);
+        let changes = [
+            init(TOKEN, u64::MAX, Some(9)),
+            Change::CreateObjects { token: TOKEN, token_generation: 1, objects: vec![row(1), object.clone()] },
+            Change::ReplaceObject { token: TOKEN, row: object },
+        ];
+        for change in changes {
+            let encoded = minicbor::to_vec(&change).unwrap();
+            assert_eq!(minicbor::decode::<Change>(&encoded).unwrap(), change);
+            for cut in 0..encoded.len() {
+                assert!(minicbor::decode::<Change>(&encoded[..cut]).is_err(), "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn outcomes_keep_their_encoding() {
+        let cases = [
+            (Outcome::Done, "820080"),
+            (Outcome::Conflict, "820180"),
+            (Outcome::Gone, "820280"),
+            (Outcome::Attempt { attempts: 3 }, "82038103"),
+            (Outcome::Locked, "820480"),
+        ];
+        for (outcome, encoded) in cases {
+            assert_eq!(hex(&minicbor::to_vec(outcome).unwrap()), encoded, "{outcome:?}");
+        }
+    }
+}

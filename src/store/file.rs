@@ -5,21 +5,23 @@ use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-
-use rusqlite::Connection;
+use std::time::Duration;
 
 use super::facts::Sum;
 use super::schema::{APPLICATION_ID, FORMAT, PAGE_BYTES, TABLES};
 use super::trouble::{Result as InnerResult, Trouble, damaged};
-use crate::error::{Code, Doing, Error, Result, refuse};
+use crate::error::{Code, Doing, Result, refuse};
 use crate::sys::process::NoFork;
 use crate::sys::{filesystem, vfs};
 
 /// The database's name within its directory.
 pub const FILE_NAME: &str = "hsmpool.db";
 const DOING: &str = "opening the store";
-/// Bytes of SQLite's file header.
+/// Bytes of SQLite's file header (fileformat2, section 1.3).
 const HEADER_BYTES: usize = 100;
+/// How often a file that seems too short is looked at, and the pause in between.
+const LOOKS_MAX: u32 = 3;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Finds or makes the database in `dir`, and looks at its header. Returns its path.
 pub fn prepare(dir: &Path) -> Result<PathBuf> {
@@ -98,28 +100,28 @@ fn write_empty(draft: &Path) -> InnerResult<()> {
     sql.close().map_err(|(_, cause)| cause.into())
 }
 
-/// Whether the file is a database, ours, and of a format that we know.
+/// Whether the file is a database, ours, whole, and of a format that we know.
 fn check_header(path: &Path) -> Result<()> {
     let shown = path.display().to_string();
-    let open = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
-    let (found, mut file) =
-        open.doing(Code::StoreRefused, format!("{DOING}: cannot read {shown}; it belongs to its user alone"))?;
-    if !found.is_file() {
+    let cannot = format!("{DOING}: cannot read {shown}; it must be readable and writable by this user");
+    // A link is refused as well: a database with two names would have two logs.
+    if !fs::symlink_metadata(path).doing(Code::StoreRefused, cannot.clone())?.is_file() {
         return Err(refuse(Code::StoreRefused, format!("{DOING}: {shown} is not a file; move it away")));
     }
-    let mut header = [0; HEADER_BYTES];
-    if let Err(error) = file.read_exact(&mut header) {
-        return Err(damaged(&shown, DOING, &format!("truncated to {} bytes", found.len())).because(error));
-    }
-    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let header = match whole_header(path).doing(Code::StoreRefused, cannot)? {
+        Length::Whole(header) => header,
+        Length::Cut { bytes, expected } => {
+            return Err(damaged(&shown, DOING, &format!("truncated to {bytes} bytes, at least {expected} are expected")));
+        }
+    };
     if !header.starts_with(b"SQLite format 3\0") {
         return Err(damaged(&shown, DOING, "it does not begin as an SQLite database does"));
     }
-    if number(68) != APPLICATION_ID {
-        let told = format!("{DOING}: {shown} is another program's SQLite database (application id {:#x})", number(68));
+    if number(&header, 68) != APPLICATION_ID {
+        let told = format!("{DOING}: {shown} is another program's SQLite database (application id {:#x})", number(&header, 68));
         return Err(refuse(Code::StoreRefused, told + "; move it away, or name another directory"));
     }
-    match number(60) {
+    match number(&header, 60) {
         FORMAT => Ok(()),
         newer if newer > FORMAT => {
             let told = format!("{DOING}: {shown} has format {newer}, this version knows up to {FORMAT}; use a newer hsmpool");
@@ -129,23 +131,43 @@ fn check_header(path: &Path) -> Result<()> {
     }
 }
 
-/// Says more about a database that SQLite finds malformed, where the file's length tells it.
-pub fn explain(path: &Path, error: Error) -> Error {
-    let mut header = [0; HEADER_BYTES];
-    let read = File::open(path).and_then(|mut file| {
-        file.read_exact(&mut header)?;
-        Ok(file.metadata()?.len())
-    });
-    let Ok(bytes) = read else { return error };
-    let pages = u32::from_be_bytes([header[28], header[29], header[30], header[31]]);
-    let expected = u64::from(pages) * u64::from(PAGE_BYTES);
-    if error.code() != Code::StoreRefused || bytes >= expected {
-        return error;
-    }
-    damaged(&path.display().to_string(), DOING, &format!("truncated: {bytes} bytes instead of {expected}")).because(error)
+/// A big-endian number of the header.
+fn number(header: &[u8; HEADER_BYTES], at: usize) -> u32 {
+    u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
-/// Checks the state row through an open connection.
-pub fn check_state(sql: &Connection) -> InnerResult<()> {
-    super::batch::state(sql).map(|_| ())
+enum Length {
+    Whole([u8; HEADER_BYTES]),
+    Cut { bytes: u64, expected: u64 },
+}
+
+/// Reads the header and compares the file's length with it. While there is a write-ahead log, another process may be folding it back, and the
+/// length may be anything; so only a file that stays too short without one is cut.
+fn whole_header(path: &Path) -> io::Result<Length> {
+    let log = path.with_file_name(format!("{FILE_NAME}-wal"));
+    let mut looks = 0;
+    loop {
+        let mut file = File::open(path)?;
+        let (mut header, mut read) = ([0; HEADER_BYTES], 0);
+        while read < HEADER_BYTES {
+            match file.read(&mut header[read..])? {
+                0 => break,
+                more => read += more,
+            }
+        }
+        let bytes = file.metadata()?.len();
+        let pages = u64::from(number(&header, 28)) * u64::from(PAGE_BYTES);
+        let ours = number(&header, 68) == APPLICATION_ID;
+        let expected = if ours { pages } else { HEADER_BYTES as u64 };
+        let whole = bytes >= expected && (!ours || bytes.is_multiple_of(u64::from(PAGE_BYTES)));
+        let has_log = fs::metadata(&log).is_ok_and(|found| found.len() > 0);
+        if read == HEADER_BYTES && (whole || has_log) {
+            return Ok(Length::Whole(header));
+        }
+        looks += 1;
+        if looks == LOOKS_MAX {
+            return Ok(Length::Cut { bytes, expected: expected.max(HEADER_BYTES as u64) });
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
 }

@@ -14,6 +14,10 @@ mod pool;
 mod query;
 mod schema;
 pub mod softhsm;
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod turnstile;
 
@@ -50,7 +54,7 @@ impl Store {
         let path = file::prepare(&dir)?;
         let shared = path.clone();
         let store = Self { path, pool: PerProcess::new(move || Pool::new(shared.clone())) };
-        store.read("opening the store", file::check_state).map_err(|error| file::explain(&store.path, error))?;
+        store.read("opening the store", batch::state)?;
         Ok(store)
     }
 
@@ -99,6 +103,11 @@ impl Store {
     /// How many changes have been applied, and the set hash: a hash over all facts (ids with versions, generations, attempts).
     pub fn set_hash(&self) -> Result<(u64, [u8; 32])> {
         self.read("reading the set hash", |sql| batch::state(sql).map(|(applied, sum)| (applied, sum.root())))
+    }
+
+    /// Words that are equal as long as no process has committed anything: a few loads. `None`: only a read can tell.
+    pub fn stamp(&self) -> Option<[u64; 6]> {
+        self.pool.get().stamp()
     }
 
     /// Reads everything and checks that it fits together. Errors: `StoreRefused` names the first thing that does not.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -10,10 +10,10 @@ use rusqlite::Connection;
 use super::batch::Batch;
 use super::trouble::Result;
 use super::turnstile::Turnstile;
-use crate::error::{Code, refuse};
+use crate::error::{Code, Doing, refuse};
 use crate::limits::{STORE_BUSY_MAX_MILLISECONDS, STORE_IDLE_READERS_MAX, STORE_WAL_PAGES};
 use crate::sys::process::NoFork;
-use crate::sys::vfs;
+use crate::sys::vfs::{self, WalIndex};
 
 /// First pause when another process is in the way; doubled up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_micros(100);
@@ -29,16 +29,53 @@ pub struct Pool {
     readers: Mutex<Vec<Connection>>,
     /// Set by a write that failed on the way to the disk: what is there is uncertain until the file is opened anew.
     uncertain: AtomicBool,
+    anchor: OnceLock<Anchor>,
+}
+
+/// What a pool keeps from its first read to its end.
+struct Anchor {
+    index: WalIndex,
+    /// Never used again, but its lock on the database keeps `index` the one that everybody uses.
+    sql: Mutex<Connection>,
 }
 
 impl Pool {
     /// Connections are opened as they are needed.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, writer: Turnstile::new(None), readers: Mutex::default(), uncertain: AtomicBool::new(false) }
+        Self {
+            path,
+            writer: Turnstile::new(None),
+            readers: Mutex::default(),
+            uncertain: AtomicBool::new(false),
+            anchor: OnceLock::new(),
+        }
+    }
+
+    /// The header of the log's index, which changes with each commit of any process; `None` when only a read can tell.
+    pub fn stamp(&self) -> Option<[u64; 6]> {
+        self.anchor.get().and_then(|anchor| anchor.index.read())
+    }
+
+    /// Opens the connection that stays.
+    fn drop_anchor(&self) -> Result<()> {
+        let sql = connect(&self.path)?;
+        patiently(|| {
+            let _held = NoFork::hold();
+            in_snapshot(&sql, |sql| super::batch::state(sql).map(|_| ()))
+        })?;
+        let told = format!("cannot map the index of {}'s log", self.path.display());
+        let index = WalIndex::of(&sql).doing(Code::DeviceError, told)?;
+        // When two threads came at once, the second anchor is as good and not needed.
+        let _held = NoFork::hold();
+        drop(self.anchor.set(Anchor { index, sql: Mutex::new(sql) }));
+        Ok(())
     }
 
     /// Runs `work` on a connection of its own. It may run again when another process was in the way, so it only reads.
     pub fn read<T>(&self, work: impl Fn(&Connection) -> Result<T>) -> Result<T> {
+        if self.anchor.get().is_none() {
+            self.drop_anchor()?;
+        }
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let sql = match idle {
             Some(sql) => sql,
@@ -48,11 +85,10 @@ impl Pool {
             let _held = NoFork::hold();
             in_snapshot(&sql, &work)
         });
-        if answer.is_ok() {
-            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-            if readers.len() < STORE_IDLE_READERS_MAX {
-                readers.push(sql);
-            }
+        let _held = NoFork::hold();
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answer.is_ok() && readers.len() < STORE_IDLE_READERS_MAX {
+            readers.push(sql);
         }
         answer
     }
@@ -79,6 +115,7 @@ impl Pool {
             run(&sql, "BEGIN IMMEDIATE")?;
             Ok(held)
         })
+        .and_then(|held| if vfs::has_moved(&sql)? { Err(self.moved().into()) } else { Ok(held) })
         .and_then(|_held| {
             let mut batch = Batch::begin(&sql)?;
             let answer = work(&mut batch)?;
@@ -91,6 +128,22 @@ impl Pool {
             _ => {}
         }
         answer
+    }
+}
+
+impl Pool {
+    fn moved(&self) -> crate::error::Error {
+        let told = format!("{} was removed or replaced while it was in use", self.path.display());
+        refuse(Code::StoreRefused, told + "; stop all programs that use it, and start them again")
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let _held = NoFork::hold();
+        drop(self.writer.enter().take());
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        drop(self.anchor.take().map(|anchor| anchor.sql));
     }
 }
 

@@ -8,10 +8,12 @@
 //! | another process holds the store for 30 s | `DeviceError` | find that process |
 
 use std::path::Path;
+use std::{fmt, io};
 
 use rusqlite::ErrorCode;
 
 use crate::error::{Code, Error, refuse};
+use crate::sys::vfs;
 
 /// `Result` inside the store.
 pub type Result<T> = std::result::Result<T, Trouble>;
@@ -50,6 +52,11 @@ impl Trouble {
         matches!(self.code(), Some(ErrorCode::SystemIoFailure))
     }
 
+    /// Whether a system call failed beneath SQLite.
+    fn is_from_system(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DiskFull))
+    }
+
     fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Sql(cause) => cause.sqlite_error_code(),
@@ -60,12 +67,13 @@ impl Trouble {
     /// The error for callers of the store: what was being `doing`, in which file, and what to do about it.
     pub fn told(self, path: &Path, doing: &str) -> Error {
         let path = path.display();
+        let system = vfs::take_last_error().filter(|_| self.is_from_system());
         let cause = match self {
             Self::Told(error) => return error,
             Self::Damaged(what) => return damaged(&path.to_string(), doing, &what),
-            Self::Sql(cause) => cause,
+            Self::Sql(cause) => Failure { cause, system },
         };
-        match cause.sqlite_error_code() {
+        match cause.cause.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 damaged(&path.to_string(), doing, "SQLite finds it malformed").because(cause)
             }
@@ -84,6 +92,22 @@ impl Trouble {
         }
     }
 }
+
+/// SQLite's error with the system's, which SQLite leaves out ("unable to open database file": permission denied).
+#[derive(Debug)]
+struct Failure {
+    cause: rusqlite::Error,
+    system: Option<io::Error>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cause)?;
+        self.system.as_ref().map_or(Ok(()), |system| write!(f, ": {system}"))
+    }
+}
+
+impl std::error::Error for Failure {}
 
 /// The refusal of a file whose contents cannot be trusted.
 pub fn damaged(path: &str, doing: &str, what: &str) -> Error {

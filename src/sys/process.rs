@@ -1,8 +1,10 @@
 //! Forks: how a process notices that it is a forked child, and what a child must not inherit.
 
 use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ unsafe impl Send for ForkWord {}
 // SAFETY: as above; all access goes through atomics.
 unsafe impl Sync for ForkWord {}
 
+/// Most descriptors of the kind [`Descriptor`] in one process.
+const DESCRIPTORS_MAX: usize = 4096;
 /// What an armed word holds; a wiped one holds zero.
 const ARMED: u32 = 1;
 
@@ -127,6 +131,7 @@ impl<T: Send + Sync> PerProcess<T> {
 
     /// Makes a new value for this process, whatever it was, and abandons the old one.
     pub fn renew(&self) {
+        close_inherited();
         self.value.store(Box::into_raw(Box::new((self.make)())), Ordering::Release);
         self.word.rearm();
     }
@@ -137,6 +142,72 @@ impl<T> Drop for PerProcess<T> {
         if self.word.same_process() {
             // SAFETY: from `Box::into_raw`; `&mut self` proves that no borrow of the value is alive.
             drop(unsafe { Box::from_raw(self.value.load(Ordering::Acquire)) });
+        }
+    }
+}
+
+/// Open descriptors that no child may keep: `generation << 32 | descriptor + 1`, or zero for a free slot. A fixed array of atomics,
+/// because a child must be able to walk it whatever other threads were doing at the fork.
+static DESCRIPTORS: [AtomicU64; DESCRIPTORS_MAX] = [const { AtomicU64::new(0) }; DESCRIPTORS_MAX];
+/// Counts the forks that led to this process, as far as descriptors are concerned.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+/// Tells whether the descriptors are this process's own.
+static DESCRIPTORS_WORD: OnceLock<ForkWord> = OnceLock::new();
+
+/// A file descriptor that belongs to one process: forked children close their copy at birth.
+///
+/// That matters for locks of open file descriptions, which last until the last copy is closed: a child that kept one would keep the
+/// store locked if the parent died in mid-transaction. Closing a copy releases nothing while the parent has its own.
+pub struct Descriptor {
+    raw: RawFd,
+    slot: &'static AtomicU64,
+    mark: u64,
+}
+
+impl Descriptor {
+    /// Takes a descriptor over. Error: the process has [`DESCRIPTORS_MAX`] of them.
+    pub fn new(owned: OwnedFd) -> io::Result<Self> {
+        close_inherited();
+        let mark = (u64::from(GENERATION.load(Ordering::Acquire)) << 32) | u64::from(owned.as_raw_fd().cast_unsigned() + 1);
+        let free = |slot: &&AtomicU64| slot.compare_exchange(0, mark, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let Some(slot) = DESCRIPTORS.iter().find(free) else {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        };
+        Ok(Self { raw: owned.into_raw_fd(), slot, mark })
+    }
+
+    /// The number, for system calls. Error: this is a forked child, which has closed it.
+    pub fn raw(&self) -> io::Result<RawFd> {
+        if self.slot.load(Ordering::Acquire) == self.mark { Ok(self.raw) } else { Err(io::Error::from_raw_os_error(libc::EBADF)) }
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // Who frees the slot closes the descriptor: either the owner, or a child that inherited it.
+        if self.slot.compare_exchange(self.mark, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            // SAFETY: ours since `new`, and nobody else has freed the slot.
+            unsafe { libc::close(self.raw) };
+        }
+    }
+}
+
+/// In a child, closes all descriptors that belong to the parent. Walks atomics and closes: fit for a child of many threads.
+fn close_inherited() {
+    let generation = GENERATION.load(Ordering::Acquire);
+    let word = DESCRIPTORS_WORD.get_or_init(ForkWord::new);
+    let noticed = !word.same_process();
+    // Of the threads that notice, one does it.
+    if noticed && GENERATION.compare_exchange(generation, generation + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        word.rearm();
+        for slot in &DESCRIPTORS {
+            let mark = slot.load(Ordering::Acquire);
+            let inherited = mark != 0 && (mark >> 32) <= u64::from(generation);
+            if inherited && slot.compare_exchange(mark, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                let raw = ((mark & u64::from(u32::MAX)) as u32 - 1).cast_signed();
+                // SAFETY: the parent's descriptor, inherited under the same number; its owner here finds the slot freed.
+                unsafe { libc::close(raw) };
+            }
         }
     }
 }
@@ -208,13 +279,20 @@ extern "C" fn after_fork_parent() {
 }
 
 extern "C" fn after_fork_child() {
+    if DESCRIPTORS_WORD.get().is_some() {
+        close_inherited();
+    }
     GATE.fetch_and(!FORKING, Ordering::Release);
 }
 
 /// What the tests of other rooms share: work in a forked child.
 #[cfg(test)]
+#[allow(missing_docs)]
 pub mod tests {
-    use super::{ForkWord, NoFork, PerProcess};
+    use std::cell::Cell;
+    use std::os::fd::OwnedFd;
+
+    use super::{Descriptor, ForkWord, NoFork, PerProcess};
 
     /// Runs `child` in a forked child and tells whether it returned true. The child must not allocate much or take locks that other
     /// test threads may hold.
@@ -231,6 +309,12 @@ pub mod tests {
         // SAFETY: waits for our own child; `status` is ours.
         assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
         libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+    }
+
+    /// Gives root's rights up, in a child; false where there are none.
+    pub fn become_nobody() -> bool {
+        // SAFETY: no pointers involved.
+        unsafe { libc::setuid(65534) == 0 }
     }
 
     #[test]
@@ -251,6 +335,28 @@ pub mod tests {
         assert_eq!(*ids.get(), std::process::id());
         assert!(in_child(|| *ids.get() == std::process::id()));
         assert_eq!(*ids.get(), std::process::id());
+    }
+
+    #[test]
+    fn a_child_closes_the_descriptors_of_its_parent() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let descriptor = Cell::new(Some(Descriptor::new(OwnedFd::from(file)).unwrap()));
+        let inherited = descriptor.take().unwrap();
+        let raw = inherited.raw().unwrap();
+        descriptor.set(Some(inherited));
+        let _registered = NoFork::hold();
+        // SAFETY: `F_GETFD` only looks.
+        let is_open = |raw| unsafe { libc::fcntl(raw, libc::F_GETFD) } >= 0;
+        assert!(in_child(|| {
+            let inherited = descriptor.take().unwrap();
+            let closed = inherited.raw().is_err() && !is_open(raw);
+            let again = Descriptor::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).unwrap();
+            // The same number, another owner: dropping the parent's must not close it.
+            let same = again.raw().unwrap() == raw;
+            drop(inherited);
+            closed && same && is_open(raw)
+        }));
+        assert!(is_open(raw));
     }
 
     #[test]

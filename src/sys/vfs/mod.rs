@@ -1,14 +1,77 @@
-//! SQLite's files.
+//! SQLite's files, by a layer of our own (a "VFS") whose locks survive what an embedded store meets.
+//!
+//! SQLite's own layer for Unix uses POSIX record locks, which belong to the process: a forked child inherits tables that say it holds locks it
+//! does not hold, and of two copies of SQLite in one process (two modules, or the host's) each drops the other's locks when it closes a file.
+//! Here every connection has descriptors of its own and locks them as open file descriptions (`F_OFD_SETLK`), so that two connections exclude
+//! each other wherever they are: in one copy of the module, in two, in a child, or in another program that uses SQLite's own layer, because
+//! the bytes that are locked are the same and the two kinds of lock conflict.
+//!
+//! In a forked child the parent's descriptors are closed at birth ([`super::process::Descriptor`]) and its mappings are not inherited
+//! (`MADV_DONTFORK`), so no lock of the parent outlives it there. A connection of the parent that is used in a child all the same gets an I/O
+//! error from each call.
+//!
+//! What is kept of SQLite's layer: names (`-wal`, `-shm`), lock bytes, the order of syncs, `fdatasync`, and the sync of the directory after a
+//! file was made in it. What is new: after a failed sync a file takes no more writes, because the kernel may have dropped the pages and a
+//! second sync would say that all is well.
 
+mod calls;
+mod file;
+mod index;
+mod lock;
+mod shared;
+
+use std::ffi::{CStr, c_int};
 use std::path::Path;
+use std::sync::OnceLock;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
-/// Opens a database file; `create` makes it when it is missing. The connection is for one thread at a time.
+pub use file::take_last_error;
+pub use index::WalIndex;
+
+#[cfg(test)]
+pub use file::fault;
+
+/// The name under which SQLite knows the layer.
+const NAME: &CStr = c"hsmpool";
+
+/// Opens a database file; `create` makes it when it is missing. The connection is for one thread at a time, the path absolute.
 pub fn open(path: &Path, create: bool) -> rusqlite::Result<Connection> {
+    register()?;
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    Connection::open_with_flags(path, flags)
+    Connection::open_with_flags_and_vfs(path, flags, NAME)
 }
+
+/// Whether the name of an open database leads to another file now, or nowhere.
+pub fn has_moved(sql: &Connection) -> rusqlite::Result<bool> {
+    let mut moved: c_int = 0;
+    // SAFETY: the handle is open and used by this thread alone; the argument is an integer, as this operation wants.
+    let code = unsafe {
+        let argument = (&raw mut moved).cast();
+        ffi::sqlite3_file_control(sql.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_HAS_MOVED, argument)
+    };
+    told(code).map(|()| moved != 0)
+}
+
+fn told(code: c_int) -> rusqlite::Result<()> {
+    if code == ffi::SQLITE_OK { Ok(()) } else { Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)) }
+}
+
+/// Makes the layer known to SQLite, once.
+fn register() -> rusqlite::Result<()> {
+    static REGISTERED: OnceLock<c_int> = OnceLock::new();
+    let code = *REGISTERED.get_or_init(|| {
+        // SAFETY: before SQLite starts (or refused, which does no harm): no lock around each allocation only to count bytes.
+        unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0) };
+        let layer = Box::leak(Box::new(calls::layer(NAME)));
+        // SAFETY: the structure is complete and lives for ever.
+        unsafe { ffi::sqlite3_vfs_register(layer, 0) }
+    });
+    told(code)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,397 @@
+//! One open file of SQLite, as operations that return `io::Result`; the C side is in `calls`.
+
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_int};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use super::lock::DatabaseLock;
+use super::shared::SharedIndex;
+use crate::sys::process::Descriptor;
+
+thread_local! {
+    static LAST_ERROR: Cell<i32> = const { Cell::new(0) };
+}
+
+/// Keeps the system's error behind a code that SQLite passes on: the code alone does not say "permission denied".
+pub fn keep_error(error: &io::Error) {
+    LAST_ERROR.set(error.raw_os_error().unwrap_or(0));
+}
+
+/// The number of the kept error.
+pub fn last_error() -> i32 {
+    LAST_ERROR.get()
+}
+
+/// The system's error behind the latest failure on this thread, once.
+pub fn take_last_error() -> Option<io::Error> {
+    Some(LAST_ERROR.take()).filter(|code| *code != 0).map(io::Error::from_raw_os_error)
+}
+
+/// An open file.
+pub struct File {
+    /// The file itself.
+    pub descriptor: Descriptor,
+    /// Where it is; empty for a file without a name.
+    pub path: CString,
+    /// SQLite's lock on it.
+    pub lock: DatabaseLock,
+    /// The index of its write-ahead log, once it is used.
+    pub index: Option<SharedIndex>,
+    /// Whether the write-ahead log outlives the last connection.
+    pub keep_log: bool,
+    /// To be removed when it is closed.
+    pub delete_on_close: bool,
+    /// It was made by us, and its name may not be on the disk yet.
+    sync_directory: bool,
+    /// A sync has failed: nobody knows what is on the disk.
+    failed: bool,
+}
+
+/// What a read gave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    /// All bytes.
+    Whole,
+    /// The file ended; the rest is zeros.
+    Short,
+}
+
+impl File {
+    /// Opens `path` with flags of `open(2)`. A file that is made is for its user alone, or like the database that it stands `beside`.
+    pub fn open(path: &CStr, flags: c_int, beside: Option<&CStr>) -> io::Result<Self> {
+        let like = beside.map(stat_named).transpose()?;
+        let (descriptor, made) = open_like(like.as_ref(), path, flags)?;
+        Ok(Self::of(descriptor, path.to_owned(), made))
+    }
+
+    /// A file without a name, in memory: SQLite's scratch space.
+    pub fn scratch() -> io::Result<Self> {
+        // SAFETY: the name ends with a null byte.
+        let raw = unsafe { libc::memfd_create(c"hsmpool-scratch".as_ptr(), libc::MFD_CLOEXEC) };
+        if raw < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a fresh descriptor that nobody else owns.
+        let descriptor = Descriptor::new(unsafe { OwnedFd::from_raw_fd(raw) })?;
+        Ok(Self::of(descriptor, CString::default(), false))
+    }
+
+    fn of(descriptor: Descriptor, path: CString, sync_directory: bool) -> Self {
+        let lock = DatabaseLock::new();
+        Self { descriptor, path, lock, index: None, keep_log: false, delete_on_close: false, sync_directory, failed: false }
+    }
+
+    /// Fills `out` from `offset`.
+    pub fn read(&self, out: &mut [u8], offset: i64) -> io::Result<Read> {
+        fault::point(fault::Operation::Read)?;
+        let mut done = 0;
+        while done < out.len() {
+            let rest = &mut out[done..];
+            // SAFETY: `rest` is ours to write, and its length is told.
+            let got = unsafe { libc::pread(self.descriptor.raw()?, rest.as_mut_ptr().cast(), rest.len(), offset + done as i64) };
+            match usize::try_from(got) {
+                Ok(0) => {
+                    rest.fill(0);
+                    return Ok(Read::Short);
+                }
+                Ok(got) => done += got,
+                Err(_negative) => interrupted()?,
+            }
+        }
+        Ok(Read::Whole)
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    pub fn write(&mut self, bytes: &[u8], offset: i64) -> io::Result<()> {
+        self.check_sound()?;
+        let mut done = 0;
+        // A process may die between two parts of a write.
+        let torn = fault::is_armed().then_some(bytes.len() / 2);
+        if torn.is_none() {
+            fault::point(fault::Operation::Write)?;
+        }
+        while done < bytes.len() {
+            let rest = &bytes[done..torn.filter(|half| *half > done).unwrap_or(bytes.len())];
+            // SAFETY: `rest` is readable, and its length is told.
+            let put = unsafe { libc::pwrite(self.descriptor.raw()?, rest.as_ptr().cast(), rest.len(), offset + done as i64) };
+            match usize::try_from(put) {
+                Ok(put) => done += put,
+                Err(_negative) => interrupted()?,
+            }
+            if torn == Some(done) {
+                fault::point(fault::Operation::Write)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts or extends the file to `bytes` bytes.
+    pub fn truncate(&mut self, bytes: i64) -> io::Result<()> {
+        self.check_sound()?;
+        fault::point(fault::Operation::Truncate)?;
+        // SAFETY: no pointers involved.
+        while unsafe { libc::ftruncate(self.descriptor.raw()?, bytes) } != 0 {
+            interrupted()?;
+        }
+        Ok(())
+    }
+
+    /// Makes all that was written durable, and the name of a file that we made. A failure is final.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.check_sound()?;
+        let synced = self.try_sync();
+        self.failed = synced.is_err();
+        synced
+    }
+
+    fn try_sync(&mut self) -> io::Result<()> {
+        fault::point(fault::Operation::Sync)?;
+        // SAFETY: no pointers involved.
+        if unsafe { libc::fdatasync(self.descriptor.raw()?) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if self.sync_directory {
+            sync_directory_of(&self.path)?;
+            self.sync_directory = false;
+        }
+        Ok(())
+    }
+
+    fn check_sound(&self) -> io::Result<()> {
+        if self.failed { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
+    }
+
+    /// Length in bytes.
+    pub fn size(&self) -> io::Result<i64> {
+        stat_of(&self.descriptor).map(|found| found.st_size)
+    }
+
+    /// Whether the name leads to another file now, or nowhere.
+    pub fn has_moved(&self) -> io::Result<bool> {
+        let own = stat_of(&self.descriptor)?;
+        match stat_named(&self.path) {
+            Ok(named) => Ok((named.st_dev, named.st_ino) != (own.st_dev, own.st_ino)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Goes on after an interrupted system call; any other error is returned.
+fn interrupted() -> io::Result<()> {
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
+}
+
+/// What the system knows about an open file.
+pub fn stat_of(file: &Descriptor) -> io::Result<libc::stat> {
+    // SAFETY: all-zero bytes are a valid `stat`.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `found` is ours and lives through the call.
+    if unsafe { libc::fstat(file.raw()?, &raw mut found) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(found)
+}
+
+fn stat_named(path: &CStr) -> io::Result<libc::stat> {
+    // SAFETY: all-zero bytes are a valid `stat`.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a null byte, and `found` is ours.
+    if unsafe { libc::stat(path.as_ptr(), &raw mut found) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(found)
+}
+
+/// Opens a file, and tells whether it was made. One that is made gets the mode, and from root the owner, of the file that it stands beside, so that
+/// all who may use one may use the other; without such a file it is for its user alone.
+pub fn open_like(like: Option<&libc::stat>, path: &CStr, flags: c_int) -> io::Result<(Descriptor, bool)> {
+    let made = flags & libc::O_CREAT != 0 && !access(path, libc::F_OK)?;
+    let mode = like.map_or(0o600, |like| like.st_mode & 0o777);
+    let opened = open_descriptor(path, flags, mode)?;
+    if let (true, Some(like)) = (made, like) {
+        let raw = opened.raw()?;
+        // SAFETY: no pointers involved. Only root may give files away.
+        let given =
+            unsafe { libc::fchmod(raw, mode) == 0 && (libc::geteuid() != 0 || libc::fchown(raw, like.st_uid, like.st_gid) == 0) };
+        if !given {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok((opened, made))
+}
+
+fn open_descriptor(path: &CStr, flags: c_int, mode: libc::mode_t) -> io::Result<Descriptor> {
+    // Links are not followed: a store under two names would have two logs.
+    let flags = flags | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+    loop {
+        // SAFETY: the path ends with a null byte.
+        let raw = unsafe { libc::open(path.as_ptr(), flags, libc::c_uint::from(mode)) };
+        if raw < 0 {
+            interrupted()?;
+            continue;
+        }
+        // SAFETY: a fresh descriptor that nobody else owns.
+        let owned = unsafe { OwnedFd::from_raw_fd(raw) };
+        if raw > 2 {
+            return Descriptor::new(owned);
+        }
+        // The host has closed a standard descriptor: what it prints must not end up in a database.
+        occupy(owned)?;
+    }
+}
+
+/// Fills the number of a standard descriptor with one that discards.
+fn occupy(standard: OwnedFd) -> io::Result<()> {
+    drop(standard);
+    // SAFETY: the path ends with a null byte; the descriptor is left open on purpose.
+    if unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether `path` can be accessed so (`F_OK`, `R_OK | W_OK`).
+pub fn access(path: &CStr, mode: c_int) -> io::Result<bool> {
+    // SAFETY: the path ends with a null byte.
+    if unsafe { libc::access(path.as_ptr(), mode) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::EACCES | libc::EROFS | libc::ENOTDIR) => Ok(false),
+        _ => Err(error),
+    }
+}
+
+/// Whether there is such a file, and it is not empty: an empty log or journal is as good as none.
+pub fn exists_with_content(path: &CStr) -> io::Result<bool> {
+    match stat_named(path) {
+        Ok(found) => Ok(found.st_mode & libc::S_IFMT != libc::S_IFREG || found.st_size > 0),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file.
+pub fn unlink(path: &CStr) -> io::Result<()> {
+    fault::point(fault::Operation::Unlink)?;
+    // SAFETY: the path ends with a null byte.
+    if unsafe { libc::unlink(path.as_ptr()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes the names in the directory of `path` durable.
+pub fn sync_directory_of(path: &CStr) -> io::Result<()> {
+    let bytes = path.to_bytes();
+    let end = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0).max(1);
+    let directory = CString::new(bytes.get(..end).unwrap_or(b"."))?;
+    // SAFETY: the path ends with a null byte.
+    let raw = unsafe { libc::open(directory.as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) };
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    let directory = unsafe { OwnedFd::from_raw_fd(raw) };
+    // SAFETY: no pointers involved.
+    if unsafe { libc::fsync(directory.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Without tests nothing fails on purpose.
+#[cfg(not(test))]
+pub mod fault {
+    /// Where a fault can be injected.
+    pub enum Operation {
+        /// Reading from a file.
+        Read,
+        /// Writing to a file.
+        Write,
+        /// Changing its length.
+        Truncate,
+        /// Making it durable.
+        Sync,
+        /// Removing it.
+        Unlink,
+        /// Locking part of the index.
+        Lock,
+        /// Between the two copies of the index's header, among others.
+        Barrier,
+    }
+
+    /// Nothing happens here.
+    #[inline]
+    #[allow(clippy::unnecessary_wraps)]
+    pub fn point(_: Operation) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// Never.
+    #[inline]
+    pub fn is_armed() -> bool {
+        false
+    }
+}
+
+/// Faults on purpose: the n-th operation from now fails, or ends the process as `kill -9` does.
+#[cfg(test)]
+#[allow(missing_docs)]
+pub mod fault {
+    use std::cell::Cell;
+    use std::io;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Operation {
+        Read,
+        Write,
+        Truncate,
+        Sync,
+        Unlink,
+        Lock,
+        Barrier,
+    }
+
+    #[derive(Clone, Copy)]
+    pub enum Action {
+        /// The process dies, at whatever operation.
+        Kill,
+        /// This kind of operation fails with this error number; others pass and are not counted.
+        Fail(Operation, i32),
+    }
+
+    thread_local! {
+        static PLAN: Cell<Option<(Action, u32)>> = const { Cell::new(None) };
+    }
+
+    /// On this thread, `after` more operations pass, then the action happens (a failure happens from then on).
+    pub fn arm(action: Action, after: u32) {
+        PLAN.set(Some((action, after)));
+    }
+
+    pub fn disarm() {
+        PLAN.set(None);
+    }
+
+    /// Whether this thread is going to be killed: then writes are torn.
+    pub fn is_armed() -> bool {
+        matches!(PLAN.get(), Some((Action::Kill, _)))
+    }
+
+    pub fn point(operation: Operation) -> io::Result<()> {
+        let Some((action, after)) = PLAN.get() else { return Ok(()) };
+        if let Action::Fail(kind, _) = action
+            && kind != operation
+        {
+            return Ok(());
+        }
+        if after > 0 {
+            PLAN.set(Some((action, after - 1)));
+            return Ok(());
+        }
+        match action {
+            Action::Fail(_, code) => Err(io::Error::from_raw_os_error(code)),
+            Action::Kill => {
+                // SAFETY: ends this very process.
+                unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+                Ok(())
+            }
+        }
+    }
+}
