@@ -300,7 +300,7 @@ mod tests {
     use super::{Change, Outcome, Tag};
     use crate::ck::AttributeType;
     use crate::object::{ObjectId, TokenId};
-    use crate::store::testing::{init, row, user_row};
+    use crate::store::tests::fixtures::{init, row, user_row};
 
     const TOKEN: TokenId = TokenId([7; 16]);
 

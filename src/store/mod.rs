@@ -15,9 +15,7 @@ mod query;
 mod schema;
 pub mod softhsm;
 #[cfg(test)]
-pub mod testing;
-#[cfg(test)]
-mod tests;
+pub mod tests;
 mod trouble;
 mod turnstile;
 

@@ -7,8 +7,8 @@
 //! the bytes that are locked are the same and the two kinds of lock conflict.
 //!
 //! In a forked child the parent's descriptors are closed at birth ([`super::process::Descriptor`]) and its mappings are not inherited
-//! (`MADV_DONTFORK`), so no lock of the parent outlives it there. A connection of the parent that is used in a child all the same gets an I/O
-//! error from each call.
+//! (`MADV_DONTFORK`), so no lock of the parent outlives it there. A child must abandon its parent's connections: not use them, not close them
+//! ([`super::process::PerProcess`]).
 //!
 //! What is kept of SQLite's layer: names (`-wal`, `-shm`), lock bytes, the order of syncs, `fdatasync`, and the sync of the directory after a
 //! file was made in it. What is new: after a failed sync a file takes no more writes, because the kernel may have dropped the pages and a
@@ -26,6 +26,8 @@ use std::sync::OnceLock;
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
+use crate::sys::process::NoFork;
+
 pub use file::take_last_error;
 pub use index::WalIndex;
 
@@ -37,6 +39,7 @@ const NAME: &CStr = c"hsmpool";
 
 /// Opens a database file; `create` makes it when it is missing. The connection is for one thread at a time, the path absolute.
 pub fn open(path: &Path, create: bool) -> rusqlite::Result<Connection> {
+    let _held = NoFork::hold();
     register()?;
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {

@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, Sealed, Store, Tag, TokenRow, UserRow};
 use crate::ck::AttributeType;
 use crate::error::Result;
 use crate::object::{ObjectId, TokenId};
+use crate::store::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, Sealed, Store, Tag, TokenRow, UserRow};
 
 /// A directory that goes when it is dropped.
 pub struct Directory(PathBuf);
@@ -28,7 +28,7 @@ impl Directory {
     }
 
     pub fn database(&self) -> PathBuf {
-        self.0.join(super::file::FILE_NAME)
+        self.0.join(crate::store::file::FILE_NAME)
     }
 
     pub fn open(&self) -> Store {
