@@ -1,9 +1,12 @@
 //! Every attribute that we know: its kind of value, where it belongs, who may set it and which way it may move.
 //!
 //! PKCS#11 3.1, chapter 4. A class or key type has an attribute if a row says so; an attribute without a row is
-//! `CKR_ATTRIBUTE_TYPE_INVALID` everywhere.
+//! `CKR_ATTRIBUTE_TYPE_INVALID` everywhere, vendors' own attributes included. Where the standard leaves a choice, SoftHSM
+//! 2.6.1 was asked for its own.
 
-use crate::ck::{AttributeType as A, KeyType, ObjectClass};
+use std::fmt::Write;
+
+use crate::ck::{AttributeType as A, CertificateType, KeyType, MechanismType, ObjectClass, UNAVAILABLE_INFORMATION};
 
 /// Sets of object classes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,18 +28,27 @@ impl Classes {
 
     /// Whether objects of this class are meant. Unknown classes belong nowhere.
     pub fn has(self, class: ObjectClass) -> bool {
-        let bit = match class {
-            ObjectClass::DATA => Self::DATA,
-            ObjectClass::CERTIFICATE => Self::CERTIFICATE,
-            ObjectClass::PUBLIC_KEY => Self::PUBLIC,
-            ObjectClass::PRIVATE_KEY => Self::PRIVATE,
-            ObjectClass::SECRET_KEY => Self::SECRET,
-            ObjectClass::DOMAIN_PARAMETERS => Self::DOMAIN,
-            _ => return false,
-        };
-        self.0 & bit.0 != 0
+        CLASSES.iter().any(|(bit, known, _)| *known == class && self.0 & bit.0 != 0)
+    }
+
+    fn words(self) -> String {
+        if self == Self::ALL {
+            return "all".to_owned();
+        }
+        let words: Vec<_> = CLASSES.iter().filter(|(bit, ..)| self.0 & bit.0 != 0).map(|(.., word)| *word).collect();
+        words.join(", ")
     }
 }
+
+/// The classes of objects that are kept.
+const CLASSES: &[(Classes, ObjectClass, &str)] = &[
+    (Classes::DATA, ObjectClass::DATA, "data"),
+    (Classes::CERTIFICATE, ObjectClass::CERTIFICATE, "certificate"),
+    (Classes::PUBLIC, ObjectClass::PUBLIC_KEY, "public key"),
+    (Classes::PRIVATE, ObjectClass::PRIVATE_KEY, "private key"),
+    (Classes::SECRET, ObjectClass::SECRET_KEY, "secret key"),
+    (Classes::DOMAIN, ObjectClass::DOMAIN_PARAMETERS, "domain parameters"),
+];
 
 /// The form of a value at the C interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +89,10 @@ impl Given {
     /// By `C_SetAttributeValue`.
     pub const LATER: Self = Self(16);
 
+    /// When the object comes into being, whatever way.
     const BIRTH: Self = Self(1 | 2 | 4);
-    const ANY: Self = Self(31);
     const BIRTH_AND_COPY: Self = Self(1 | 2 | 4 | 8);
+    const ANY: Self = Self(31);
 
     const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -91,7 +104,7 @@ impl Given {
     }
 }
 
-/// Which way a boolean may move once the object exists.
+/// Which way a boolean may move once the object exists, by `C_SetAttributeValue` or on a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Both.
@@ -111,9 +124,9 @@ pub enum Default {
     Required,
     /// A boolean.
     Bool(bool),
-    /// True for private and secret keys, false for all others (`CKA_PRIVATE`).
+    /// True for private and secret keys and for data, false for what is public by nature (`CKA_PRIVATE`).
     IfSecret,
-    /// An empty string, date or list.
+    /// An empty string, date, list or template.
     Empty,
     /// A number.
     Ulong(u64),
@@ -155,20 +168,36 @@ const RULE: Rule = Rule {
 
 const RSA: &[KeyType] = &[KeyType::RSA];
 const EC: &[KeyType] = &[KeyType::EC, KeyType::EC_EDWARDS, KeyType::EC_MONTGOMERY];
-const FIELD: &[KeyType] = &[KeyType::DSA, KeyType::DH];
 const DSA: &[KeyType] = &[KeyType::DSA];
 const DH: &[KeyType] = &[KeyType::DH];
-/// Key types whose private (and, but for EC, public) value is `CKA_VALUE`.
-const WITH_VALUE: &[KeyType] = &[];
+/// Key types over a prime field: their public value is `CKA_VALUE`.
+const FIELD: &[KeyType] = &[KeyType::DSA, KeyType::DH];
+/// Key types whose private value is `CKA_VALUE`.
+const WITH_VALUE: &[KeyType] = &[KeyType::DSA, KeyType::DH, KeyType::EC, KeyType::EC_EDWARDS, KeyType::EC_MONTGOMERY];
 
-/// A string that may be given at birth, on a copy, and changed later.
+/// A string that may be given at birth and on a copy, and changed later.
 const fn text(kind: A, classes: Classes) -> Rule {
     Rule { kind, classes, given: Given::ANY, default: Default::Empty, ..RULE }
 }
 
+/// A string that is given when the object is created, once and for all.
+const fn fixed(kind: A, classes: Classes) -> Rule {
+    Rule { kind, classes, given: Given::CREATE, default: Default::Empty, ..RULE }
+}
+
+/// A number that is given when the object is created, once and for all.
+const fn choice(kind: A, classes: Classes, default: Default) -> Rule {
+    Rule { kind, value: ValueKind::Ulong, classes, given: Given::CREATE, default, ..RULE }
+}
+
+/// A boolean.
+const fn flag(kind: A, classes: Classes, given: Given, default: bool) -> Rule {
+    Rule { kind, value: ValueKind::Bool, classes, given, default: Default::Bool(default), ..RULE }
+}
+
 /// A usage flag.
 const fn usage(kind: A, classes: Classes, default: bool) -> Rule {
-    Rule { kind, value: ValueKind::Bool, classes, given: Given::ANY, default: Default::Bool(default), ..RULE }
+    flag(kind, classes, Given::ANY, default)
 }
 
 /// What only the token sets.
@@ -176,9 +205,19 @@ const fn told(kind: A, value: ValueKind, classes: Classes, default: Default) -> 
     Rule { kind, value, classes, given: Given::NEVER, default, ..RULE }
 }
 
-/// A public number of some key types, given when the key is created.
+/// What binds a key for life: given at birth, the same on every copy.
+const fn bound(kind: A, value: ValueKind, classes: Classes) -> Rule {
+    Rule { kind, value, classes, given: Given::BIRTH, default: Default::Empty, ..RULE }
+}
+
+/// A public number of some key types.
 const fn number(kind: A, classes: Classes, key_types: &'static [KeyType], given: Given) -> Rule {
     Rule { kind, value: ValueKind::BigInteger, classes, key_types, given, ..RULE }
+}
+
+/// A size that generation is told.
+const fn size(kind: A, classes: Classes, key_types: &'static [KeyType]) -> Rule {
+    Rule { value: ValueKind::Ulong, ..number(kind, classes, key_types, Given::GENERATE) }
 }
 
 /// A secret number of a private key.
@@ -186,96 +225,51 @@ const fn hidden(kind: A, key_types: &'static [KeyType]) -> Rule {
     Rule { kind, value: ValueKind::Secret, classes: Classes::PRIVATE, key_types, given: Given::CREATE, secret: true, ..RULE }
 }
 
+/// Found by the blind index.
+const fn indexed(rule: Rule) -> Rule {
+    Rule { indexed: true, ..rule }
+}
+
+/// With one way to go.
+const fn one_way(direction: Direction, rule: Rule) -> Rule {
+    Rule { direction, ..rule }
+}
+
+const CREATE_OR_GENERATE: Given = Given::CREATE.and(Given::GENERATE);
+const CLOSED_KEYS: Classes = Classes::PRIVATE.and(Classes::SECRET);
+
 /// Ascending by attribute; an attribute that means different things to different classes has one row for each.
 pub const RULES: &[Rule] = &[
     Rule { kind: A::CLASS, value: ValueKind::Ulong, default: Default::Required, indexed: true, ..RULE },
-    Rule { kind: A::TOKEN, value: ValueKind::Bool, given: Given::BIRTH_AND_COPY, default: Default::Bool(false), ..RULE },
-    Rule { kind: A::PRIVATE, value: ValueKind::Bool, given: Given::BIRTH_AND_COPY, default: Default::IfSecret, ..RULE },
-    Rule { indexed: true, ..text(A::LABEL, Classes::ALL) },
-    told(A::UNIQUE_ID, ValueKind::Bytes, Classes::ALL, Default::Absent),
-    text(A::APPLICATION, Classes::DATA),
-    Rule { indexed: true, ..text(A::VALUE, Classes::DATA) },
-    Rule { kind: A::VALUE, classes: Classes::CERTIFICATE, given: Given::CREATE, default: Default::Empty, indexed: true, ..RULE },
+    flag(A::TOKEN, Classes::ALL, Given::BIRTH_AND_COPY, false),
     Rule {
-        kind: A::VALUE,
-        value: ValueKind::BigInteger,
-        classes: Classes::PUBLIC,
-        key_types: FIELD,
-        given: Given::CREATE,
-        ..RULE
+        default: Default::IfSecret,
+        ..one_way(Direction::OnlyTrue, flag(A::PRIVATE, Classes::ALL, Given::BIRTH_AND_COPY, false))
     },
-    Rule { key_types: WITH_VALUE, ..hidden(A::VALUE, &[]) },
+    indexed(text(A::LABEL, Classes::ALL)),
+    indexed(told(A::UNIQUE_ID, ValueKind::Bytes, Classes::ALL, Default::Absent)),
+    indexed(fixed(A::APPLICATION, Classes::DATA)),
+    indexed(fixed(A::VALUE, Classes::DATA.and(Classes::CERTIFICATE))),
+    number(A::VALUE, Classes::PUBLIC, FIELD, Given::CREATE),
+    hidden(A::VALUE, WITH_VALUE),
     Rule { classes: Classes::SECRET, ..hidden(A::VALUE, &[]) },
-    Rule { indexed: true, ..text(A::OBJECT_ID, Classes::DATA) },
-    Rule {
-        kind: A::CERTIFICATE_TYPE,
-        value: ValueKind::Ulong,
-        classes: Classes::CERTIFICATE,
-        given: Given::CREATE,
-        default: Default::Required,
-        indexed: true,
-        ..RULE
-    },
-    Rule { kind: A::ISSUER, classes: Classes::CERTIFICATE, given: Given::ANY, default: Default::Empty, indexed: true, ..RULE },
-    Rule {
-        kind: A::SERIAL_NUMBER,
-        classes: Classes::CERTIFICATE,
-        given: Given::ANY,
-        default: Default::Empty,
-        indexed: true,
-        ..RULE
-    },
+    indexed(fixed(A::OBJECT_ID, Classes::DATA)),
+    indexed(choice(A::CERTIFICATE_TYPE, Classes::CERTIFICATE, Default::Required)),
+    indexed(text(A::ISSUER, Classes::CERTIFICATE)),
+    indexed(text(A::SERIAL_NUMBER, Classes::CERTIFICATE)),
     text(A::AC_ISSUER, Classes::CERTIFICATE),
-    text(A::OWNER, Classes::CERTIFICATE),
+    fixed(A::OWNER, Classes::CERTIFICATE),
     text(A::ATTR_TYPES, Classes::CERTIFICATE),
-    Rule {
-        kind: A::TRUSTED,
-        value: ValueKind::Bool,
-        classes: Classes::CERTIFICATE.and(Classes::PUBLIC).and(Classes::SECRET),
-        given: Given::ANY,
-        default: Default::Bool(false),
-        ..RULE
-    },
-    Rule {
-        kind: A::CERTIFICATE_CATEGORY,
-        value: ValueKind::Ulong,
-        classes: Classes::CERTIFICATE,
-        given: Given::CREATE,
-        default: Default::Ulong(0),
-        ..RULE
-    },
-    Rule {
-        kind: A::JAVA_MIDP_SECURITY_DOMAIN,
-        value: ValueKind::Ulong,
-        classes: Classes::CERTIFICATE,
-        given: Given::CREATE,
-        default: Default::Ulong(0),
-        ..RULE
-    },
-    Rule { kind: A::URL, classes: Classes::CERTIFICATE, given: Given::CREATE, default: Default::Empty, ..RULE },
-    Rule {
-        kind: A::HASH_OF_SUBJECT_PUBLIC_KEY,
-        classes: Classes::CERTIFICATE,
-        given: Given::CREATE,
-        default: Default::Empty,
-        ..RULE
-    },
-    Rule {
-        kind: A::HASH_OF_ISSUER_PUBLIC_KEY,
-        classes: Classes::CERTIFICATE,
-        given: Given::CREATE,
-        default: Default::Empty,
-        ..RULE
-    },
-    Rule {
-        kind: A::NAME_HASH_ALGORITHM,
-        value: ValueKind::Ulong,
-        classes: Classes::CERTIFICATE,
-        given: Given::CREATE,
-        default: Default::Absent,
-        ..RULE
-    },
-    Rule { kind: A::CHECK_VALUE, classes: Classes::CERTIFICATE.and(Classes::SECRET), given: Given::BIRTH_AND_COPY, ..RULE },
+    // Whoever is not the SO may only give the trust away (`template::for_create` and its like).
+    flag(A::TRUSTED, Classes::CERTIFICATE.and(Classes::PUBLIC).and(Classes::SECRET), Given::ANY, false),
+    choice(A::CERTIFICATE_CATEGORY, Classes::CERTIFICATE, Default::Ulong(0)),
+    choice(A::JAVA_MIDP_SECURITY_DOMAIN, Classes::CERTIFICATE, Default::Ulong(0)),
+    fixed(A::URL, Classes::CERTIFICATE),
+    fixed(A::HASH_OF_SUBJECT_PUBLIC_KEY, Classes::CERTIFICATE),
+    fixed(A::HASH_OF_ISSUER_PUBLIC_KEY, Classes::CERTIFICATE),
+    choice(A::NAME_HASH_ALGORITHM, Classes::CERTIFICATE, Default::Ulong(MechanismType::SHA_1.0)),
+    // Checked against the value at birth; later it can only be emptied (PKCS#11 3.1, 4.10.2).
+    Rule { default: Default::Absent, ..text(A::CHECK_VALUE, Classes::CERTIFICATE.and(Classes::SECRET)) },
     Rule {
         kind: A::KEY_TYPE,
         value: ValueKind::Ulong,
@@ -284,45 +278,26 @@ pub const RULES: &[Rule] = &[
         indexed: true,
         ..RULE
     },
-    Rule { indexed: true, ..text(A::SUBJECT, Classes::CERTIFICATE.and(Classes::PUBLIC).and(Classes::PRIVATE)) },
-    Rule { indexed: true, ..text(A::ID, Classes::CERTIFICATE.and(Classes::KEYS)) },
-    Rule {
-        kind: A::SENSITIVE,
-        value: ValueKind::Bool,
-        classes: Classes::PRIVATE.and(Classes::SECRET),
-        given: Given::ANY,
-        direction: Direction::OnlyTrue,
-        default: Default::Bool(false),
-        ..RULE
-    },
+    indexed(fixed(A::SUBJECT, Classes::CERTIFICATE)),
+    indexed(text(A::SUBJECT, Classes::PUBLIC.and(Classes::PRIVATE))),
+    indexed(text(A::ID, Classes::CERTIFICATE.and(Classes::KEYS))),
+    one_way(Direction::OnlyTrue, flag(A::SENSITIVE, CLOSED_KEYS, Given::ANY, false)),
     usage(A::ENCRYPT, Classes::PUBLIC.and(Classes::SECRET), true),
-    usage(A::DECRYPT, Classes::PRIVATE.and(Classes::SECRET), true),
+    usage(A::DECRYPT, CLOSED_KEYS, true),
     usage(A::WRAP, Classes::PUBLIC.and(Classes::SECRET), true),
-    usage(A::UNWRAP, Classes::PRIVATE.and(Classes::SECRET), true),
-    usage(A::SIGN, Classes::PRIVATE.and(Classes::SECRET), true),
+    usage(A::UNWRAP, CLOSED_KEYS, true),
+    usage(A::SIGN, CLOSED_KEYS, true),
     usage(A::SIGN_RECOVER, Classes::PRIVATE, true),
     usage(A::VERIFY, Classes::PUBLIC.and(Classes::SECRET), true),
     usage(A::VERIFY_RECOVER, Classes::PUBLIC, true),
     usage(A::DERIVE, Classes::KEYS, false),
-    Rule {
-        kind: A::START_DATE,
-        value: ValueKind::Date,
-        classes: Classes::CERTIFICATE.and(Classes::KEYS),
-        given: Given::ANY,
-        default: Default::Empty,
-        ..RULE
-    },
-    Rule {
-        kind: A::END_DATE,
-        value: ValueKind::Date,
-        classes: Classes::CERTIFICATE.and(Classes::KEYS),
-        given: Given::ANY,
-        default: Default::Empty,
-        ..RULE
-    },
-    Rule { indexed: true, ..number(A::MODULUS, Classes::PUBLIC.and(Classes::PRIVATE), RSA, Given::CREATE) },
-    Rule { value: ValueKind::Ulong, ..number(A::MODULUS_BITS, Classes::PUBLIC, RSA, Given::GENERATE) },
-    number(A::PUBLIC_EXPONENT, Classes::PUBLIC, RSA, Given::CREATE.and(Given::GENERATE)),
+    Rule { value: ValueKind::Date, ..fixed(A::START_DATE, Classes::CERTIFICATE) },
+    Rule { value: ValueKind::Date, ..text(A::START_DATE, Classes::KEYS) },
+    Rule { value: ValueKind::Date, ..fixed(A::END_DATE, Classes::CERTIFICATE) },
+    Rule { value: ValueKind::Date, ..text(A::END_DATE, Classes::KEYS) },
+    indexed(number(A::MODULUS, Classes::PUBLIC.and(Classes::PRIVATE), RSA, Given::CREATE)),
+    size(A::MODULUS_BITS, Classes::PUBLIC, RSA),
+    number(A::PUBLIC_EXPONENT, Classes::PUBLIC, RSA, CREATE_OR_GENERATE),
     number(A::PUBLIC_EXPONENT, Classes::PRIVATE, RSA, Given::CREATE),
     hidden(A::PRIVATE_EXPONENT, RSA),
     hidden(A::PRIME_1, RSA),
@@ -330,102 +305,70 @@ pub const RULES: &[Rule] = &[
     hidden(A::EXPONENT_1, RSA),
     hidden(A::EXPONENT_2, RSA),
     hidden(A::COEFFICIENT, RSA),
-    Rule {
-        kind: A::PUBLIC_KEY_INFO,
-        classes: Classes::CERTIFICATE.and(Classes::PUBLIC).and(Classes::PRIVATE),
-        given: Given::CREATE,
-        default: Default::Empty,
-        indexed: true,
-        ..RULE
-    },
-    number(A::PRIME, Classes::PUBLIC.and(Classes::DOMAIN), FIELD, Given::CREATE.and(Given::GENERATE)),
+    indexed(fixed(A::PUBLIC_KEY_INFO, Classes::CERTIFICATE.and(Classes::PUBLIC).and(Classes::PRIVATE))),
+    number(A::PRIME, Classes::PUBLIC.and(Classes::DOMAIN), FIELD, CREATE_OR_GENERATE),
     number(A::PRIME, Classes::PRIVATE, FIELD, Given::CREATE),
-    number(A::SUBPRIME, Classes::PUBLIC.and(Classes::DOMAIN), DSA, Given::CREATE.and(Given::GENERATE)),
+    number(A::SUBPRIME, Classes::PUBLIC.and(Classes::DOMAIN), DSA, CREATE_OR_GENERATE),
     number(A::SUBPRIME, Classes::PRIVATE, DSA, Given::CREATE),
-    number(A::BASE, Classes::PUBLIC.and(Classes::DOMAIN), FIELD, Given::CREATE.and(Given::GENERATE)),
+    number(A::BASE, Classes::PUBLIC.and(Classes::DOMAIN), FIELD, CREATE_OR_GENERATE),
     number(A::BASE, Classes::PRIVATE, FIELD, Given::CREATE),
-    Rule { value: ValueKind::Ulong, ..number(A::PRIME_BITS, Classes::DOMAIN, FIELD, Given::GENERATE) },
-    Rule { value: ValueKind::Ulong, ..number(A::SUBPRIME_BITS, Classes::DOMAIN, DSA, Given::GENERATE) },
-    Rule { value: ValueKind::Ulong, ..number(A::VALUE_BITS, Classes::PRIVATE, DH, Given::GENERATE) },
-    Rule { kind: A::VALUE_LEN, value: ValueKind::Ulong, classes: Classes::SECRET, given: Given::BIRTH, ..RULE },
-    Rule {
-        kind: A::EXTRACTABLE,
-        value: ValueKind::Bool,
-        classes: Classes::PRIVATE.and(Classes::SECRET),
-        given: Given::ANY,
-        direction: Direction::OnlyFalse,
-        default: Default::Bool(false),
-        ..RULE
-    },
+    size(A::PRIME_BITS, Classes::DOMAIN, FIELD),
+    size(A::SUBPRIME_BITS, Classes::DOMAIN, DSA),
+    size(A::VALUE_BITS, Classes::PRIVATE, DH),
+    Rule { kind: A::VALUE_LEN, value: ValueKind::Ulong, classes: Classes::SECRET, ..RULE },
+    one_way(Direction::OnlyFalse, flag(A::EXTRACTABLE, CLOSED_KEYS, Given::ANY, false)),
     told(A::LOCAL, ValueKind::Bool, Classes::KEYS.and(Classes::DOMAIN), Default::Bool(false)),
-    told(A::NEVER_EXTRACTABLE, ValueKind::Bool, Classes::PRIVATE.and(Classes::SECRET), Default::Bool(false)),
-    told(A::ALWAYS_SENSITIVE, ValueKind::Bool, Classes::PRIVATE.and(Classes::SECRET), Default::Bool(false)),
-    told(A::KEY_GEN_MECHANISM, ValueKind::Ulong, Classes::KEYS, Default::Ulong(u64::MAX)),
-    Rule { kind: A::MODIFIABLE, value: ValueKind::Bool, given: Given::BIRTH_AND_COPY, default: Default::Bool(true), ..RULE },
-    Rule {
-        kind: A::COPYABLE,
-        value: ValueKind::Bool,
-        given: Given::ANY,
-        direction: Direction::OnlyFalse,
-        default: Default::Bool(true),
-        ..RULE
-    },
-    Rule { kind: A::DESTROYABLE, value: ValueKind::Bool, given: Given::ANY, default: Default::Bool(true), ..RULE },
-    number(A::EC_PARAMS, Classes::PUBLIC, EC, Given::CREATE.and(Given::GENERATE)),
-    number(A::EC_PARAMS, Classes::PRIVATE, EC, Given::CREATE),
-    Rule { indexed: true, ..number(A::EC_POINT, Classes::PUBLIC, EC, Given::CREATE) },
-    number(A::EC_POINT, Classes::PRIVATE, EC, Given::CREATE),
-    Rule {
-        kind: A::ALWAYS_AUTHENTICATE,
-        value: ValueKind::Bool,
-        classes: Classes::PRIVATE,
-        default: Default::Bool(false),
-        given: Given::BIRTH_AND_COPY,
-        ..RULE
-    },
-    Rule {
-        kind: A::WRAP_WITH_TRUSTED,
-        value: ValueKind::Bool,
-        classes: Classes::PRIVATE.and(Classes::SECRET),
-        given: Given::ANY,
-        direction: Direction::OnlyTrue,
-        default: Default::Bool(false),
-        ..RULE
-    },
-    Rule {
-        kind: A::WRAP_TEMPLATE,
-        value: ValueKind::Template,
-        classes: Classes::PUBLIC.and(Classes::SECRET),
-        given: Given::BIRTH_AND_COPY,
-        ..RULE
-    },
-    Rule {
-        kind: A::UNWRAP_TEMPLATE,
-        value: ValueKind::Template,
-        classes: Classes::PRIVATE.and(Classes::SECRET),
-        given: Given::BIRTH_AND_COPY,
-        ..RULE
-    },
-    Rule { kind: A::DERIVE_TEMPLATE, value: ValueKind::Template, classes: Classes::KEYS, given: Given::BIRTH_AND_COPY, ..RULE },
-    Rule {
-        kind: A::ALLOWED_MECHANISMS,
-        value: ValueKind::Mechanisms,
-        classes: Classes::KEYS,
-        given: Given::BIRTH_AND_COPY,
-        ..RULE
-    },
+    told(A::NEVER_EXTRACTABLE, ValueKind::Bool, CLOSED_KEYS, Default::Bool(false)),
+    told(A::ALWAYS_SENSITIVE, ValueKind::Bool, CLOSED_KEYS, Default::Bool(false)),
+    told(A::KEY_GEN_MECHANISM, ValueKind::Ulong, Classes::KEYS, Default::Ulong(UNAVAILABLE_INFORMATION)),
+    one_way(Direction::OnlyFalse, flag(A::MODIFIABLE, Classes::ALL, Given::BIRTH_AND_COPY, true)),
+    one_way(Direction::OnlyFalse, flag(A::COPYABLE, Classes::ALL, Given::ANY, true)),
+    // It keeps from accidents, not from attacks: PKCS#11 3.1, 4.4 names no direction.
+    flag(A::DESTROYABLE, Classes::ALL, Given::ANY, true),
+    Rule { value: ValueKind::Bytes, ..number(A::EC_PARAMS, Classes::PUBLIC, EC, CREATE_OR_GENERATE) },
+    Rule { value: ValueKind::Bytes, ..number(A::EC_PARAMS, Classes::PRIVATE, EC, Given::CREATE) },
+    // Private keys have none in the standard; who gives it all the same means the public key.
+    indexed(Rule { value: ValueKind::Bytes, ..number(A::EC_POINT, Classes::PUBLIC.and(Classes::PRIVATE), EC, Given::CREATE) }),
+    flag(A::ALWAYS_AUTHENTICATE, Classes::PRIVATE, Given::BIRTH, false),
+    one_way(Direction::OnlyTrue, flag(A::WRAP_WITH_TRUSTED, CLOSED_KEYS, Given::ANY, false)),
+    bound(A::WRAP_TEMPLATE, ValueKind::Template, Classes::PUBLIC.and(Classes::SECRET)),
+    bound(A::UNWRAP_TEMPLATE, ValueKind::Template, CLOSED_KEYS),
+    bound(A::DERIVE_TEMPLATE, ValueKind::Template, Classes::KEYS),
+    bound(A::ALLOWED_MECHANISMS, ValueKind::Mechanisms, Classes::KEYS),
 ];
 
 const _: () = {
     let mut at = 1;
     while at < RULES.len() {
         assert!(RULES[at - 1].kind.0 <= RULES[at].kind.0, "rules stand in ascending order of attribute");
+        let mut before = at;
+        while before > 0 && RULES[before - 1].kind.0 == RULES[at].kind.0 {
+            before -= 1;
+            assert!(!overlap(&RULES[before], &RULES[at]), "an attribute has one rule for each class and key type");
+        }
         at += 1;
     }
 };
 
-/// All rows of an attribute.
-fn rows(kind: A) -> &'static [Rule] {
+/// Whether two rules of an attribute could both mean one object.
+const fn overlap(one: &Rule, other: &Rule) -> bool {
+    if one.classes.0 & other.classes.0 == 0 {
+        return false;
+    }
+    if one.key_types.is_empty() || other.key_types.is_empty() {
+        return true;
+    }
+    let (mut at, mut found) = (0, false);
+    while at < one.key_types.len() * other.key_types.len() {
+        let (a, b) = (one.key_types[at / other.key_types.len()], other.key_types[at % other.key_types.len()]);
+        found = found || a.0 == b.0;
+        at += 1;
+    }
+    found
+}
+
+/// All rows of an attribute, for whatever class.
+pub(super) fn rows(kind: A) -> &'static [Rule] {
     let first = RULES.partition_point(|rule| rule.kind < kind);
     let len = RULES[first..].partition_point(|rule| rule.kind == kind);
     &RULES[first..first + len]
@@ -446,6 +389,16 @@ pub fn rule_for(kind: A, class: ObjectClass, key_type: Option<KeyType>) -> Optio
 /// All rules of one class and key type.
 pub fn rules_of(class: ObjectClass, key_type: Option<KeyType>) -> impl Iterator<Item = &'static Rule> {
     RULES.iter().filter(move |rule| belongs(rule, class, key_type))
+}
+
+/// Classes of objects that are kept.
+pub fn knows_class(class: ObjectClass) -> bool {
+    Classes::ALL.has(class)
+}
+
+/// Kinds of certificates that are kept.
+pub fn knows_certificate_type(kind: CertificateType) -> bool {
+    [CertificateType::X_509, CertificateType::X_509_ATTR_CERT, CertificateType::WTLS].contains(&kind)
 }
 
 fn belongs(rule: &Rule, class: ObjectClass, key_type: Option<KeyType>) -> bool {
@@ -472,62 +425,172 @@ pub fn required_components(class: ObjectClass, key_type: Option<KeyType>) -> &'s
 
 /// Key types that objects of a class may have.
 pub fn knows_key_type(class: ObjectClass, key_type: KeyType) -> bool {
-    let asymmetric = [KeyType::RSA, KeyType::DSA, KeyType::DH, KeyType::EC, KeyType::EC_EDWARDS, KeyType::EC_MONTGOMERY];
     match class {
-        ObjectClass::PUBLIC_KEY | ObjectClass::PRIVATE_KEY => asymmetric.contains(&key_type),
+        ObjectClass::PUBLIC_KEY | ObjectClass::PRIVATE_KEY => [RSA, DSA, DH, EC].iter().any(|family| family.contains(&key_type)),
         ObjectClass::DOMAIN_PARAMETERS => FIELD.contains(&key_type),
-        ObjectClass::SECRET_KEY => !asymmetric.contains(&key_type) && key_type.name().is_some(),
+        ObjectClass::SECRET_KEY => SECRET_KEY_TYPES.contains(&key_type),
         _ => false,
     }
 }
 
-/// The attributes as a table, for `docs/compatibility.md`.
+/// Key types of secret keys; those that no mechanism uses are kept all the same: a token is also a safe.
+const SECRET_KEY_TYPES: &[KeyType] = &[
+    KeyType::GENERIC_SECRET,
+    KeyType::RC2,
+    KeyType::RC4,
+    KeyType::DES,
+    KeyType::DES2,
+    KeyType::DES3,
+    KeyType::CAST,
+    KeyType::CAST3,
+    KeyType::CAST128,
+    KeyType::RC5,
+    KeyType::IDEA,
+    KeyType::AES,
+    KeyType::BLOWFISH,
+    KeyType::TWOFISH,
+    KeyType::CAMELLIA,
+    KeyType::ARIA,
+    KeyType::MD5_HMAC,
+    KeyType::SHA_1_HMAC,
+    KeyType::RIPEMD128_HMAC,
+    KeyType::RIPEMD160_HMAC,
+    KeyType::SHA256_HMAC,
+    KeyType::SHA384_HMAC,
+    KeyType::SHA512_HMAC,
+    KeyType::SHA224_HMAC,
+    KeyType::SEED,
+    KeyType::CHACHA20,
+    KeyType::POLY1305,
+    KeyType::AES_XTS,
+    KeyType::SHA3_224_HMAC,
+    KeyType::SHA3_256_HMAC,
+    KeyType::SHA3_384_HMAC,
+    KeyType::SHA3_512_HMAC,
+    KeyType::SALSA20,
+    KeyType::HKDF,
+    KeyType::SHA512_224_HMAC,
+    KeyType::SHA512_256_HMAC,
+];
+
+/// The attributes and their rules, for `docs/compatibility.md`.
 pub fn markdown() -> String {
-    let classes = [
-        (ObjectClass::DATA, "data"),
-        (ObjectClass::CERTIFICATE, "certificate"),
-        (ObjectClass::PUBLIC_KEY, "public key"),
-        (ObjectClass::PRIVATE_KEY, "private key"),
-        (ObjectClass::SECRET_KEY, "secret key"),
-        (ObjectClass::DOMAIN_PARAMETERS, "domain parameters"),
-    ];
-    let ways = [
-        (Given::CREATE, "create"),
-        (Given::GENERATE, "generate"),
-        (Given::DERIVE, "unwrap, derive"),
-        (Given::COPY, "copy"),
-        (Given::LATER, "later"),
-    ];
-    let list = |words: Vec<&str>| words.join(", ");
     let mut text = String::from(
-        "| attribute | of | key types | may be given at | moves | default | secret |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+        "| attribute | value | objects | given by | later | default | hidden | found fast |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for rule in RULES {
-        let key_types: Vec<String> = rule.key_types.iter().map(|key_type| key_type.to_string()).collect();
-        let given = list(ways.iter().filter(|(way, _)| rule.given.allows(*way)).map(|(_, word)| *word).collect());
-        let default = match rule.default {
-            Default::Absent => "absent".to_owned(),
-            Default::Required => "required".to_owned(),
-            Default::Bool(flag) => flag.to_string(),
-            Default::IfSecret => "true for private and secret keys".to_owned(),
-            Default::Empty => "empty".to_owned(),
-            Default::Ulong(u64::MAX) => "`CK_UNAVAILABLE_INFORMATION`".to_owned(),
-            Default::Ulong(number) => number.to_string(),
+        let mut objects = rule.classes.words();
+        if !rule.key_types.is_empty() {
+            let types: Vec<_> = rule.key_types.iter().map(ToString::to_string).collect();
+            let _ = write!(objects, " ({})", types.join(", "));
+        }
+        let later = match (rule.given.allows(Given::COPY), rule.given.allows(Given::LATER)) {
+            (_, true) => rule.direction.words(),
+            (true, false) => &format!("on a copy: {}", rule.direction.words()),
+            (false, false) => "no",
         };
-        let moves = match rule.direction {
-            Direction::Free if rule.value == ValueKind::Bool && rule.given.allows(Given::LATER) => "freely",
-            Direction::Free => "",
-            Direction::OnlyTrue => "to true only",
-            Direction::OnlyFalse => "to false only",
-        };
-        text += &format!(
-            "| `{}` | {} | {} | {} | {moves} | {default} | {} |\n",
+        let yes = |is| if is { "yes" } else { "" };
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {objects} | {} | {later} | {} | {} | {} |",
             rule.kind,
-            list(classes.iter().filter(|(class, _)| rule.classes.has(*class)).map(|(_, word)| *word).collect()),
-            key_types.join(", "),
-            if given.is_empty() { "never" } else { &given },
-            if rule.secret { "yes" } else { "" },
+            rule.value.words(),
+            rule.given.words(),
+            rule.default.words(),
+            yes(rule.secret),
+            yes(rule.indexed),
         );
     }
     text
+}
+
+impl ValueKind {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Bool => "boolean",
+            Self::Ulong => "number",
+            Self::Bytes | Self::Secret => "bytes",
+            Self::BigInteger => "big integer",
+            Self::Date => "date",
+            Self::Mechanisms => "mechanisms",
+            Self::Template => "template",
+        }
+    }
+}
+
+impl Given {
+    fn words(self) -> String {
+        let ways = [(Self::CREATE, "create"), (Self::GENERATE, "generate"), (Self::DERIVE, "unwrap, derive")];
+        let words: Vec<_> = ways.iter().filter(|(way, _)| self.allows(*way)).map(|(_, word)| *word).collect();
+        if words.is_empty() { "the token".to_owned() } else { words.join(", ") }
+    }
+}
+
+impl Direction {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Free => "yes",
+            Self::OnlyTrue => "to true",
+            Self::OnlyFalse => "to false",
+        }
+    }
+}
+
+impl Default {
+    fn words(self) -> String {
+        match self {
+            Self::Absent => String::new(),
+            Self::Required => "required".to_owned(),
+            Self::Bool(flag) => flag.to_string(),
+            Self::IfSecret => "true for data, private and secret keys".to_owned(),
+            Self::Empty => "empty".to_owned(),
+            Self::Ulong(UNAVAILABLE_INFORMATION) => "unavailable".to_owned(),
+            Self::Ulong(number) => number.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_that_is_secret_for_some_class_is_decoded_as_secret() {
+        assert_eq!(rule(A::VALUE).map(|rule| rule.value), Some(ValueKind::Secret));
+        let plain = rule_for(A::VALUE, ObjectClass::PUBLIC_KEY, Some(KeyType::DSA));
+        assert_eq!(plain.map(|rule| (rule.value, rule.secret)), Some((ValueKind::BigInteger, false)));
+    }
+
+    #[test]
+    fn no_secret_is_indexed() {
+        assert!(RULES.iter().all(|rule| !(rule.secret && rule.indexed)));
+    }
+
+    #[test]
+    fn key_types_belong_to_their_classes() {
+        let check = |class, known: &[KeyType], unknown: &[KeyType]| {
+            assert!(known.iter().all(|key_type| knows_key_type(class, *key_type)), "{class}");
+            assert!(unknown.iter().all(|key_type| !knows_key_type(class, *key_type)), "{class}");
+        };
+        let unknown = [KeyType::KEA, KeyType::X9_42_DH, KeyType::GOSTR3410, KeyType(0x99), KeyType::VENDOR_DEFINED];
+        check(
+            ObjectClass::SECRET_KEY,
+            &[KeyType::AES, KeyType::GENERIC_SECRET, KeyType::SHA256_HMAC],
+            &[KeyType::RSA, KeyType::EC],
+        );
+        check(ObjectClass::SECRET_KEY, &[], &unknown);
+        check(ObjectClass::PRIVATE_KEY, &[KeyType::RSA, KeyType::EC_MONTGOMERY], &[KeyType::AES]);
+        check(ObjectClass::PUBLIC_KEY, &[KeyType::DSA, KeyType::DH], &unknown);
+        check(ObjectClass::DOMAIN_PARAMETERS, &[KeyType::DSA, KeyType::DH], &[KeyType::RSA, KeyType::EC]);
+        check(ObjectClass::DATA, &[], &[KeyType::AES]);
+    }
+
+    #[test]
+    fn the_page_has_a_line_for_each_rule() {
+        let page = markdown();
+        assert_eq!(page.lines().count(), 2 + RULES.len());
+        let value = "| `CKA_VALUE` | bytes | secret key | create | no |  | yes |  |";
+        assert!(page.lines().any(|line| line == value), "{page}");
+    }
 }

@@ -12,7 +12,7 @@ use crate::ck::AttributeType;
 use crate::error::{Code, Error, Result, refuse};
 use crate::mechanism::encoding;
 use crate::object::policy::Policy;
-use crate::object::{Object, ObjectId, Template, Value};
+use crate::object::{Object, ObjectId, Template, Value, template};
 use crate::secret::Secret;
 use crate::store::{Change, Outcome};
 use crate::token::{Access, LoginId, Role, Scope, TokenId};
@@ -98,7 +98,8 @@ impl Partition {
         Ok(count)
     }
 
-    fn import_object(&self, call: &Call<'_>, mut attributes: Template) -> Result<crate::store::ObjectRow> {
+    fn import_object(&self, call: &Call<'_>, given: Template) -> Result<crate::store::ObjectRow> {
+        let mut attributes = template::for_import(given)?;
         encoding::complete(&mut attributes)?;
         let mut id = [0; 16];
         self.world.fill_random(&mut id)?;

@@ -6,10 +6,10 @@ use super::object::Call;
 use super::operate::{row, verb};
 use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
 use crate::error::{Code, Result, refuse};
-use crate::limits::SECRET_VALUE_MAX_BYTES;
 use crate::mechanism::{GeneratedPair, Key, Mechanism, Params, Wanted, encoding};
 use crate::object::policy::{self, Derive, Permitted, Unwrap, Wrap};
-use crate::object::{ObjectId, Template, Value, template};
+use crate::object::template::{self, Settled};
+use crate::object::{ObjectId, Template, Value};
 use crate::secret::Secret;
 use crate::token::Reference;
 
@@ -61,13 +61,14 @@ impl Call<'_> {
         let (permitted, _): (Permitted<Unwrap, Arc<Key>>, _) =
             self.permitted(row, unwrapping, Code::UnwrappingKeyHandleInvalid, Code::UnwrappingKeyTypeInconsistent)?;
         let unwrapping = self.open(unwrapping, Code::UnwrappingKeyHandleInvalid)?;
-        let (class, key_type) = template::wanted(&given, unwrapping.object())?;
+        let settled = Settled::for_unwrap(given, unwrapping.object())?;
+        let len = settled.value_len()?;
         let mut inner = make(mechanism, permitted, wrapped)?;
-        if class == ObjectClass::SECRET_KEY {
-            inner = cut(mechanism.kind, inner, value_len(&given)?, key_type)?;
+        if settled.class() == ObjectClass::SECRET_KEY {
+            inner = cut(mechanism.kind, inner, len, settled.key_type())?;
         }
-        let parts = encoding::from_inner(class, key_type, &inner)?;
-        let attributes = template::for_unwrap(given, unwrapping.object(), parts, &self.context()?)?;
+        let parts = encoding::from_inner(settled.class(), settled.key_type(), &inner)?;
+        let attributes = template::for_unwrap(settled, parts, &self.context()?)?;
         self.put_one(attributes)
     }
 
@@ -82,8 +83,9 @@ impl Call<'_> {
             Params::OtherKey(id) => Some(self.open(id, Code::KeyHandleInvalid)?),
             _ => None,
         };
-        let key_type = KeyType(given.ulong(AttributeType::KEY_TYPE).unwrap_or(KeyType::GENERIC_SECRET.0));
-        let wanted = Wanted { key_type, value_len: value_len(&given)?.or(fixed_len(key_type)), other: other.as_deref() };
+        let settled = Settled::for_derive(given, base.object())?;
+        let key_type = settled.key_type();
+        let wanted = Wanted { key_type, value_len: settled.value_len()?.or(fixed_len(key_type)), other: other.as_deref() };
         let value = make(mechanism, permitted, &wanted)?;
         // What contains the base key's own bits inherits its secrecy, as if the base were concatenated with itself.
         let inherits = match mechanism.kind {
@@ -93,7 +95,7 @@ impl Call<'_> {
             | MechanismType::EXTRACT_KEY_FROM_KEY => Some(base.object()),
             _ => other.as_deref().map(Key::object),
         };
-        let mut attributes = template::for_derive(given, base.object(), inherits, &self.context()?)?;
+        let mut attributes = template::for_derive(settled, base.object(), inherits, &self.context()?)?;
         attributes.set(AttributeType::VALUE_LEN, Value::Ulong(value.len() as u64));
         attributes.set(AttributeType::VALUE, Value::Secret(value));
         self.put_one(attributes)
@@ -125,16 +127,6 @@ fn cut(kind: MechanismType, mut inner: Secret, wanted: Option<usize>, key_type: 
     }
     inner.truncate(len);
     Ok(inner)
-}
-
-fn value_len(given: &Template) -> Result<Option<usize>> {
-    match given.ulong(AttributeType::VALUE_LEN) {
-        None => Ok(None),
-        Some(len) if len == 0 || len > SECRET_VALUE_MAX_BYTES as u64 => {
-            Err(refuse(Code::AttributeValueInvalid, format!("CKA_VALUE_LEN is 1 to {SECRET_VALUE_MAX_BYTES} bytes, not {len}")))
-        }
-        Some(len) => Ok(Some(len as usize)),
-    }
 }
 
 /// Key types with one length only.
