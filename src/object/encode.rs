@@ -2,6 +2,8 @@
 //!
 //! version byte 1, then CBOR: an array of `[attribute, kind, value]` in ascending order of attribute. Kinds are for ever.
 
+use std::borrow::Cow;
+
 use minicbor::{Decoder, Encoder};
 use zeroize::Zeroizing;
 
@@ -131,15 +133,15 @@ fn bounded_array(from: &mut Decoder<'_>, at_most: usize) -> Result<u64> {
     }
 }
 
-/// The bytes of a value that the blind index hashes: the same for a plain and a secret byte string.
-pub fn index_bytes(value: &Value) -> Vec<u8> {
+/// The bytes of a value that the blind index hashes: the same for a plain and a secret byte string, which are lent, not copied.
+pub(super) fn index_bytes(value: &Value) -> Cow<'_, [u8]> {
     match value {
-        Value::Bool(flag) => vec![u8::from(*flag)],
-        Value::Ulong(number) => number.to_be_bytes().to_vec(),
-        Value::Bytes(bytes) => bytes.clone(),
-        Value::Secret(secret) => secret.expose().to_vec(),
+        Value::Bool(flag) => vec![u8::from(*flag)].into(),
+        Value::Ulong(number) => number.to_be_bytes().to_vec().into(),
+        Value::Bytes(bytes) => bytes.into(),
+        Value::Secret(secret) => secret.expose().into(),
         Value::Mechanisms(mechanisms) => mechanisms.iter().flat_map(|mechanism| mechanism.0.to_be_bytes()).collect(),
-        Value::Template(template) => encode(template).expose().to_vec(),
+        Value::Template(template) => encode(template).expose().to_vec().into(),
     }
 }
 

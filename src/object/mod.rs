@@ -4,6 +4,7 @@
 //! Crates: minicbor, zeroize.
 
 pub mod encode;
+pub mod index;
 pub mod policy;
 pub mod table;
 pub mod template;

@@ -3,8 +3,7 @@
 use super::object::{Call, gone, reference, tag};
 use super::seal::ObjectSeals;
 use crate::error::{Code, Result};
-use crate::object::Template;
-use crate::object::policy;
+use crate::object::{Template, index, policy};
 use crate::store::{Found, Tag};
 use crate::token::Reference;
 
@@ -48,5 +47,5 @@ impl Call<'_> {
 }
 
 fn tags(seals: &ObjectSeals, template: &Template) -> Result<Vec<Tag>> {
-    template.iter().filter_map(|(kind, value)| tag(seals, kind, value).transpose()).collect()
+    index::lookups(template).map(|(kind, bytes)| tag(seals, kind, &bytes)).collect()
 }

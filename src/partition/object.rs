@@ -12,7 +12,7 @@ use crate::log::Version;
 use crate::mechanism::{Key, encoding};
 use crate::object::policy::{self, Revealed};
 use crate::object::template::{self, Context, Standing};
-use crate::object::{Object, ObjectId, Template, Value, encode, table};
+use crate::object::{Object, ObjectId, Template, Value, encode, index};
 use crate::store::{Change, ObjectRow, Tag};
 use crate::token::{Access, Reading, Reference, Role};
 
@@ -287,13 +287,10 @@ fn is_key_or_certificate(attributes: &Template) -> bool {
 
 /// The blind index of an object: one tag for each indexed attribute that it has.
 fn tags(seals: &ObjectSeals, attributes: &Template) -> Result<Vec<Tag>> {
-    attributes.iter().filter_map(|(kind, value)| tag(seals, kind, value).transpose()).collect()
+    index::entries(attributes).map(|(kind, bytes)| tag(seals, kind, &bytes)).collect()
 }
 
-/// The tag of one attribute value; `None` where the attribute is not indexed.
-pub(super) fn tag(seals: &ObjectSeals, kind: AttributeType, value: &Value) -> Result<Option<Tag>> {
-    if !table::rule(kind).is_some_and(|rule| rule.indexed) {
-        return Ok(None);
-    }
-    Ok(Some(Tag { attribute: kind, hash: seals.tag(kind, &encode::index_bytes(value))? }))
+/// The tag of one attribute's bytes.
+pub(super) fn tag(seals: &ObjectSeals, kind: AttributeType, bytes: &[u8]) -> Result<Tag> {
+    Ok(Tag { attribute: kind, hash: seals.tag(kind, bytes)? })
 }
