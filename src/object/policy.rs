@@ -174,3 +174,127 @@ fn prohibited_unless(object: &Object, kind: AttributeType, what: &str) -> Result
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::ObjectId;
+    use crate::secret::Secret;
+
+    type Attributes = Vec<(AttributeType, Value)>;
+    type A = AttributeType;
+
+    fn flag(kind: A, flag: bool) -> (A, Value) {
+        (kind, Value::Bool(flag))
+    }
+
+    fn text(kind: A, text: &str) -> (A, Value) {
+        (kind, Value::Bytes(text.as_bytes().to_vec()))
+    }
+
+    fn key(more: Attributes) -> Object {
+        let own = [(A::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0)), (A::KEY_TYPE, Value::Ulong(31))];
+        let value = (A::VALUE, Value::Secret(Secret::copy_of(b"the key's value!")));
+        let attributes = own.into_iter().chain([value, text(A::LABEL, "label")]).chain(more).collect();
+        Object { id: ObjectId([1; 16]), version: 1, attributes }
+    }
+
+    impl AsRef<Object> for Object {
+        fn as_ref(&self) -> &Object {
+            self
+        }
+    }
+
+    #[test]
+    fn a_use_needs_its_flag_its_mechanism_and_its_day() {
+        let signs = || flag(A::SIGN, true);
+        let only = |kinds: &[MechanismType]| vec![signs(), (A::ALLOWED_MECHANISMS, Value::Mechanisms(kinds.to_vec()))];
+        let between = |start: &str, end: &str| vec![signs(), text(A::START_DATE, start), text(A::END_DATE, end)];
+        let cases: Vec<(&str, Attributes, Policy, Option<Code>)> = vec![
+            ("not allowed", vec![flag(A::SIGN, false)], Policy::Compatible, Some(Code::KeyFunctionNotPermitted)),
+            ("not said", vec![flag(A::VERIFY, true)], Policy::Compatible, Some(Code::KeyFunctionNotPermitted)),
+            ("allowed", vec![signs()], Policy::Strict, None),
+            ("any mechanism", only(&[]), Policy::Strict, None),
+            ("this mechanism", only(&[MechanismType::AES_CMAC, MechanismType::SHA256_HMAC]), Policy::Default, None),
+            ("another mechanism", only(&[MechanismType::AES_CMAC]), Policy::Compatible, Some(Code::MechanismInvalid)),
+            ("today", between("20300601", "20300601"), Policy::Strict, None),
+            ("no dates", between("", ""), Policy::Strict, None),
+            ("not yet", between("20300602", ""), Policy::Strict, Some(Code::KeyFunctionNotPermitted)),
+            ("no more", between("", "20300531"), Policy::Strict, Some(Code::KeyFunctionNotPermitted)),
+            ("dates are words", between("20300602", "20300531"), Policy::Default, None),
+        ];
+        for (what, attributes, policy, expected) in cases {
+            let key = key(attributes);
+            let permitted: Result<Permitted<Sign, _>> = permit(&key, MechanismType::SHA256_HMAC, policy, b"20300601");
+            assert_eq!(permitted.err().map(|error| error.code()), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_shown_and_found_only_where_it_is_neither_sensitive_nor_unextractable() {
+        for (sensitive, extractable) in [(false, false), (false, true), (true, false), (true, true)] {
+            let key = key(vec![flag(A::SENSITIVE, sensitive), flag(A::EXTRACTABLE, extractable)]);
+            let open = !sensitive && extractable;
+            assert_eq!(matches!(reveal(&key, A::VALUE), Revealed::Value(_)), open);
+            assert_eq!(matches!(reveal(&key, A::VALUE), Revealed::Sensitive), !open);
+            assert!(matches!(reveal(&key, A::LABEL), Revealed::Value(_)));
+            assert!(matches!(reveal(&key, A::MODULUS), Revealed::Absent));
+            for (guess, right) in [("the key's value!", true), ("another value!!!", false)] {
+                assert_eq!(matches(&key, &Template::from_iter([text(A::VALUE, guess)])), open && right, "{guess}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_object_is_found_by_all_that_is_asked_for() {
+        let key = key(vec![]);
+        let class = || (A::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0));
+        let cases: Vec<(Attributes, bool)> = vec![
+            (vec![], true),
+            (vec![class()], true),
+            (vec![class(), text(A::LABEL, "label")], true),
+            (vec![class(), text(A::LABEL, "labe")], false),
+            (vec![(A::CLASS, Value::Ulong(3)), text(A::LABEL, "label")], false),
+            (vec![class(), text(A::ID, "")], false),
+            (vec![text(A::CLASS, "\u{4}")], false),
+            (vec![text(AttributeType(0xce53_4351), "x")], false),
+        ];
+        for (wanted, expected) in cases {
+            let wanted = wanted.into_iter().collect();
+            assert_eq!(matches(&key, &wanted), expected, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_wrapped_as_it_and_the_wrapping_key_allow() {
+        let open = || flag(A::EXTRACTABLE, true);
+        let picky = |inner: Attributes| vec![(A::WRAP_TEMPLATE, Value::Template(inner.into_iter().collect()))];
+        let trusted = || vec![flag(A::TRUSTED, true)];
+        let wary = || vec![open(), flag(A::WRAP_WITH_TRUSTED, true)];
+        let cases: Vec<(&str, Attributes, Attributes, Option<Code>)> = vec![
+            ("unextractable", vec![flag(A::EXTRACTABLE, false)], trusted(), Some(Code::KeyUnextractable)),
+            ("extractable", vec![open()], vec![], None),
+            ("wary", wary(), vec![], Some(Code::KeyNotWrappable)),
+            ("wary, of a trusted one", wary(), trusted(), None),
+            ("nothing demanded", vec![open()], picky(vec![]), None),
+            ("as demanded", vec![open()], picky(vec![text(A::LABEL, "label")]), None),
+            ("otherwise", vec![open()], picky(vec![text(A::LABEL, "other")]), Some(Code::KeyHandleInvalid)),
+            ("without it", vec![open()], picky(vec![text(A::ID, "1")]), Some(Code::KeyHandleInvalid)),
+            ("a certificate", vec![open(), (A::CLASS, Value::Ulong(1))], vec![], Some(Code::KeyNotWrappable)),
+        ];
+        for (what, attributes, wrapping, expected) in cases {
+            let answer = may_wrap(&key(attributes), &key(wrapping));
+            assert_eq!(answer.err().map(|error| error.code()), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_an_object_forbids_is_prohibited() {
+        type Act = fn(&Object) -> Result<()>;
+        let acts = [(A::DESTROYABLE, may_destroy as Act), (A::COPYABLE, may_copy), (A::MODIFIABLE, may_modify)];
+        for (kind, act) in acts {
+            assert!(act(&key(vec![])).is_ok() && act(&key(vec![flag(kind, true)])).is_ok());
+            assert_eq!(act(&key(vec![flag(kind, false)])).unwrap_err().code(), Code::ActionProhibited, "{kind}");
+        }
+    }
+}
