@@ -71,6 +71,8 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
         false => RootKeySource::None,
     };
     let is_new = store.tokens()?.is_empty();
+    let root_key = partition::load_root_key(&root_key, is_new, &*world)?;
+    store.authenticate(root_key.stamper()?)?;
     let settings = partition::Settings {
         pin_attempts_max: config.pin_attempts_max,
         policy: match config.policy {
@@ -78,7 +80,7 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
             PolicyName::Default => Policy::Default,
             PolicyName::Strict => Policy::Strict,
         },
-        root_key: partition::load_root_key(&root_key, is_new, &*world)?,
+        root_key,
     };
     let log = Arc::new(Solo::new(store.clone()));
     Partition::new(store, log, world, settings)

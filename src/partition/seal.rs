@@ -180,6 +180,16 @@ impl RootKey {
         }
     }
 
+    /// Stamps the store's state, so that dropped rows and rows put back are noticed. Without a root key anybody can make the stamp,
+    /// and it guards against damage only.
+    pub fn stamper(&self) -> Result<crate::store::Stamper> {
+        let key = match &self.0 {
+            Some(root) => root.derive(b"hsmpool store stamp 1")?,
+            None => Key32(Zeroizing::new([0; 32])),
+        };
+        Ok(Box::new(move |message| hmac_sha256(key.expose(), message)))
+    }
+
     /// The key that authenticates what stands in clear; the fallback serves where there is no root key.
     pub fn authentication(&self, fallback: &Key32) -> Result<Key32> {
         self.0.as_ref().unwrap_or(fallback).derive(b"hsmpool token row 1")

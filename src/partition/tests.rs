@@ -28,6 +28,7 @@ impl Home {
         let store = Arc::new(Store::open(&self.directory).unwrap());
         let source = RootKeySource::File(self.directory.join("hsmpool.key"));
         let root_key = load_root_key(&source, store.tokens().unwrap().is_empty(), &Real).unwrap();
+        store.authenticate(root_key.stamper().unwrap()).unwrap();
         let log = Arc::new(Solo::new(store.clone()));
         let settings = Settings { pin_attempts_max: 3, policy, root_key };
         LocalAdmin(Partition::new(store, log, Arc::new(Real), settings).unwrap())
@@ -231,4 +232,23 @@ fn a_read_only_session_and_the_public_change_nothing_that_lasts() {
     assert_eq!(code(token.create(&public, data("x", true))), Some(Code::UserNotLoggedIn));
     assert_eq!(code(token.destroy(&public, object.id)), Some(Code::ObjectHandleInvalid));
     assert_eq!(token.find(&access, &labelled("stays")).unwrap().len(), 1);
+}
+
+#[test]
+fn a_store_that_is_not_as_its_owner_left_it_is_refused() {
+    let home = Home::new("stamped");
+    let admin = home.open(Policy::Default);
+    let token = ready_token(&admin);
+    let access = user(&*token);
+    token.create(&access, data("kept", true)).unwrap();
+    drop((token, admin));
+    let refused = |root_key: RootKey| {
+        let store = Store::open(&home.directory).unwrap();
+        let error = store.authenticate(root_key.stamper().unwrap()).unwrap_err();
+        assert_eq!(error.code(), Code::StoreRefused);
+        assert!(error.to_string().contains("hsmpool.db"), "{error}");
+    };
+    refused(RootKey::new(seal::Key32::from_bytes(&[9; 32])));
+    refused(RootKey::new(None));
+    home.open(Policy::Default).tokens().unwrap();
 }

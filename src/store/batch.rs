@@ -16,13 +16,30 @@ pub struct Batch<'a> {
     applied: u64,
     sum: Sum,
     changed: bool,
+    stamp: Option<&'a Stamper>,
+}
+
+/// Makes the owner's stamp over how many changes were applied and the sum over all facts (see [`message`]).
+pub type Stamper = Box<dyn Fn(&[u8]) -> crate::error::Result<[u8; 32]> + Send + Sync>;
+
+/// What a stamp is made over.
+pub(super) fn message(applied: u64, sum: &Sum) -> [u8; 40] {
+    let mut message = [0; 40];
+    message[..8].copy_from_slice(&applied.to_be_bytes());
+    message[8..].copy_from_slice(&sum.root());
+    message
 }
 
 impl<'a> Batch<'a> {
     /// Reads where the store stands; the transaction is open.
     pub(super) fn begin(sql: &'a Connection) -> Result<Self> {
         let (applied, sum) = state(sql)?;
-        Ok(Self { sql, applied, sum, changed: false })
+        Ok(Self { sql, applied, sum, changed: false, stamp: None })
+    }
+
+    /// Stamps what this batch leaves behind.
+    pub(super) fn stamped_by(&mut self, stamper: Option<&'a Stamper>) {
+        self.stamp = stamper;
     }
 
     /// Makes it durable, or drops it when nothing was kept.
@@ -30,8 +47,9 @@ impl<'a> Batch<'a> {
         if !self.changed {
             return run(self.sql, "ROLLBACK");
         }
-        let update = "UPDATE state SET applied = ?, sum = ?";
-        self.sql.prepare_cached(update)?.execute(params![self.applied.cast_signed(), self.sum.to_bytes()])?;
+        let stamp = self.stamp.map(|stamp| stamp(&message(self.applied, &self.sum))).transpose()?;
+        let update = "UPDATE state SET applied = ?, sum = ?, stamp = ?";
+        self.sql.prepare_cached(update)?.execute(params![self.applied.cast_signed(), self.sum.to_bytes(), stamp])?;
         run(self.sql, "COMMIT")
     }
 
@@ -98,6 +116,11 @@ impl<'a> Batch<'a> {
         self.sql.prepare_cached("DELETE FROM log WHERE position < ?")?.execute([position.cast_signed()])?;
         Ok(())
     }
+}
+
+/// The owner's stamp over the state, if there is one.
+pub(super) fn stamp(sql: &Connection) -> Result<Option<Vec<u8>>> {
+    Ok(sql.prepare_cached("SELECT stamp FROM state WHERE one = 1")?.query_row([], |row| row.get(0))?)
 }
 
 /// How many changes have been applied, and the sum of all facts.

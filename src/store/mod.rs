@@ -20,15 +20,17 @@ mod trouble;
 mod turnstile;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-pub use batch::Batch;
+pub use batch::{Batch, Stamper};
 pub use change::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, Sealed, Tag, TokenRow, UserRow};
 pub use check::CheckReport;
 pub use query::Found;
 pub use trouble::Trouble;
 
-use crate::error::Result;
+use crate::error::{Code, Result, refuse};
 use crate::object::{ObjectId, TokenId};
+use crate::secret::Secret;
 use crate::sys::process::PerProcess;
 use pool::Pool;
 
@@ -39,6 +41,7 @@ use pool::Pool;
 pub struct Store {
     path: PathBuf,
     pool: PerProcess<Pool>,
+    stamper: OnceLock<Stamper>,
 }
 
 impl Store {
@@ -51,9 +54,28 @@ impl Store {
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
         let path = file::prepare(&dir)?;
         let shared = path.clone();
-        let store = Self { path, pool: PerProcess::new(move || Pool::new(shared.clone())) };
+        let store = Self { path, pool: PerProcess::new(move || Pool::new(shared.clone())), stamper: OnceLock::new() };
         store.read("opening the store", batch::state)?;
         Ok(store)
+    }
+
+    /// From now on every change is stamped by its owner, whose key is not in the store, and the stamp that is there is checked: a row that
+    /// was dropped or put back together with its sum is noticed here.
+    ///
+    /// Errors: `StoreRefused` when the last change was stamped with another key, or not at all.
+    pub fn authenticate(&self, stamper: Stamper) -> Result<()> {
+        let (applied, sum, found) = self.read("checking the store's stamp", |sql| {
+            let (applied, sum) = batch::state(sql)?;
+            Ok((applied, sum, batch::stamp(sql)?))
+        })?;
+        let expected = stamper(&batch::message(applied, &sum))?;
+        if applied > 0 && found.is_none_or(|found| !Secret::new(found).same_as(&expected)) {
+            let told = "is not as its owner left it, or its key file is another one's: restore both from one backup";
+            return Err(refuse(Code::StoreRefused, format!("{} {told}", self.path.display())));
+        }
+        // A second call changes nothing: the first owner's key holds.
+        let _ = self.stamper.set(stamper);
+        Ok(())
     }
 
     /// Where the database is.
@@ -120,7 +142,7 @@ impl Store {
 
     /// One write transaction, durable when this returns: for room `log` alone, which decides what is applied.
     pub fn write<T>(&self, work: impl FnOnce(&mut Batch<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
-        self.pool.get().write(work).map_err(|trouble| trouble.told(&self.path, "writing"))
+        self.pool.get().write(self.stamper.get(), work).map_err(|trouble| trouble.told(&self.path, "writing"))
     }
 
     fn read<T>(&self, doing: &str, work: impl Fn(&rusqlite::Connection) -> std::result::Result<T, Trouble>) -> Result<T> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::batch::Batch;
+use super::batch::{Batch, Stamper};
 use super::trouble::Result;
 use super::turnstile::Turnstile;
 use crate::error::{Code, Doing, refuse};
@@ -95,7 +95,7 @@ impl Pool {
 
     /// Runs `work` in one write transaction, which is durable when this returns. Threads of this process take turns; other processes are waited
     /// for. A batch that has changed nothing, and one that failed, leaves no trace.
-    pub fn write<T>(&self, work: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
+    pub fn write<T>(&self, stamper: Option<&Stamper>, work: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
         let mut turn = self.writer.enter();
         if self.uncertain.load(Ordering::Acquire) {
             let what = "an earlier write failed on its way to the disk";
@@ -118,6 +118,7 @@ impl Pool {
         .and_then(|held| if vfs::has_moved(&sql)? { Err(self.moved().into()) } else { Ok(held) })
         .and_then(|_held| {
             let mut batch = Batch::begin(&sql)?;
+            batch.stamped_by(stamper);
             let answer = work(&mut batch)?;
             batch.finish()?;
             Ok(answer)

@@ -9,7 +9,8 @@ pub const PAGE_BYTES: u32 = 4096;
 
 /// The tables of format 1.
 ///
-/// - `state`: one row. How many changes have been applied, and the sum over the facts ([`super::facts`]).
+/// - `state`: one row. How many changes have been applied, the sum over the facts ([`super::facts`]), and the owner's stamp over
+///   both ([`super::Store::authenticate`]); null while nobody has stamped it.
 /// - `token`, `user`, `object`: the facts. `number` is the order of creation. `object.tags` repeats the object's rows of `tag`, so
 ///   that they can be found and removed without another index.
 /// - `tag`: the blind index; every object has one row of attribute -1 besides, which lists it.
@@ -19,7 +20,8 @@ pub const TABLES: &str = "
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     applied INTEGER NOT NULL,
-    sum BLOB NOT NULL
+    sum BLOB NOT NULL,
+    stamp BLOB
 ) STRICT;
 CREATE TABLE token (
     number INTEGER PRIMARY KEY,
