@@ -1,10 +1,9 @@
 //! Logins and PINs. A login is per token and application: all sessions of the slot change together.
 
-use std::sync::Arc;
-
-use super::slot::Slot;
-use super::{Library, Session};
-use crate::error::{Code, Result, refuse};
+use super::Library;
+use super::sessions::{Inside, Session};
+use super::slot::{Slot, read_only_exists};
+use crate::error::{Code, Error, Result, refuse};
 use crate::secret::Secret;
 use crate::token::{Role, Token};
 
@@ -15,8 +14,8 @@ const CKU_CONTEXT_SPECIFIC: u64 = 2;
 impl Library {
     /// `C_Login`.
     ///
-    /// Errors: `UserTypeInvalid`, `UserAlreadyLoggedIn`, `UserAnotherAlreadyLoggedIn`, `SessionReadOnlyExists`, `PinIncorrect`, `PinLocked`,
-    /// `UserPinNotInitialized`, `OperationNotInitialized` (context-specific, and no operation waits).
+    /// Errors: `UserTypeInvalid`, `SessionReadOnlyExists`, `UserAlreadyLoggedIn`, `UserAnotherAlreadyLoggedIn`, `PinIncorrect`,
+    /// `PinLocked`, `UserPinNotInitialized`; `OperationNotInitialized` for a context-specific login that no operation waits for.
     pub fn login(&self, session: u64, user_type: u64, pin: &Secret) -> Result<()> {
         let session = self.session(session)?;
         let role = match user_type {
@@ -26,29 +25,20 @@ impl Library {
             other => return Err(refuse(Code::UserTypeInvalid, format!("there is no user type {other}"))),
         };
         let slot = &session.slot;
-        let _gate = slot.login_gate.lock();
+        let _gate = slot.close_gate();
+        if role == Role::SecurityOfficer && slot.has_read_only_sessions() {
+            return Err(read_only_exists());
+        }
         match slot.role() {
             Some(own) if own == role => return Err(refuse(Code::UserAlreadyLoggedIn, "this user is logged in already")),
             Some(_) => return Err(refuse(Code::UserAnotherAlreadyLoggedIn, "another user is logged in: log out first")),
             None => {}
         }
-        if role == Role::SecurityOfficer && self.sessions_of(slot).iter().any(|session| !session.read_write) {
-            return Err(refuse(Code::SessionReadOnlyExists, "the SO cannot log in while read-only sessions are open"));
-        }
         let access = session.token.login(&self.scope, role, pin)?;
-        // No session is opened between this look and the login: sessions are opened and looked at under their table's lock.
-        let sessions = self.sessions.write();
-        let read_only = sessions.values().any(|other| Arc::ptr_eq(&other.slot, slot) && !other.read_write);
-        let gone = !sessions.contains_key(&session.handle);
-        if gone || (role == Role::SecurityOfficer && read_only) {
-            drop(sessions);
+        if let Err(refusal) = slot.admit(session.handle, &access) {
             session.token.logout(&access)?;
-            return Err(match gone {
-                true => refuse(Code::SessionHandleInvalid, "the session was closed during the login"),
-                false => refuse(Code::SessionReadOnlyExists, "a read-only session was opened during the login"),
-            });
+            return Err(refusal);
         }
-        slot.set_login(Some(&access));
         Ok(())
     }
 
@@ -62,80 +52,79 @@ impl Library {
     }
 
     /// `C_Logout`: operations with keys end, private objects lose their handles, private session objects are gone.
+    ///
+    /// Errors: `UserNotLoggedIn`, unless SoftHSM's codes are asked for: it takes a second logout for done.
     pub fn logout(&self, session: u64) -> Result<()> {
         let session = self.session(session)?;
-        let _gate = session.slot.login_gate.lock();
-        if session.slot.role().is_none() {
-            return Err(refuse(Code::UserNotLoggedIn, "nobody is logged in"));
+        let _gate = session.slot.close_gate();
+        if session.slot.role().is_some() {
+            return self.end_login(&session.slot, &*session.token);
         }
-        self.end_login_gated(&session.slot, &*session.token)
+        match self.settings.softhsm_codes {
+            true => Ok(()),
+            false => Err(refuse(Code::UserNotLoggedIn, "nobody is logged in")),
+        }
     }
 
     /// After the last session of a slot was closed.
-    pub(super) fn end_login(&self, slot: &Arc<Slot>, token: &dyn Token) -> Result<()> {
-        let _gate = slot.login_gate.lock();
-        // Somebody may have opened a session meanwhile; a login that it made since must stand.
-        if slot.role().is_none() || !self.sessions_of(slot).is_empty() {
+    pub(super) fn end_login_without_sessions(&self, slot: &Slot, token: &dyn Token) -> Result<()> {
+        let _gate = slot.close_gate();
+        // Somebody may have opened a session meanwhile: that counts as if it had been opened before the last one was closed.
+        if slot.role().is_none() || slot.has_sessions() {
             return Ok(());
         }
-        self.end_login_gated(slot, token)
+        self.end_login(slot, token)
     }
 
-    fn end_login_gated(&self, slot: &Arc<Slot>, token: &dyn Token) -> Result<()> {
-        let access = slot.access(self.scope, true);
-        slot.set_login(None);
-        for session in self.sessions_of(slot) {
-            session.cells.lock().end_all_but_digest();
+    /// Ends the login of a slot whose gate is closed.
+    fn end_login(&self, slot: &Slot, token: &dyn Token) -> Result<()> {
+        let access = slot.set_public();
+        // A call in progress may have begun as the user: wait for it, then end what it started.
+        for session in slot.sessions() {
+            session.lock().cells.end_at_logout();
         }
         self.objects.forget_if(slot.id(), |reference| reference.private);
         token.logout(&access)
     }
 
+    /// A context-specific login: one use of the key of the operation that waits for it (PKCS#11 3.1, 4.9, `CKA_ALWAYS_AUTHENTICATE`).
+    ///
+    /// A wrong PIN leaves the operation waiting; a PIN that is locked logs the user out.
     fn authenticate(&self, session: &Session, pin: &Secret) -> Result<()> {
-        let mut cells = session.cells.lock();
-        let waiting = cells.sign.wants_permit()
-            || cells.decrypt.wants_permit()
-            || cells.sign_recover.wants_permit()
-            || cells.encrypt.wants_permit()
-            || cells.verify.wants_permit()
-            || cells.verify_recover.wants_permit();
-        if !waiting {
-            return Err(refuse(Code::OperationNotInitialized, "no operation waits for a context-specific login"));
+        let answer = {
+            let Inside { cells, memo } = &mut *session.lock();
+            let Some(cell) = cells.waiting() else {
+                return Err(refuse(Code::OperationNotInitialized, "no operation waits for a context-specific login"));
+            };
+            let proven = session.token.authenticate(memo.access(session), pin);
+            proven.map(|permit| cell.permit(permit))
+        };
+        if answer.as_ref().err().map(Error::code) == Some(Code::PinLocked) {
+            let _gate = session.slot.close_gate();
+            if session.slot.role().is_some() {
+                self.end_login(&session.slot, &*session.token)?;
+            }
         }
-        let permit = session.token.authenticate(&self.access(session), pin)?;
-        let cells = &mut *cells;
-        // One login, one operation: the first that waits, private-key operations before others.
-        if cells.sign.wants_permit() {
-            cells.sign.spend(permit);
-        } else if cells.decrypt.wants_permit() {
-            cells.decrypt.spend(permit);
-        } else if cells.sign_recover.wants_permit() {
-            cells.sign_recover.spend(permit);
-        } else if cells.encrypt.wants_permit() {
-            cells.encrypt.spend(permit);
-        } else if cells.verify.wants_permit() {
-            cells.verify.spend(permit);
-        } else {
-            cells.verify_recover.spend(permit);
-        }
-        Ok(())
+        answer
     }
 
-    /// `C_InitPIN`.
+    /// `C_InitPIN`. Errors: `UserNotLoggedIn` unless the SO is logged in; `PinLenRange`.
     pub fn init_pin(&self, session: u64, pin: &Secret) -> Result<()> {
         let session = self.session(session)?;
         if session.slot.role() != Some(Role::SecurityOfficer) {
             return Err(refuse(Code::UserNotLoggedIn, "only the SO sets the user's PIN"));
         }
-        session.token.init_pin(&self.access(&session), pin)
+        session.token.init_pin(&session.access(), pin)
     }
 
     /// `C_SetPIN`: the logged-in role's PIN; the user's in a public session.
+    ///
+    /// Errors: `SessionReadOnly`, `PinIncorrect`, `PinLenRange`, `PinLocked`.
     pub fn set_pin(&self, session: u64, old: &Secret, new: &Secret) -> Result<()> {
         let session = self.session(session)?;
         if !session.read_write {
             return Err(refuse(Code::SessionReadOnly, "a PIN is changed in a read-write session only"));
         }
-        session.token.set_pin(&self.access(&session), old, new)
+        session.token.set_pin(&session.access(), old, new)
     }
 }

@@ -7,35 +7,34 @@
 
 mod cipher;
 mod digest;
+mod find;
 mod handle;
+mod info;
 mod key;
 mod login;
 mod object;
 mod operation;
 mod output;
 mod saved;
+mod sessions;
 mod sign;
 mod slot;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::ck::MechanismType;
 use crate::error::{Code, Result, refuse};
-use crate::limits::SESSIONS_MAX;
-use crate::mechanism::{Cipher, Digester, Mechanism, Params, Recover, Signer, Verifier, table};
-use crate::object::ObjectId;
-use crate::token::{Access, Admin, Reference, Scope, Token};
+use crate::mechanism::table::{self, Row};
+use crate::mechanism::{Mechanism, Params};
+use crate::token::{Admin, Reference, Scope};
 use crate::world::World;
 
-use handle::{Counter, ObjectHandles};
-use operation::Cell;
-use slot::{Slot, Slots};
+use handle::{Counter, Handle, ObjectHandles};
+use sessions::{Cells, Memo, Session, Sessions};
+use slot::Slots;
 
+pub use info::{LibraryInfo, MechanismInfo, SessionInfo, SlotInfo, TokenInfo};
 pub use output::{Filled, Output};
-pub use slot::{LibraryInfo, MechanismInfo, SessionInfo, SlotInfo, TokenInfo};
 
 /// What the module calls itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +78,8 @@ pub struct Settings {
     pub removable: bool,
     /// Which mechanisms it offers.
     pub mechanisms: MechanismFilter,
+    /// Whether it answers as SoftHSM where that differs from the standard (`C_Logout` when nobody is logged in).
+    pub softhsm_codes: bool,
 }
 
 /// What `C_Initialize` makes.
@@ -89,66 +90,30 @@ pub struct Library {
     scope: Scope,
     counter: Counter,
     slots: Slots,
-    sessions: RwLock<HashMap<u64, Arc<Session>>>,
+    sessions: Sessions,
     objects: ObjectHandles,
 }
 
-/// One session.
-struct Session {
-    handle: u64,
-    slot: Arc<Slot>,
-    token: Arc<dyn Token>,
-    read_write: bool,
-    cells: Mutex<Cells>,
-    /// Session objects that it made: they die with it.
-    made: Mutex<Vec<ObjectId>>,
-}
-
-/// The operations of one session, each kind for itself.
-#[derive(Default)]
-struct Cells {
-    digest: Cell<Box<dyn Digester>>,
-    digest_kind: Option<MechanismType>,
-    sign: Cell<Box<dyn Signer>>,
-    verify: Cell<Box<dyn Verifier>>,
-    sign_recover: Cell<Box<dyn Recover>>,
-    verify_recover: Cell<Box<dyn Recover>>,
-    encrypt: Cell<Box<dyn Cipher>>,
-    decrypt: Cell<Box<dyn Cipher>>,
-    /// Found and not yet fetched, last first.
-    find: Option<Vec<u64>>,
-}
-
-impl Cells {
-    /// Logout: whatever uses a key or shows objects ends; a plain digest goes on.
-    fn end_all_but_digest(&mut self) {
-        let (digest, digest_kind) = (std::mem::take(&mut self.digest), self.digest_kind);
-        *self = Cells { digest, digest_kind, ..Cells::default() };
-    }
-}
+/// `CKF_FIND_OBJECTS`, which `C_SessionCancel` names a search with (PKCS#11 3.0, 5.6.11).
+const FIND_OBJECTS: u64 = 0x40;
 
 impl Library {
-    /// Looks at the tokens that are there. Errors: what the store says.
+    /// Looks at the tokens that are there. Errors: what the store says; `RandomNoRng`.
     pub fn new(admin: Arc<dyn Admin>, world: Arc<dyn World>, settings: Settings) -> Result<Self> {
         let mut scope = [0; 16];
         world.fill_random(&mut scope)?;
-        let slots = Slots::new(&*admin)?;
-        Ok(Self {
-            admin,
-            world,
-            settings,
-            scope: Scope(scope),
-            counter: Counter::new(),
-            slots,
-            sessions: RwLock::default(),
-            objects: ObjectHandles::default(),
-        })
+        let scope = Scope(scope);
+        let slots = Slots::new(&*admin, scope)?;
+        let (counter, sessions, objects) = (Counter::new(), Sessions::new(), ObjectHandles::default());
+        Ok(Self { admin, world, settings, scope, counter, slots, sessions, objects })
     }
 
     /// `C_Finalize`: all sessions, logins and session objects are gone. Draws no randomness.
     pub fn close(&self) {
-        self.sessions.write().clear();
+        self.sessions.clear();
         for slot in self.slots.all() {
+            slot.leave_all();
+            slot.set_public();
             if let Some(token) = slot.token() {
                 token.leave(&self.scope);
             }
@@ -159,73 +124,53 @@ impl Library {
     ///
     /// Errors: `SessionParallelNotSupported`, `SlotIdInvalid`, `TokenNotRecognized` (not initialised), `SessionReadWriteSoExists`, `SessionCount`.
     pub fn open_session(&self, slot: u64, flags: u64) -> Result<u64> {
-        if flags & slot::SERIAL_SESSION == 0 {
+        if flags & info::SERIAL_SESSION == 0 {
             return Err(refuse(Code::SessionParallelNotSupported, "CKF_SERIAL_SESSION must be set"));
         }
         let slot = self.slots.get(slot)?;
-        let token = slot.token().ok_or_else(|| refuse(Code::TokenNotRecognized, "the slot's token is not initialised"))?;
-        let read_write = flags & slot::RW_SESSION != 0;
-        let mut sessions = self.sessions.write();
-        if sessions.len() >= SESSIONS_MAX {
-            return Err(refuse(Code::SessionCount, format!("{SESSIONS_MAX} sessions are open")));
-        }
-        if !read_write && slot.so_is_in() {
-            return Err(refuse(Code::SessionReadWriteSoExists, "no read-only session opens while the SO is logged in"));
-        }
-        let handle = self.counter.next();
-        let session = Session { handle, slot, token, read_write, cells: Mutex::default(), made: Mutex::default() };
-        sessions.insert(handle, Arc::new(session));
-        Ok(handle)
+        let place = self.sessions.reserve()?;
+        slot.open(&self.counter, flags & info::RW_SESSION != 0, place).map(Handle::number)
     }
 
-    /// `C_CloseSession`.
+    /// `C_CloseSession`: the last one of a slot logs out. Errors: `SessionHandleInvalid`.
     pub fn close_session(&self, session: u64) -> Result<()> {
-        let mut sessions = self.sessions.write();
-        let closed = sessions.remove(&session).ok_or_else(|| no_session(session))?;
-        let last = !sessions.values().any(|other| Arc::ptr_eq(&other.slot, &closed.slot));
-        drop(sessions);
-        self.bury(&closed);
-        if last {
-            self.end_login(&closed.slot, &*closed.token)?;
+        let session = self.sessions.remove(Handle::of(session))?;
+        let last = session.slot.leave(&session);
+        self.bury(&session);
+        match last {
+            true => self.end_login_without_sessions(&session.slot, &*session.token),
+            false => Ok(()),
         }
-        Ok(())
     }
 
-    /// `C_CloseAllSessions`.
+    /// `C_CloseAllSessions`. Errors: `SlotIdInvalid`.
     pub fn close_all_sessions(&self, slot: u64) -> Result<()> {
         let slot = self.slots.get(slot)?;
-        let closed: Vec<Arc<Session>> = {
-            let mut sessions = self.sessions.write();
-            let closed: Vec<_> = sessions.values().filter(|session| Arc::ptr_eq(&session.slot, &slot)).cloned().collect();
-            for session in &closed {
-                sessions.remove(&session.handle);
+        for session in slot.leave_all() {
+            // One that is being closed by somebody else is left to them.
+            if self.sessions.remove(session.handle).is_ok() {
+                self.bury(&session);
             }
-            closed
-        };
-        for session in &closed {
-            self.bury(session);
         }
         match slot.token() {
-            Some(token) => self.end_login(&slot, &*token),
+            Some(token) => self.end_login_without_sessions(&slot, &*token),
             None => Ok(()),
         }
     }
 
-    /// The session objects and operations of a session that nobody finds any more.
+    /// Ends the operations and session objects of a session that nobody finds any more.
     fn bury(&self, session: &Session) {
-        *session.cells.lock() = Cells::default();
-        let made = std::mem::take(&mut *session.made.lock());
-        if made.is_empty() {
-            return;
+        session.mark_closed();
+        session.lock().cells = Cells::default();
+        let made = self.objects.take_made(session.handle);
+        if !made.is_empty() {
+            session.token.forget(&self.scope, &made);
         }
-        session.token.forget(&self.scope, &made);
-        self.objects.forget_if(session.slot.id(), |reference| made.contains(&reference.id));
     }
 
-    /// `C_GetSessionInfo`.
+    /// `C_GetSessionInfo`. Errors: `SessionHandleInvalid`.
     pub fn session_info(&self, session: u64) -> Result<SessionInfo> {
-        let session = self.session(session)?;
-        Ok(session.slot.session_info(session.read_write))
+        Ok(SessionInfo::of(&*self.session(session)?))
     }
 
     /// Errors: `SessionHandleInvalid`.
@@ -233,72 +178,58 @@ impl Library {
         self.session(session).map(drop)
     }
 
-    /// `C_SessionCancel`: ends the operations that `flags` (`CKF_*` of mechanisms, `CKF_FIND_OBJECTS`) names.
+    /// `C_SessionCancel`: ends the operations that `flags` (`CKF_*` of mechanisms, `CKF_FIND_OBJECTS`) names; one that does not run
+    /// counts as ended.
     pub fn session_cancel(&self, session: u64, flags: u64) -> Result<()> {
-        use crate::ck::flags as f;
         let session = self.session(session)?;
-        let mut cells = session.cells.lock();
-        let cells = &mut *cells;
-        let named = |flag: u64| flags & flag != 0;
-        if named(f::DIGEST) {
-            cells.digest.cancel();
+        let cells = &mut session.lock().cells;
+        for (flag, cell) in cells.all() {
+            if flags & flag != 0 {
+                cell.cancel();
+            }
         }
-        if named(f::SIGN) {
-            cells.sign.cancel();
-        }
-        if named(f::VERIFY) {
-            cells.verify.cancel();
-        }
-        if named(f::SIGN_RECOVER) {
-            cells.sign_recover.cancel();
-        }
-        if named(f::VERIFY_RECOVER) {
-            cells.verify_recover.cancel();
-        }
-        if named(f::ENCRYPT) {
-            cells.encrypt.cancel();
-        }
-        if named(f::DECRYPT) {
-            cells.decrypt.cancel();
-        }
-        if named(slot::FIND_OBJECTS) {
+        if flags & FIND_OBJECTS != 0 {
             cells.find = None;
         }
         Ok(())
     }
 
-    fn session(&self, handle: u64) -> Result<Arc<Session>> {
-        self.sessions.read().get(&handle).cloned().ok_or_else(|| no_session(handle))
-    }
-
-    fn sessions_of(&self, slot: &Arc<Slot>) -> Vec<Arc<Session>> {
-        self.sessions.read().values().filter(|session| Arc::ptr_eq(&session.slot, slot)).cloned().collect()
-    }
-
-    fn access(&self, session: &Session) -> Arc<Access> {
-        session.slot.access(self.scope, session.read_write)
+    fn session(&self, number: u64) -> Result<Arc<Session>> {
+        self.sessions.get(Handle::of(number))
     }
 
     /// The object behind a handle. `code` is what a wrong one answers.
-    fn object(&self, session: &Session, handle: u64, code: Code) -> Result<Reference> {
-        self.objects.get(session.slot.id(), handle).ok_or_else(|| refuse(code, format!("{handle} is the handle of no object")))
+    fn object(&self, session: &Session, number: u64, code: Code) -> Result<Reference> {
+        self.objects.get(session.slot.id(), Handle::of(number)).ok_or_else(|| no_object(number, code))
     }
 
-    /// A new object's handle; session objects are noted, so that they die with the session.
-    fn adopt(&self, session: &Session, reference: Reference) -> u64 {
-        if !reference.token {
-            session.made.lock().push(reference.id);
+    /// The same for the hot path: the session remembers the last one.
+    fn object_in(&self, memo: &mut Memo, session: &Session, handle: Handle<Reference>, code: Code) -> Result<Reference> {
+        memo.object(session, &self.objects, handle).ok_or_else(|| no_object(handle.number(), code))
+    }
+
+    /// A new object's handle. A session object dies with the session that made it.
+    ///
+    /// Errors: `SessionClosed` for a session object whose session was closed meanwhile.
+    fn adopt(&self, session: &Session, reference: Reference) -> Result<u64> {
+        if let Some(handle) = self.objects.adopt(session, reference, &self.counter) {
+            return Ok(handle.number());
         }
-        self.objects.handle(session.slot.id(), reference, &self.counter)
+        session.token.forget(&self.scope, &[reference.id]);
+        Err(refuse(Code::SessionClosed, "the session was closed while it made a session object"))
+    }
+
+    /// The row of a mechanism that is offered. Errors: `MechanismInvalid`.
+    fn row(&self, kind: MechanismType) -> Result<&'static Row> {
+        let row = table::find(kind).filter(|_| self.settings.mechanisms.allows(kind));
+        row.ok_or_else(|| refuse(Code::MechanismInvalid, format!("{kind} is not offered")))
     }
 
     /// A mechanism that is offered, with handles in its parameter resolved.
     ///
     /// Errors: `MechanismInvalid`, `KeyHandleInvalid`.
     fn offered(&self, session: &Session, mut mechanism: Mechanism) -> Result<Mechanism> {
-        if table::find(mechanism.kind).is_none() || !self.settings.mechanisms.allows(mechanism.kind) {
-            return Err(refuse(Code::MechanismInvalid, format!("{} is not offered", mechanism.kind)));
-        }
+        self.row(mechanism.kind)?;
         if let Params::OtherHandle(handle) = mechanism.params {
             mechanism.params = Params::OtherKey(self.object(session, handle, Code::KeyHandleInvalid)?.id);
         }
@@ -306,6 +237,6 @@ impl Library {
     }
 }
 
-fn no_session(handle: u64) -> crate::error::Error {
-    refuse(Code::SessionHandleInvalid, format!("{handle} is no open session"))
+fn no_object(number: u64, code: Code) -> crate::error::Error {
+    refuse(code, format!("{number} is the handle of no object"))
 }

@@ -1,96 +1,61 @@
-//! Objects and searches.
+//! Objects: created, copied, read, changed, destroyed.
 
 use super::Library;
+use super::sessions::Session;
 use crate::ck::AttributeType;
-use crate::error::{Code, Error, Result, refuse};
+use crate::error::{Code, Error, Result};
 use crate::object::{ObjectId, Template};
 use crate::token::Reading;
-
-use super::Session;
 
 impl Library {
     /// `C_CreateObject`.
     pub fn create_object(&self, session: u64, template: Template) -> Result<u64> {
         let session = self.session(session)?;
-        let reference = session.token.create(&self.access(&session), template)?;
-        Ok(self.adopt(&session, reference))
+        let reference = session.token.create(&session.access(), template)?;
+        self.adopt(&session, reference)
     }
 
-    /// `C_CopyObject`.
+    /// `C_CopyObject`. Errors: `ObjectHandleInvalid`; what the token says.
     pub fn copy_object(&self, session: u64, object: u64, changes: Template) -> Result<u64> {
         let session = self.session(session)?;
         let object = self.object(&session, object, Code::ObjectHandleInvalid)?;
-        let copied = session.token.copy(&self.access(&session), object.id, changes);
+        let copied = session.token.copy(&session.access(), object.id, changes);
         let reference = self.watch(&session, object.id, copied)?;
-        Ok(self.adopt(&session, reference))
+        self.adopt(&session, reference)
     }
 
-    /// `C_DestroyObject`.
+    /// `C_DestroyObject`: its handle is dead in every session. Errors: `ObjectHandleInvalid`; what the token says.
     pub fn destroy_object(&self, session: u64, object: u64) -> Result<()> {
         let session = self.session(session)?;
         let object = self.object(&session, object, Code::ObjectHandleInvalid)?;
-        let destroyed = session.token.destroy(&self.access(&session), object.id);
+        let destroyed = session.token.destroy(&session.access(), object.id);
         self.watch(&session, object.id, destroyed)?;
         self.objects.forget(session.slot.id(), object.id);
         Ok(())
     }
 
-    /// `C_GetObjectSize`.
+    /// `C_GetObjectSize`. Errors: `ObjectHandleInvalid`; what the token says.
     pub fn object_size(&self, session: u64, object: u64) -> Result<u64> {
         let session = self.session(session)?;
         let object = self.object(&session, object, Code::ObjectHandleInvalid)?;
-        let size = session.token.size(&self.access(&session), object.id);
+        let size = session.token.size(&session.access(), object.id);
         self.watch(&session, object.id, size)
     }
 
-    /// `C_GetAttributeValue`: in the order asked for.
+    /// `C_GetAttributeValue`: in the order asked for. Errors: `ObjectHandleInvalid`; what the token says.
     pub fn read_attributes(&self, session: u64, object: u64, wanted: &[AttributeType]) -> Result<Vec<Reading>> {
         let session = self.session(session)?;
         let object = self.object(&session, object, Code::ObjectHandleInvalid)?;
-        let read = session.token.read(&self.access(&session), object.id, wanted);
+        let read = session.token.read(&session.access(), object.id, wanted);
         self.watch(&session, object.id, read)
     }
 
-    /// `C_SetAttributeValue`.
+    /// `C_SetAttributeValue`: all or nothing. Errors: `ObjectHandleInvalid`; what the token says.
     pub fn set_attributes(&self, session: u64, object: u64, changes: Template) -> Result<()> {
         let session = self.session(session)?;
         let object = self.object(&session, object, Code::ObjectHandleInvalid)?;
-        let updated = session.token.update(&self.access(&session), object.id, changes);
+        let updated = session.token.update(&session.access(), object.id, changes);
         self.watch(&session, object.id, updated).map(drop)
-    }
-
-    /// `C_FindObjectsInit`. The search is done at once: objects made later do not turn up in it.
-    pub fn find_objects_init(&self, session: u64, template: Template) -> Result<()> {
-        let session = self.session(session)?;
-        let mut cells = session.cells.lock();
-        if cells.find.is_some() {
-            return Err(refuse(Code::OperationActive, "this session runs a search already: finish it first"));
-        }
-        let found = session.token.find(&self.access(&session), &template)?;
-        let mut handles = self.objects.handles(session.slot.id(), &found, &self.counter);
-        handles.reverse();
-        cells.find = Some(handles);
-        Ok(())
-    }
-
-    /// `C_FindObjects`.
-    pub fn find_objects(&self, session: u64, at_most: usize) -> Result<Vec<u64>> {
-        let session = self.session(session)?;
-        let mut cells = session.cells.lock();
-        let left = cells.find.as_mut().ok_or_else(|| refuse(Code::OperationNotInitialized, "this session runs no search"))?;
-        let keep = left.len().saturating_sub(at_most);
-        let mut fetched = left.split_off(keep);
-        fetched.reverse();
-        Ok(fetched)
-    }
-
-    /// `C_FindObjectsFinal`.
-    pub fn find_objects_final(&self, session: u64) -> Result<()> {
-        let session = self.session(session)?;
-        match session.cells.lock().find.take() {
-            Some(_) => Ok(()),
-            None => Err(refuse(Code::OperationNotInitialized, "this session runs no search")),
-        }
     }
 
     /// An object that turns out to be gone (destroyed by another process) loses its handle.

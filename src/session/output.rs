@@ -16,3 +16,25 @@ pub enum Filled {
     /// `CKR_BUFFER_TOO_SMALL`: so many are needed. Nothing was written, the operation goes on.
     TooSmall(usize),
 }
+
+impl<'a> Output<'a> {
+    /// The buffer if `len` bytes fit; otherwise what the caller is told.
+    pub(super) fn room(self, len: usize) -> Result<&'a mut [u8], Filled> {
+        match self {
+            Output::Query => Err(Filled::Length(len)),
+            Output::Buffer(buffer) if buffer.len() < len => Err(Filled::TooSmall(len)),
+            Output::Buffer(buffer) => Ok(buffer),
+        }
+    }
+
+    /// Gives a finished result to the caller, if it fits.
+    pub(super) fn put(self, result: &[u8]) -> Filled {
+        match self.room(result.len()) {
+            Err(answer) => answer,
+            Ok(buffer) => {
+                buffer[..result.len()].copy_from_slice(result);
+                Filled::Length(result.len())
+            }
+        }
+    }
+}

@@ -1,132 +1,103 @@
 //! Signing, verifying, with and without message recovery.
 
-use super::operation::Cell;
-use super::{Cells, Filled, Library, Output, Session};
+use super::handle::Handle;
+use super::operation::{Call, Cell};
+use super::sessions::{Cells, Inside};
+use super::{Filled, Library, Output};
 use crate::error::{Code, Result};
 use crate::mechanism::Mechanism;
 use crate::object::ObjectId;
-use crate::token::{Access, Started};
+use crate::token::{Access, Started, Token};
 
 impl Library {
-    /// What all `C_*Init` with a key share. `None` cancels (PKCS#11 3.0).
+    /// What every `C_*Init` with a key does. `None` ends what runs (PKCS#11 3.0).
+    ///
+    /// Errors: `OperationActive`, `MechanismInvalid`, `KeyHandleInvalid`; `ArgumentsBad` for `None` when nothing runs; what the token says.
     pub(super) fn init<O>(
         &self,
         session: u64,
         mechanism: Option<Mechanism>,
         key: u64,
         cell: fn(&mut Cells) -> &mut Cell<O>,
-        start: impl FnOnce(&Session, &Access, &Mechanism, ObjectId) -> Result<Started<O>>,
+        start: impl FnOnce(&(dyn Token + 'static), &Access, &Mechanism, ObjectId) -> Result<Started<O>>,
     ) -> Result<()> {
         let session = self.session(session)?;
-        let mut cells = session.cells.lock();
-        let cell = cell(&mut cells);
-        let Some(mechanism) = mechanism else {
-            return cell.abandon();
-        };
-        cell.start(|| {
+        let Inside { cells, memo } = &mut *session.lock();
+        let turn = cells.next_turn();
+        let cell = cell(cells);
+        let Some(mechanism) = mechanism else { return cell.abandon() };
+        cell.start(turn, || {
             let mechanism = self.offered(&session, mechanism)?;
-            let key = self.object(&session, key, Code::KeyHandleInvalid)?;
-            start(&session, &self.access(&session), &mechanism, key.id)
+            let key = self.object_in(memo, &session, Handle::of(key), Code::KeyHandleInvalid)?;
+            start(&*session.token, memo.access(&session), &mechanism, key.id)
         })
     }
 
-    /// `C_SignInit`.
+    /// `C_SignInit`. `None` ends the running signature (PKCS#11 3.0).
     pub fn sign_init(&self, session: u64, mechanism: Option<Mechanism>, key: u64) -> Result<()> {
-        self.init(
-            session,
-            mechanism,
-            key,
-            |cells| &mut cells.sign,
-            |s, access, mechanism, key| s.token.sign(access, mechanism, key),
-        )
+        self.init(session, mechanism, key, |cells| &mut cells.sign, <dyn Token>::sign)
     }
 
     /// `C_Sign`.
     pub fn sign(&self, session: u64, data: &[u8], out: Output<'_>) -> Result<Filled> {
         let session = self.session(session)?;
-        let mut cells = session.cells.lock();
-        cells.sign.single_out(|signer| signer.signature_len(), out, |signer, buffer| signer.single(data, buffer))
+        let cell = &mut session.lock().cells.sign;
+        cell.end_with_output(Call::Single, |signer| signer.signature_len(), out, |signer, buffer| signer.single(data, buffer))
     }
 
     /// `C_SignUpdate`.
     pub fn sign_update(&self, session: u64, data: &[u8]) -> Result<()> {
-        self.session(session)?.cells.lock().sign.update(|signer| signer.update(data))
+        self.session(session)?.lock().cells.sign.update(|signer| signer.update(data))
     }
 
     /// `C_SignFinal`.
     pub fn sign_final(&self, session: u64, out: Output<'_>) -> Result<Filled> {
         let session = self.session(session)?;
-        let mut cells = session.cells.lock();
-        cells.sign.finish_out(|signer| signer.signature_len(), out, |signer, buffer| signer.finish(buffer))
+        let cell = &mut session.lock().cells.sign;
+        cell.end_with_output(Call::Final, |signer| signer.signature_len(), out, |signer, buffer| signer.finish(buffer))
     }
 
-    /// `C_SignRecoverInit`.
+    /// `C_SignRecoverInit`. `None` ends the running operation (PKCS#11 3.0).
     pub fn sign_recover_init(&self, session: u64, mechanism: Option<Mechanism>, key: u64) -> Result<()> {
-        self.init(
-            session,
-            mechanism,
-            key,
-            |cells| &mut cells.sign_recover,
-            |s, access, mechanism, key| s.token.sign_recover(access, mechanism, key),
-        )
+        self.init(session, mechanism, key, |cells| &mut cells.sign_recover, <dyn Token>::sign_recover)
     }
 
     /// `C_SignRecover`.
     pub fn sign_recover(&self, session: u64, data: &[u8], out: Output<'_>) -> Result<Filled> {
         let session = self.session(session)?;
-        let mut cells = session.cells.lock();
-        cells.sign_recover.single_out(
-            |recover| recover.output_len(data.len()),
-            out,
-            |recover, buffer| recover.single(data, buffer),
-        )
+        let cell = &mut session.lock().cells.sign_recover;
+        cell.end_with_output(Call::Single, |it| it.output_len(data.len()), out, |it, buffer| it.single(data, buffer))
     }
 
-    /// `C_VerifyInit`.
+    /// `C_VerifyInit`. `None` ends the running verification (PKCS#11 3.0).
     pub fn verify_init(&self, session: u64, mechanism: Option<Mechanism>, key: u64) -> Result<()> {
-        self.init(
-            session,
-            mechanism,
-            key,
-            |cells| &mut cells.verify,
-            |s, access, mechanism, key| s.token.verify(access, mechanism, key),
-        )
+        self.init(session, mechanism, key, |cells| &mut cells.verify, <dyn Token>::verify)
     }
 
     /// `C_Verify`: always ends the operation.
     pub fn verify(&self, session: u64, data: &[u8], signature: &[u8]) -> Result<()> {
-        self.session(session)?.cells.lock().verify.single(|verifier| verifier.single(data, signature))
+        self.session(session)?.lock().cells.verify.end(Call::Single, |verifier| verifier.single(data, signature))
     }
 
     /// `C_VerifyUpdate`.
     pub fn verify_update(&self, session: u64, data: &[u8]) -> Result<()> {
-        self.session(session)?.cells.lock().verify.update(|verifier| verifier.update(data))
+        self.session(session)?.lock().cells.verify.update(|verifier| verifier.update(data))
     }
 
     /// `C_VerifyFinal`: always ends the operation.
     pub fn verify_final(&self, session: u64, signature: &[u8]) -> Result<()> {
-        self.session(session)?.cells.lock().verify.finish(|verifier| verifier.finish(signature))
+        self.session(session)?.lock().cells.verify.end(Call::Final, |verifier| verifier.finish(signature))
     }
 
-    /// `C_VerifyRecoverInit`.
+    /// `C_VerifyRecoverInit`. `None` ends the running operation (PKCS#11 3.0).
     pub fn verify_recover_init(&self, session: u64, mechanism: Option<Mechanism>, key: u64) -> Result<()> {
-        self.init(
-            session,
-            mechanism,
-            key,
-            |cells| &mut cells.verify_recover,
-            |s, access, mechanism, key| s.token.verify_recover(access, mechanism, key),
-        )
+        self.init(session, mechanism, key, |cells| &mut cells.verify_recover, <dyn Token>::verify_recover)
     }
 
     /// `C_VerifyRecover`.
     pub fn verify_recover(&self, session: u64, signature: &[u8], out: Output<'_>) -> Result<Filled> {
         let session = self.session(session)?;
-        let mut cells = session.cells.lock();
-        cells.verify_recover.single_out(
-            |recover| recover.output_len(signature.len()),
-            out,
-            |recover, buffer| recover.single(signature, buffer),
-        )
+        let cell = &mut session.lock().cells.verify_recover;
+        cell.end_with_output(Call::Single, |it| it.output_len(signature.len()), out, |it, buffer| it.single(signature, buffer))
     }
 }

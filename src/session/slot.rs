@@ -4,61 +4,48 @@
 //! Java reads it as a signed number). A token initialised in the spare slot keeps that number until `C_Finalize`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::{Identity, Library};
-use crate::ck::{EFFECTIVELY_INFINITE, MechanismType, UNAVAILABLE_INFORMATION};
-use crate::error::{Code, Error, Result, refuse};
-use crate::limits::{PIN_LEN_MAX_BYTES, PIN_LEN_MIN_BYTES};
-use crate::mechanism::table;
-use crate::secret::Secret;
-use crate::token::{Access, Admin, PinState, Role, Scope, Token, TokenId};
-use crate::world::utc_time;
+use super::handle::{ByHandle, Counter, Handle};
+use super::sessions::{Place, Session};
+use crate::error::{Code, Result, refuse};
+use crate::token::{Access, Admin, Role, Scope, Token, TokenId};
 
-// `CKF_*` of sessions, slots and tokens (PKCS#11 3.1, chapter 3).
-pub(super) const RW_SESSION: u64 = 0x2;
-pub(super) const SERIAL_SESSION: u64 = 0x4;
-pub(super) const FIND_OBJECTS: u64 = 0x40;
-const TOKEN_PRESENT: u64 = 0x1;
-const REMOVABLE_DEVICE: u64 = 0x2;
-const RNG: u64 = 0x1;
-const LOGIN_REQUIRED: u64 = 0x4;
-const USER_PIN_INITIALIZED: u64 = 0x8;
-const RESTORE_KEY_NOT_NEEDED: u64 = 0x20;
-const TOKEN_INITIALIZED: u64 = 0x400;
-const USER_PIN_COUNT_LOW: u64 = 0x1_0000;
-const USER_PIN_FINAL_TRY: u64 = 0x2_0000;
-const USER_PIN_LOCKED: u64 = 0x4_0000;
-const SO_PIN_COUNT_LOW: u64 = 0x10_0000;
-const SO_PIN_FINAL_TRY: u64 = 0x20_0000;
-const SO_PIN_LOCKED: u64 = 0x40_0000;
-const SO_PIN_TO_BE_CHANGED: u64 = 0x80_0000;
-
-/// One slot.
+/// One slot. A login is the slot's: all sessions of the application with the token change together.
 pub(super) struct Slot {
     id: u64,
+    scope: Scope,
     token: RwLock<Option<(TokenId, Arc<dyn Token>)>>,
-    /// Held by a login or logout for its whole length, so that two of them do not cross.
-    pub login_gate: Mutex<()>,
-    login: RwLock<Option<LoggedIn>>,
-    so: AtomicBool,
+    /// Held by a login, a logout and an initialisation for their whole length, so that two of them do not cross.
+    gate: Mutex<()>,
+    /// Who is logged in, as a read-write session sees it.
+    login: RwLock<Access>,
+    /// Raised with each change of `login`, under its lock.
+    login_epoch: AtomicU64,
+    members: Mutex<Members>,
 }
 
-struct LoggedIn {
-    read: Arc<Access>,
-    write: Arc<Access>,
+/// The sessions with a slot.
+#[derive(Default)]
+struct Members {
+    open: ByHandle<Session, Arc<Session>>,
+    read_only: usize,
+    /// The token is being initialised: no session can be opened.
+    initialising: bool,
 }
 
 impl Slot {
-    fn new(id: u64, token: Option<(TokenId, Arc<dyn Token>)>) -> Arc<Self> {
+    fn new(id: u64, scope: Scope, token: Option<(TokenId, Arc<dyn Token>)>) -> Arc<Self> {
         Arc::new(Self {
             id,
+            scope,
             token: RwLock::new(token),
-            login_gate: Mutex::default(),
-            login: RwLock::default(),
-            so: AtomicBool::new(false),
+            gate: Mutex::default(),
+            login: RwLock::new(Access::public(scope, true)),
+            login_epoch: AtomicU64::new(0),
+            members: Mutex::default(),
         })
     }
 
@@ -66,104 +53,207 @@ impl Slot {
         self.id
     }
 
+    /// The token, if it is initialised.
     pub fn token(&self) -> Option<Arc<dyn Token>> {
         self.token.read().as_ref().map(|(_, token)| token.clone())
     }
 
-    fn token_id(&self) -> Option<TokenId> {
+    pub fn token_id(&self) -> Option<TokenId> {
         self.token.read().as_ref().map(|(id, _)| *id)
     }
 
+    /// Keeps other logins, logouts and initialisations out.
+    pub fn close_gate(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock()
+    }
+
     /// Who asks, through a session that may or may not write.
-    pub fn access(&self, scope: Scope, write: bool) -> Arc<Access> {
-        match &*self.login.read() {
-            Some(login) if write => login.write.clone(),
-            Some(login) => login.read.clone(),
-            None => Arc::new(Access::public(scope, write)),
-        }
+    pub fn access(&self, write: bool) -> Access {
+        self.login.read().with_write(write)
     }
 
+    /// The same, with the epoch that it belongs to.
+    pub fn access_with_epoch(&self, write: bool) -> (u64, Access) {
+        let login = self.login.read();
+        (self.login_epoch(), login.with_write(write))
+    }
+
+    /// A number that changes with each login and logout.
+    pub fn login_epoch(&self) -> u64 {
+        self.login_epoch.load(Ordering::Acquire)
+    }
+
+    /// Who is logged in.
     pub fn role(&self) -> Option<Role> {
-        self.login.read().as_ref().and_then(|login| login.read.role)
+        self.login.read().role
     }
 
-    pub fn so_is_in(&self) -> bool {
-        self.so.load(Ordering::Acquire)
+    fn set_login(&self, access: Access) -> Access {
+        let mut login = self.login.write();
+        self.login_epoch.fetch_add(1, Ordering::Release);
+        std::mem::replace(&mut *login, access)
     }
 
-    pub fn set_login(&self, access: Option<&Access>) {
-        let logged_in =
-            access.map(|access| LoggedIn { read: Arc::new(access.with_write(false)), write: Arc::new(access.with_write(true)) });
-        self.so.store(access.is_some_and(|access| access.role == Some(Role::SecurityOfficer)), Ordering::Release);
-        *self.login.write() = logged_in;
+    /// Nobody is logged in any more. Returns who was.
+    pub fn set_public(&self) -> Access {
+        self.set_login(Access::public(self.scope, true))
     }
 
-    pub fn session_info(&self, read_write: bool) -> SessionInfo {
-        let state = match (self.role(), read_write) {
-            (None, false) => 0,
-            (Some(Role::User), false) => 1,
-            (None, true) => 2,
-            (Some(Role::User), true) => 3,
-            (Some(Role::SecurityOfficer), _) => 4,
-        };
-        SessionInfo { slot: self.id, state, flags: SERIAL_SESSION | if read_write { RW_SESSION } else { 0 } }
+    /// Opens a session; its handle is drawn only if nothing stands against it.
+    ///
+    /// Errors: `TokenNotRecognized`, `SessionReadWriteSoExists`.
+    pub fn open(self: &Arc<Self>, counter: &Counter, read_write: bool, place: Place<'_>) -> Result<Handle<Session>> {
+        let mut members = self.members.lock();
+        if members.initialising {
+            return Err(refuse(Code::TokenNotRecognized, "the slot's token is being initialised"));
+        }
+        let token = self.token().ok_or_else(|| refuse(Code::TokenNotRecognized, "the slot's token is not initialised"))?;
+        if !read_write && self.role() == Some(Role::SecurityOfficer) {
+            return Err(refuse(Code::SessionReadWriteSoExists, "no read-only session opens while the SO is logged in"));
+        }
+        let session = Arc::new(Session::new(counter.next(), self.clone(), token, read_write));
+        members.open.insert(session.handle, session.clone());
+        members.read_only += usize::from(!read_write);
+        // Under the lock, so that who closes all sessions of the slot finds it in both tables.
+        Ok(place.take(session))
+    }
+
+    /// A session is closed. Returns whether it was the last one.
+    pub fn leave(&self, session: &Session) -> bool {
+        let mut members = self.members.lock();
+        if members.open.remove(&session.handle).is_some() {
+            members.read_only -= usize::from(!session.read_write);
+        }
+        members.open.is_empty()
+    }
+
+    /// All sessions are closed. Returns them.
+    pub fn leave_all(&self) -> Vec<Arc<Session>> {
+        let mut members = self.members.lock();
+        members.read_only = 0;
+        members.open.drain().map(|(_, session)| session).collect()
+    }
+
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        self.members.lock().open.values().cloned().collect()
+    }
+
+    pub fn has_sessions(&self) -> bool {
+        !self.members.lock().open.is_empty()
+    }
+
+    pub fn has_read_only_sessions(&self) -> bool {
+        self.members.lock().read_only > 0
+    }
+
+    /// Logs in what a token has proven, unless the sessions have changed meanwhile. No session is opened between that look and the login.
+    ///
+    /// Errors: `SessionHandleInvalid` (closed by now), `SessionReadOnlyExists`.
+    pub fn admit(&self, session: Handle<Session>, access: &Access) -> Result<()> {
+        let members = self.members.lock();
+        if !members.open.contains_key(&session) {
+            return Err(refuse(Code::SessionHandleInvalid, "the session was closed during the login"));
+        }
+        if access.role == Some(Role::SecurityOfficer) && members.read_only > 0 {
+            return Err(read_only_exists());
+        }
+        self.set_login(access.with_write(true));
+        Ok(())
+    }
+
+    /// No session is opened until the answer is dropped. Errors: `SessionExists`.
+    pub fn begin_initialisation(&self) -> Result<Initialising<'_>> {
+        let mut members = self.members.lock();
+        if !members.open.is_empty() {
+            return Err(refuse(Code::SessionExists, "close all sessions of the slot before its token is initialised"));
+        }
+        members.initialising = true;
+        Ok(Initialising(self))
+    }
+
+    fn is_initialising(&self) -> bool {
+        self.members.lock().initialising
+    }
+}
+
+/// The SO and read-only sessions exclude one another.
+pub(super) fn read_only_exists() -> crate::error::Error {
+    refuse(Code::SessionReadOnlyExists, "the SO cannot log in while read-only sessions are open")
+}
+
+/// A token is being initialised; over when it is dropped, however that comes about.
+pub(super) struct Initialising<'a>(&'a Slot);
+
+impl Drop for Initialising<'_> {
+    fn drop(&mut self) {
+        self.0.members.lock().initialising = false;
     }
 }
 
 /// All slots of an application.
-pub(super) struct Slots(RwLock<Vec<Arc<Slot>>>);
+pub(super) struct Slots {
+    scope: Scope,
+    all: RwLock<Vec<Arc<Slot>>>,
+}
 
 impl Slots {
-    pub fn new(admin: &dyn Admin) -> Result<Self> {
-        let slots = Self(RwLock::default());
+    /// Slots for the tokens that are there. Errors: what the store says.
+    pub fn new(admin: &dyn Admin, scope: Scope) -> Result<Self> {
+        let slots = Self { scope, all: RwLock::default() };
         slots.refresh(admin)?;
         Ok(slots)
     }
 
     pub fn all(&self) -> Vec<Arc<Slot>> {
-        self.0.read().clone()
+        self.all.read().clone()
+    }
+
+    pub fn ids(&self) -> Vec<u64> {
+        self.all.read().iter().map(|slot| slot.id).collect()
     }
 
     /// Errors: `SlotIdInvalid`.
     pub fn get(&self, id: u64) -> Result<Arc<Slot>> {
-        self.0
-            .read()
-            .iter()
-            .find(|slot| slot.id == id)
-            .cloned()
-            .ok_or_else(|| refuse(Code::SlotIdInvalid, format!("{id} is no slot")))
+        let all = self.all.read();
+        all.iter().find(|slot| slot.id == id).cloned().ok_or_else(|| refuse(Code::SlotIdInvalid, format!("{id} is no slot")))
     }
 
     /// Tokens that were made elsewhere get slots, those that were deleted lose theirs, and there is a spare slot at the end.
     pub fn refresh(&self, admin: &dyn Admin) -> Result<()> {
-        let tokens = admin.tokens()?;
-        let mut described = Vec::with_capacity(tokens.len());
-        for token in tokens {
+        // Only what had a slot before the look can be missing from it: anything else may have been made since.
+        let before: Vec<TokenId> = self.all.read().iter().filter_map(|slot| slot.token_id()).collect();
+        let mut tokens = Vec::new();
+        for token in admin.tokens()? {
             match token.describe() {
-                Ok(description) => described.push((description, token)),
+                Ok(description) => tokens.push((description, token)),
                 // Deleted since it was listed.
                 Err(error) if error.code() == Code::TokenNotPresent => {}
                 Err(error) => return Err(error),
             }
         }
-        let mut slots = self.0.write();
-        slots.retain(|slot| slot.token_id().is_none_or(|id| described.iter().any(|(description, _)| description.id == id)));
-        let spare = slots.iter().position(|slot| slot.token_id().is_none()).map(|at| slots.remove(at));
-        for (description, token) in described {
-            if slots.iter().any(|slot| slot.token_id() == Some(description.id)) {
-                continue;
+        let mut all = self.all.write();
+        let is_listed = |id| tokens.iter().any(|(description, _)| description.id == id);
+        all.retain(|slot| slot.token_id().is_none_or(|id| is_listed(id) || !before.contains(&id)));
+        // A token that is being made in a slot of ours must not get a second one: new tokens wait for the next look.
+        let making = all.iter().any(|slot| slot.token_id().is_none() && slot.is_initialising());
+        let spare = all.iter().position(|slot| slot.token_id().is_none()).map(|at| all.remove(at));
+        for (description, token) in tokens {
+            if !making && !all.iter().any(|slot| slot.token_id() == Some(description.id)) {
+                let id = free_from(slot_number(&description.serial), &all);
+                all.push(Slot::new(id, self.scope, Some((description.id, token))));
             }
-            let taken = |id: u64| slots.iter().any(|slot| slot.id == id);
-            let id = free_from(slot_number(&description.serial), taken);
-            slots.push(Slot::new(id, Some((description.id, token))));
         }
-        let taken = |id: u64| slots.iter().any(|slot| slot.id == id);
-        let spare = match spare.filter(|spare| !taken(spare.id)) {
-            Some(spare) if spare.id == slots.len() as u64 => spare,
-            _ => Slot::new(free_from(slots.len() as u64, taken), None),
-        };
-        slots.push(spare);
+        let spare = spare.filter(|spare| !is_taken(spare.id, &all));
+        let spare = spare.unwrap_or_else(|| Slot::new(free_from(all.len() as u64, &all), self.scope, None));
+        all.push(spare);
         Ok(())
+    }
+
+    /// The slot's token is initialised. Nobody sees the slots change while this happens.
+    pub fn settle(&self, slot: &Slot, initialising: Initialising<'_>, id: TokenId, token: Arc<dyn Token>) {
+        let _all = self.all.write();
+        *slot.token.write() = Some((id, token));
+        drop(initialising);
     }
 }
 
@@ -174,225 +264,32 @@ fn slot_number(serial: &[u8; 16]) -> u64 {
     number & 0x7fff_ffff
 }
 
-fn free_from(first: u64, taken: impl Fn(u64) -> bool) -> u64 {
-    (first..).find(|id| !taken(*id)).unwrap_or(first)
+fn is_taken(id: u64, slots: &[Arc<Slot>]) -> bool {
+    slots.iter().any(|slot| slot.id == id)
 }
 
-/// `CK_INFO`, strings padded with blanks.
-#[allow(missing_docs)]
-pub struct LibraryInfo {
-    pub manufacturer: [u8; 32],
-    pub description: [u8; 32],
-    pub version: (u8, u8),
+/// The first number from there on that no slot has.
+fn free_from(first: u64, slots: &[Arc<Slot>]) -> u64 {
+    (first..).find(|id| !is_taken(*id, slots)).unwrap_or(first)
 }
 
-/// `CK_SLOT_INFO`.
-#[allow(missing_docs)]
-pub struct SlotInfo {
-    pub description: [u8; 64],
-    pub manufacturer: [u8; 32],
-    pub flags: u64,
-    pub hardware: (u8, u8),
-    pub firmware: (u8, u8),
-}
+#[cfg(test)]
+mod tests {
+    use super::slot_number;
 
-/// `CK_TOKEN_INFO`.
-#[allow(missing_docs)]
-pub struct TokenInfo {
-    pub label: [u8; 32],
-    pub manufacturer: [u8; 32],
-    pub model: [u8; 16],
-    pub serial: [u8; 16],
-    pub flags: u64,
-    pub session_count_max: u64,
-    pub session_count: u64,
-    pub rw_session_count_max: u64,
-    pub rw_session_count: u64,
-    pub pin_len_max: u64,
-    pub pin_len_min: u64,
-    pub memory: u64,
-    pub hardware: (u8, u8),
-    pub firmware: (u8, u8),
-    /// `YYYYMMDDhhmmss00`.
-    pub utc_time: [u8; 16],
-}
-
-/// `CK_SESSION_INFO` (no device error is ever pending).
-#[allow(missing_docs)]
-pub struct SessionInfo {
-    pub slot: u64,
-    pub state: u64,
-    pub flags: u64,
-}
-
-/// `CK_MECHANISM_INFO`.
-#[allow(missing_docs)]
-pub struct MechanismInfo {
-    pub key_size_min: u64,
-    pub key_size_max: u64,
-    pub flags: u64,
-}
-
-/// What each identity calls things.
-struct Names {
-    manufacturer: &'static str,
-    library: &'static str,
-    slot: &'static str,
-    token_manufacturer: &'static str,
-    model: &'static str,
-    version: (u8, u8),
-}
-
-const OURS: Names = Names {
-    manufacturer: "hsmpool",
-    library: "hsmpool PKCS#11 provider",
-    slot: "hsmpool slot",
-    token_manufacturer: "hsmpool",
-    model: "hsmpool",
-    version: (0, 1),
-};
-
-const SOFTHSM: Names = Names {
-    manufacturer: "SoftHSM",
-    library: "Implementation of PKCS11",
-    slot: "SoftHSM slot ID",
-    token_manufacturer: "SoftHSM project",
-    model: "SoftHSM v2",
-    version: (2, 6),
-};
-
-impl Library {
-    fn names(&self) -> &'static Names {
-        match self.settings.identity {
-            Identity::Hsmpool => &OURS,
-            Identity::SoftHsm => &SOFTHSM,
+    #[test]
+    fn numbers_come_from_the_serial_and_have_31_bits() {
+        let cases: [(&[u8; 16], u64); 4] = [
+            (b"0123456789abcdef", 0x09ab_cdef),
+            (b"0123456700000001", 1),
+            (b"00000000ffffffff", 0x7fff_ffff),
+            (b"A1B2C3D41234ABCD", 0x1234_abcd),
+        ];
+        for (serial, expected) in cases {
+            assert_eq!(slot_number(serial), expected, "{}", String::from_utf8_lossy(serial));
         }
+        let odd = slot_number(b"imported no. 007");
+        assert_eq!(odd, slot_number(b"imported no. 007"));
+        assert!(odd <= 0x7fff_ffff);
     }
-
-    /// `C_GetInfo`.
-    pub fn info(&self) -> LibraryInfo {
-        let names = self.names();
-        LibraryInfo { manufacturer: padded(names.manufacturer), description: padded(names.library), version: names.version }
-    }
-
-    /// `C_GetSlotList`. `refresh` (the call that asks for the count) looks for tokens that others made.
-    pub fn slot_list(&self, _token_present: bool, refresh: bool) -> Result<Vec<u64>> {
-        // Every slot has a token, the spare one an uninitialised one: `token_present` filters nothing.
-        if refresh {
-            self.slots.refresh(&*self.admin)?;
-        }
-        Ok(self.slots.all().iter().map(|slot| slot.id()).collect())
-    }
-
-    /// `C_GetSlotInfo`.
-    pub fn slot_info(&self, slot: u64) -> Result<SlotInfo> {
-        let slot = self.slots.get(slot)?;
-        let names = self.names();
-        let removable = if self.settings.removable { REMOVABLE_DEVICE } else { 0 };
-        Ok(SlotInfo {
-            description: padded(&format!("{} 0x{:x}", names.slot, slot.id())),
-            manufacturer: padded(names.token_manufacturer),
-            flags: TOKEN_PRESENT | removable,
-            hardware: names.version,
-            firmware: names.version,
-        })
-    }
-
-    /// `C_GetTokenInfo`.
-    pub fn token_info(&self, slot: u64) -> Result<TokenInfo> {
-        let slot = self.slots.get(slot)?;
-        let names = self.names();
-        let description = slot.token().map(|token| token.describe()).transpose()?;
-        let always = RNG | LOGIN_REQUIRED | RESTORE_KEY_NOT_NEEDED;
-        let flags = match &description {
-            None => always | SO_PIN_LOCKED | SO_PIN_TO_BE_CHANGED,
-            Some(token) => {
-                let user = if token.user_pin_set { USER_PIN_INITIALIZED } else { 0 };
-                let so_pin = pin_flags(token.so_pin, [SO_PIN_COUNT_LOW, SO_PIN_FINAL_TRY, SO_PIN_LOCKED]);
-                let user_pin = pin_flags(token.user_pin, [USER_PIN_COUNT_LOW, USER_PIN_FINAL_TRY, USER_PIN_LOCKED]);
-                always | TOKEN_INITIALIZED | user | so_pin | user_pin
-            }
-        };
-        Ok(TokenInfo {
-            label: description.as_ref().map_or([b' '; 32], |token| token.label),
-            manufacturer: padded(names.token_manufacturer),
-            model: padded(names.model),
-            serial: description.as_ref().map_or([b' '; 16], |token| token.serial),
-            flags,
-            session_count_max: EFFECTIVELY_INFINITE,
-            session_count: UNAVAILABLE_INFORMATION,
-            rw_session_count_max: EFFECTIVELY_INFINITE,
-            rw_session_count: UNAVAILABLE_INFORMATION,
-            pin_len_max: PIN_LEN_MAX_BYTES as u64,
-            pin_len_min: PIN_LEN_MIN_BYTES as u64,
-            memory: UNAVAILABLE_INFORMATION,
-            hardware: names.version,
-            firmware: names.version,
-            utc_time: utc_time(self.world.now().as_secs()),
-        })
-    }
-
-    /// `C_GetMechanismList`: in alphabetical order of names, as SoftHSM has it.
-    pub fn mechanism_list(&self, slot: u64) -> Result<Vec<MechanismType>> {
-        self.slots.get(slot)?;
-        let mut kinds: Vec<_> =
-            table::all().iter().map(|row| row.kind).filter(|kind| self.settings.mechanisms.allows(*kind)).collect();
-        kinds.sort_by_key(|kind| kind.name());
-        Ok(kinds)
-    }
-
-    /// `C_GetMechanismInfo`. Errors: `MechanismInvalid`.
-    pub fn mechanism_info(&self, slot: u64, kind: MechanismType) -> Result<MechanismInfo> {
-        self.slots.get(slot)?;
-        let row = table::find(kind)
-            .filter(|_| self.settings.mechanisms.allows(kind))
-            .ok_or_else(|| refuse(Code::MechanismInvalid, format!("{kind} is not offered")))?;
-        Ok(MechanismInfo { key_size_min: row.sizes.0, key_size_max: row.sizes.1, flags: row.flags() })
-    }
-
-    /// `C_InitToken`.
-    ///
-    /// Errors: `SessionExists`, `PinIncorrect` (also a PIN of a wrong length: SoftHSM's code, which scripts know), `PinLocked`.
-    pub fn init_token(&self, slot: u64, so_pin: &Secret, label: [u8; 32]) -> Result<()> {
-        let slot = self.slots.get(slot)?;
-        if !self.sessions_of(&slot).is_empty() {
-            return Err(refuse(Code::SessionExists, "close all sessions of the slot before its token is initialised"));
-        }
-        let _gate = slot.login_gate.lock();
-        let token = self.admin.init_token(slot.token_id(), so_pin, label).map_err(|error| match error.code() {
-            Code::PinLenRange => Error::new(Code::PinIncorrect, "the SO PIN has a wrong length").because(error),
-            _ => error,
-        })?;
-        let id = token.describe()?.id;
-        slot.set_login(None);
-        self.objects.forget_if(slot.id(), |_| true);
-        *slot.token.write() = Some((id, token));
-        Ok(())
-    }
-
-    /// `C_WaitForSlotEvent`: slots do not come and go. Errors: `NoEvent`; `FunctionNotSupported` for a call that would block for ever.
-    pub fn wait_for_slot_event(&self, block: bool) -> Result<u64> {
-        match block {
-            true => Err(refuse(Code::FunctionNotSupported, "no slot event will ever come")),
-            false => Err(refuse(Code::NoEvent, "no slot event has come")),
-        }
-    }
-}
-
-fn pin_flags(state: PinState, [count_low, final_try, locked]: [u64; 3]) -> u64 {
-    match state {
-        PinState::Good => 0,
-        PinState::CountLow => count_low,
-        PinState::FinalTry => count_low | final_try,
-        PinState::Locked => locked,
-    }
-}
-
-/// Padded with blanks, cut where it is too long.
-fn padded<const N: usize>(text: &str) -> [u8; N] {
-    let mut padded = [b' '; N];
-    for (to, from) in padded.iter_mut().zip(text.bytes()) {
-        *to = from;
-    }
-    padded
 }
