@@ -7,6 +7,8 @@
 
 mod cipher;
 mod digest;
+#[cfg(test)]
+pub(crate) mod fake;
 mod find;
 mod handle;
 mod info;
@@ -19,6 +21,8 @@ mod saved;
 mod sessions;
 mod sign;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
