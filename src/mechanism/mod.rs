@@ -4,7 +4,7 @@
 //! sessions, handles or storage.
 //!
 //! Knows: ck, error, limits, object, secret, sys.
-//! Crates: aes, ecdsa, k256, once_cell, subtle, zeroize.
+//! Crates: aes, ecdsa, ed448-goldilocks, k256, once_cell, subtle, x448, zeroize.
 
 mod aes;
 mod block;

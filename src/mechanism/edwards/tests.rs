@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::ck::{Kdf, ObjectClass};
-use crate::mechanism::testing::{Dice, code, completed, derive, generate_pair, hex, sign, verify};
+use crate::mechanism::testing::{Dice, code, completed, derive, generate_pair, hex, openssl, sign, verify};
 use crate::object::Value;
 
 const EDDSA: MechanismType = MechanismType::EDDSA;
 const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
+const ED448: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x71];
 const X25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x6e];
+const X448: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x6f];
 
 fn private(kind: KeyType, params: &[u8], value: &str) -> Arc<Key> {
     let parts = Template::from_iter([
@@ -72,27 +74,35 @@ fn vectors_of_rfc_8032() {
 
 #[test]
 fn variants_contexts_and_damage_are_told_apart() {
-    let params = Template::from_iter([(AttributeType::EC_PARAMS, bytes(ED25519))]);
-    let (public, private) = generate_pair(MechanismType::EC_EDWARDS_KEY_PAIR_GEN, KeyType::EC_EDWARDS, params).unwrap();
+    for (params, len) in [(ED25519, 64), (ED448, 114)] {
+        let params = Template::from_iter([(AttributeType::EC_PARAMS, bytes(params))]);
+        let (public, private) = generate_pair(MechanismType::EC_EDWARDS_KEY_PAIR_GEN, KeyType::EC_EDWARDS, params).unwrap();
+        check_variants(&public, &private, len);
+    }
+}
+
+fn check_variants(public: &Arc<Key>, private: &Arc<Key>, len: usize) {
     let eddsa = |prehash, context: &[u8]| Params::Eddsa { prehash, context: context.to_vec() };
     let all = [Params::None, eddsa(false, b"1"), eddsa(false, b"2"), eddsa(true, b""), eddsa(true, b"1")];
     let data = Dice::new(1).bytes(300);
     for (at, params) in all.iter().enumerate() {
-        let mut signature = sign(EDDSA, params, &private, &data, &[10, 200]).unwrap();
+        let mut signature = sign(EDDSA, params, private, &data, &[10, 200]).unwrap();
+        assert_eq!(signature.len(), len);
         for (other, params) in all.iter().enumerate() {
             let expected = (at != other).then_some(Code::SignatureInvalid);
-            assert_eq!(code(verify(EDDSA, params, &public, &data, &[], &signature)), expected);
+            assert_eq!(code(verify(EDDSA, params, public, &data, &[], &signature)), expected);
         }
-        assert_eq!(code(verify(EDDSA, params, &public, &data, &[], &signature[1..])), Some(Code::SignatureLenRange));
+        assert_eq!(code(verify(EDDSA, params, public, &data, &[], &signature[1..])), Some(Code::SignatureLenRange));
         signature[9] ^= 1;
-        assert_eq!(code(verify(EDDSA, params, &public, &data, &[], &signature)), Some(Code::SignatureInvalid));
+        assert_eq!(code(verify(EDDSA, params, public, &data, &[], &signature)), Some(Code::SignatureInvalid));
+        assert_eq!(code(verify(EDDSA, params, public, &data, &[], &vec![0xff; len])), Some(Code::SignatureInvalid));
     }
-    // Neither flag nor context: Ed25519 itself.
-    let signature = sign(EDDSA, &eddsa(false, b""), &private, &data, &[]).unwrap();
-    verify(EDDSA, &Params::None, &public, &data, &[], &signature).unwrap();
-    let long = sign(EDDSA, &eddsa(true, &[1; 256]), &private, &data, &[]);
+    // Neither flag nor context: no variant.
+    let signature = sign(EDDSA, &eddsa(false, b""), private, &data, &[]).unwrap();
+    verify(EDDSA, &Params::None, public, &data, &[], &signature).unwrap();
+    let long = sign(EDDSA, &eddsa(true, &[1; 256]), private, &data, &[]);
     assert_eq!(code(long), Some(Code::MechanismParamInvalid));
-    sign(EDDSA, &eddsa(true, &[1; 255]), &private, &data, &[]).unwrap();
+    sign(EDDSA, &eddsa(true, &[1; 255]), private, &data, &[]).unwrap();
 }
 
 fn ecdh(peer: &[u8]) -> Params {
@@ -121,6 +131,39 @@ fn x25519_of_rfc_7748() {
 }
 
 #[test]
+fn both_sides_agree_on_both_curves() {
+    for name in [X25519, X448] {
+        let params = || Template::from_iter([(AttributeType::EC_PARAMS, bytes(name))]);
+        let generate = || generate_pair(MechanismType::EC_MONTGOMERY_KEY_PAIR_GEN, KeyType::EC_MONTGOMERY, params()).unwrap();
+        let ((public_1, private_1), (public_2, private_2)) = (generate(), generate());
+        let point = |key: &Arc<Key>| key.object().bytes(AttributeType::EC_POINT).unwrap().to_vec();
+        let one = derive(MechanismType::ECDH1_DERIVE, &ecdh(&point(&public_2)), &private_1, None).unwrap();
+        let two = derive(MechanismType::ECDH1_DERIVE, &ecdh(&point(&public_1)[2..]), &private_2, None).unwrap();
+        assert_eq!(one, two);
+        let small = vec![0; one.len()];
+        let refused = derive(MechanismType::ECDH1_DERIVE, &ecdh(&small), &private_1, None);
+        assert_eq!(code(refused), Some(Code::MechanismParamInvalid));
+    }
+}
+
+#[test]
+fn openssl_verifies_ed448() {
+    let params = Template::from_iter([(AttributeType::EC_PARAMS, bytes(ED448))]);
+    let (public, private) = generate_pair(MechanismType::EC_EDWARDS_KEY_PAIR_GEN, KeyType::EC_EDWARDS, params).unwrap();
+    let directory = std::env::temp_dir().join(format!("ed448-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("public.der"), public.object().bytes(AttributeType::PUBLIC_KEY_INFO).unwrap()).unwrap();
+    std::fs::write(path("data"), b"data").unwrap();
+    std::fs::write(path("signature"), sign(EDDSA, &Params::None, &private, b"data", &[]).unwrap()).unwrap();
+    let (key, data, signature) = (path("public.der"), path("data"), path("signature"));
+    let arguments =
+        ["pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", &key, "-rawin", "-in", &data, "-sigfile", &signature];
+    assert_eq!(openssl(&arguments, b""), b"Signature Verified Successfully\n");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
 fn keys_keep_to_their_curves() {
     let generate = |kind, key_type, params: &[u8]| {
         generate_pair(kind, key_type, Template::from_iter([(AttributeType::EC_PARAMS, bytes(params))]))
@@ -135,7 +178,8 @@ fn keys_keep_to_their_curves() {
     assert_eq!(code(wrong), Some(Code::CurveNotSupported));
     let p256 = hex("06082a8648ce3d030107");
     assert_eq!(code(generate(edwards, KeyType::EC_EDWARDS, &p256)), Some(Code::CurveNotSupported));
-    assert_eq!(code(generate(edwards, KeyType::EC_EDWARDS, &name("edwards448"))), Some(Code::CurveNotSupported));
+    assert_eq!(code(generate(edwards, KeyType::EC_EDWARDS, &name("edwards521"))), Some(Code::CurveNotSupported));
+    assert_eq!(code(generate(montgomery, KeyType::EC_MONTGOMERY, &name("edwards448"))), Some(Code::CurveNotSupported));
     assert_eq!(code(generate(edwards, KeyType::EC_EDWARDS, &[4, 0])), Some(Code::DomainParamsInvalid));
 
     // A key on curve25519 agrees but does not sign; one on edwards25519 the other way round.

@@ -79,10 +79,12 @@ fn parse(der: &[u8]) -> std::result::Result<Template, Malformed> {
     match oid {
         rsa::OID => rsa::from_pkcs8(algorithm, key),
         ec::OID => ec::from_pkcs8(algorithm, key),
-        edwards::OID_ED25519 | edwards::OID_X25519 => edwards::from_pkcs8(oid, algorithm, key),
         dsa::OID => dsa::from_pkcs8(algorithm, key),
         dh::OID => dh::from_pkcs8(algorithm, key),
-        _ => Err(Malformed::new("the key's algorithm is not supported")),
+        _ => match edwards::Curve::of_oid(oid) {
+            Some(curve) => edwards::from_pkcs8(curve, algorithm, key),
+            None => Err(Malformed::new("the key's algorithm is not supported")),
+        },
     }
 }
 

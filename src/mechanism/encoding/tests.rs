@@ -14,6 +14,8 @@ const KINDS: &[(&[&str], KeyType)] = &[
     (&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:brainpoolP320r1"], KeyType::EC),
     (&["-algorithm", "ED25519"], KeyType::EC_EDWARDS),
     (&["-algorithm", "X25519"], KeyType::EC_MONTGOMERY),
+    (&["-algorithm", "ED448"], KeyType::EC_EDWARDS),
+    (&["-algorithm", "X448"], KeyType::EC_MONTGOMERY),
 ];
 
 fn pkcs8(pem: &[u8]) -> Vec<u8> {
