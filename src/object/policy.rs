@@ -131,7 +131,7 @@ pub fn matches(object: &Object, template: &Template) -> bool {
 /// Whether a key may leave the token under another one (PKCS#11 3.1, 5.18.3).
 ///
 /// Errors: `KeyUnextractable`, `KeyNotWrappable`.
-pub fn may_wrap(key: &Object, wrapping: &Object) -> Result<()> {
+pub fn may_wrap(key: &Object, wrapping: &Object, policy: Policy) -> Result<()> {
     if ![ObjectClass::SECRET_KEY, ObjectClass::PRIVATE_KEY].contains(&key.class()) {
         return Err(refuse(Code::KeyNotWrappable, "only secret and private keys can be wrapped"));
     }
@@ -140,6 +140,12 @@ pub fn may_wrap(key: &Object, wrapping: &Object) -> Result<()> {
     }
     if key.flag(AttributeType::WRAP_WITH_TRUSTED) && !wrapping.flag(AttributeType::TRUSTED) {
         return Err(refuse(Code::KeyNotWrappable, "the key can be wrapped with a trusted key only (CKA_WRAP_WITH_TRUSTED)"));
+    }
+    let is_readable = wrapping.class() == ObjectClass::SECRET_KEY
+        && !wrapping.flag(AttributeType::SENSITIVE)
+        && wrapping.flag(AttributeType::EXTRACTABLE);
+    if policy != Policy::Compatible && is_readable && key.flag(AttributeType::SENSITIVE) {
+        return Err(refuse(Code::KeyNotWrappable, "a sensitive key is not wrapped under a key whose value may be read"));
     }
     match wrapping.attributes.get(AttributeType::WRAP_TEMPLATE) {
         Some(Value::Template(demanded)) if !has_all(key, demanded) => {
@@ -283,9 +289,22 @@ mod tests {
             ("a certificate", vec![open(), (A::CLASS, Value::Ulong(1))], vec![], Some(Code::KeyNotWrappable)),
         ];
         for (what, attributes, wrapping, expected) in cases {
-            let answer = may_wrap(&key(attributes), &key(wrapping));
+            let answer = may_wrap(&key(attributes), &key(wrapping), Policy::Compatible);
             assert_eq!(answer.err().map(|error| error.code()), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn a_sensitive_key_is_not_wrapped_under_a_readable_one_unless_the_token_is_compatible() {
+        let sensitive = || key(vec![flag(A::EXTRACTABLE, true), flag(A::SENSITIVE, true)]);
+        let open = || key(vec![flag(A::EXTRACTABLE, true), flag(A::SENSITIVE, false)]);
+        let closed = || key(vec![flag(A::EXTRACTABLE, false), flag(A::SENSITIVE, true)]);
+        for policy in [Policy::Default, Policy::Strict] {
+            assert_eq!(may_wrap(&sensitive(), &open(), policy).unwrap_err().code(), Code::KeyNotWrappable);
+            assert!(may_wrap(&sensitive(), &closed(), policy).is_ok());
+            assert!(may_wrap(&open(), &open(), policy).is_ok());
+        }
+        assert!(may_wrap(&sensitive(), &open(), Policy::Compatible).is_ok());
     }
 
     #[test]

@@ -22,7 +22,11 @@ pub fn yields(kind: AttributeType, attributes: &Template, class: ObjectClass, po
 
 /// Errors: `TemplateInconsistent` for a conflicting pair.
 pub fn no_conflict(attributes: &Template, class: ObjectClass, context: &Context) -> Result<()> {
-    if !concerns(class, context.policy) {
+    // A key whose value may be read hides nothing, whatever it may be used for (clients ask for every usage of the keys that
+    // they derive and read). What it must not do is wrap a key that may not be read: `policy::may_wrap`.
+    let is_readable =
+        attributes.bool(AttributeType::SENSITIVE) == Some(false) && attributes.bool(AttributeType::EXTRACTABLE) == Some(true);
+    if !concerns(class, context.policy) || is_readable {
         return Ok(());
     }
     match CONFLICTS.iter().find(|(a, b)| attributes.bool(*a) == Some(true) && attributes.bool(*b) == Some(true)) {
