@@ -7,7 +7,7 @@ use cryptoki_sys::{CK_ATTRIBUTE, CK_ULONG};
 use super::memory::{self, Given};
 use crate::ck::{AttributeType, MechanismType, UNAVAILABLE_INFORMATION};
 use crate::error::{Code, Error, Result, refuse};
-use crate::limits::{ATTRIBUTE_VALUE_MAX_BYTES, OBJECT_MAX_BYTES, TEMPLATE_ATTRIBUTES_MAX, TEMPLATE_DEPTH_MAX};
+use crate::limits::{ATTRIBUTE_VALUE_MAX_BYTES, INPUT_MAX_BYTES, OBJECT_MAX_BYTES, TEMPLATE_ATTRIBUTES_MAX, TEMPLATE_DEPTH_MAX};
 use crate::object::table::{self, ValueKind};
 use crate::object::{Template, Value};
 use crate::secret::Secret;
@@ -188,12 +188,18 @@ unsafe fn put_value(value: &Value, entry: &CK_ATTRIBUTE) -> (CK_ULONG, Verdict) 
     if entry.pValue.is_null() {
         return (len, Verdict::Answered);
     }
-    if entry.ulValueLen < len {
+    if room(entry) < len {
         return (UNAVAILABLE_INFORMATION, Verdict::TooSmall(AttributeType(entry.type_)));
     }
     // SAFETY: there is room for `len` bytes by the caller's promise.
     unsafe { memory::put_array(plain, entry.pValue.cast()) };
     (len, Verdict::Answered)
+}
+
+/// How many bytes an entry has room for. None where the length is that of no memory: above all `CK_UNAVAILABLE_INFORMATION`, which an
+/// earlier call left there in an entry that the caller uses again.
+fn room(entry: &CK_ATTRIBUTE) -> CK_ULONG {
+    if entry.ulValueLen <= INPUT_MAX_BYTES as CK_ULONG { entry.ulValueLen } else { 0 }
 }
 
 /// A template as the value of an attribute is an array of entries, each answered like an outer one; the types are told too.
@@ -205,7 +211,7 @@ unsafe fn put_template(template: &Template, entry: &CK_ATTRIBUTE) -> (CK_ULONG, 
     if entry.pValue.is_null() {
         return (len, Verdict::Answered);
     }
-    if entry.ulValueLen < len {
+    if room(entry) < len {
         return (UNAVAILABLE_INFORMATION, Verdict::TooSmall(AttributeType(entry.type_)));
     }
     let mut verdict = Verdict::Answered;
@@ -361,6 +367,14 @@ mod tests {
         let mut too_short = [entry(AttributeType::LABEL, &mut short), ASK];
         assert_eq!(answered(&[value(), value()], &mut too_short).1, Some(Code::BufferTooSmall));
         assert_eq!(answered(&[], &mut []), (vec![], None));
+    }
+
+    #[test]
+    fn an_entry_used_again_after_a_refusal_has_no_room() {
+        let mut room = *b"0123";
+        let mut entries = [CK_ATTRIBUTE { ulValueLen: UNAVAILABLE_INFORMATION, ..entry(AttributeType::LABEL, &mut room) }];
+        let outcome = answered(&[Reading::Value(Value::Bytes(b"four".to_vec()))], &mut entries);
+        assert_eq!((outcome, &room), ((vec![UNAVAILABLE_INFORMATION], Some(Code::BufferTooSmall)), b"0123"));
     }
 
     #[test]
