@@ -1,0 +1,9 @@
+//! Sequences of calls through the C functions, against `hsmpool::ffi::harness`.
+
+#![no_main]
+
+use hsmpool::ffi::harness;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    harness::calls(bytes);
+});

@@ -1,0 +1,9 @@
+//! CK_ATTRIBUTE arrays of every form, against `hsmpool::ffi::harness`.
+
+#![no_main]
+
+use hsmpool::ffi::harness;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    harness::templates(bytes);
+});
