@@ -23,7 +23,7 @@ pub trait Guest: Send + Sync {
 
 /// A gate: empty, or with one value inside. Made for a `static`.
 pub struct Gate<T: 'static> {
-    /// This process's side of the gate; null before the first use. Always from `Box::leak`.
+    /// This process's side of the gate; null before the first use. Otherwise from `Box::into_raw`, and never freed.
     side: AtomicPtr<Side<T>>,
     /// Gives each thread a door.
     threads: AtomicUsize,
@@ -82,7 +82,7 @@ impl<T: Guest> Gate<T> {
     #[inline]
     fn side(&self) -> &'static Side<T> {
         let side = self.side.load(Ordering::Acquire);
-        // SAFETY: null, or from `Box::leak` and never freed.
+        // SAFETY: null, or a box that is never freed.
         match unsafe { side.as_ref() } {
             Some(side) if side.word.same_process() && side.settled.get().is_some() => side,
             _ => self.new_side(side),
@@ -92,7 +92,7 @@ impl<T: Guest> Gate<T> {
     /// The side of this process when `seen` is none, or belongs to the process that forked this one.
     #[cold]
     fn new_side(&self, seen: *mut Side<T>) -> &'static Side<T> {
-        // SAFETY: null, or from `Box::leak` and never freed.
+        // SAFETY: null, or a box that is never freed.
         let seen_side = unsafe { seen.as_ref::<'static>() };
         let side = match seen_side {
             Some(side) if side.word.same_process() => side,
@@ -104,7 +104,7 @@ impl<T: Guest> Gate<T> {
                     Err(other) => {
                         // SAFETY: made above and shown to nobody.
                         drop(unsafe { Box::from_raw(made) });
-                        // SAFETY: another thread of this process put it there, from `Box::leak`.
+                        // SAFETY: another thread of this process put it there: a box that is never freed.
                         unsafe { &*other }
                     }
                 }

@@ -11,7 +11,7 @@ use cryptoki_sys::{
 use super::gate::Gate;
 use super::module::Module;
 use crate::assemble;
-use crate::error::{Code, Error};
+use crate::error::{Error, Level};
 
 /// What C_Initialize made, if it has been called in this process.
 pub static GATE: Gate<Module> = Gate::new();
@@ -350,8 +350,8 @@ pub fn tell(name: &'static str, error: &Error) {
     let line = Failed { name, error };
     let level = error.code().level();
     let told = GATE.with(|module| (module.log)(level, &line));
-    // Before C_Initialize there is no log, but why C_Initialize itself failed must be known.
-    if told.is_none() && error.code() != Code::CryptokiNotInitialized {
+    // Without a library there is no log; but why there is none, and what is our own mistake, must be known.
+    if told.is_none() && (name == "C_Initialize" || level == Level::Error) {
         assemble::fallback_log()(level, &line);
     }
 }
