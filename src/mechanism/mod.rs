@@ -92,6 +92,17 @@ pub trait Recover: Send {
     fn single(self: Box<Self>, input: &[u8], out: &mut [u8]) -> Result<usize>;
 }
 
+/// Which call an operation is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Everything at once.
+    Single,
+    /// One more part.
+    Update,
+    /// What is left.
+    Final,
+}
+
 /// An encryption or a decryption in progress.
 ///
 /// `*_len` are upper bounds that depend on lengths only; they are exact unless [`Cipher::unpads`].
@@ -100,6 +111,12 @@ pub trait Cipher: Send {
     /// Whether the true output length shows only at the end (padding is removed).
     fn unpads(&self) -> bool {
         false
+    }
+    /// Whether a call can take so much input as it comes: asked before a caller is told how long the output would be.
+    ///
+    /// Errors: what the call itself would answer.
+    fn check(&self, _step: Step, _input: usize) -> Result<()> {
+        Ok(())
     }
     /// Bound for `update` with `input` more bytes.
     fn update_len(&self, input: usize) -> usize;

@@ -4,11 +4,11 @@
 //! plaintext's length, which is below the bound. Then the work is done into a buffer of ours; a result that does not fit waits
 //! for the next call, which must be the same one with the same input.
 
-use super::operation::{Call, Cell, Next};
+use super::operation::{Cell, Next};
 use super::{Filled, Library, Output};
 use crate::error::{Code, Error, Result, refuse};
 use crate::mechanism::digest::Hash;
-use crate::mechanism::{Cipher, Mechanism};
+use crate::mechanism::{Cipher, Mechanism, Step};
 use crate::secret::Secret;
 use crate::token::Started;
 
@@ -22,7 +22,7 @@ pub(super) enum Ciphering {
 /// A result that waits for a buffer.
 pub(super) struct Held {
     output: Secret,
-    by: Call,
+    by: Step,
     /// SHA-256 of the input that made it: other input must not get this result.
     input: Hashed,
 }
@@ -40,8 +40,9 @@ pub(super) fn part(
     out: Output<'_>,
     then: impl FnOnce(&[u8]) -> Result<()>,
 ) -> Result<Filled> {
-    cell.step(Call::Update, |ciphering| {
+    cell.step(Step::Update, |ciphering| {
         let Ciphering::Running(mut cipher) = ciphering else { return Err(other_call()) };
+        cipher.check(Step::Update, input.len())?;
         match out.room(cipher.update_len(input.len())) {
             Err(answer) => Ok((Next::Unchanged(Ciphering::Running(cipher)), answer)),
             Ok(buffer) => {
@@ -54,7 +55,7 @@ pub(super) fn part(
 }
 
 /// Single and Final (whose `input` is empty).
-fn conclude(cell: &mut Cell<Ciphering>, call: Call, input: &[u8], out: Output<'_>) -> Result<Filled> {
+fn conclude(cell: &mut Cell<Ciphering>, call: Step, input: &[u8], out: Output<'_>) -> Result<Filled> {
     cell.step(call, |ciphering| match ciphering {
         Ciphering::Running(cipher) => run(cipher, call, input, out),
         Ciphering::Done(held) if held.by == call && held.input == hashed(input) => Ok(give(held, out)),
@@ -62,8 +63,9 @@ fn conclude(cell: &mut Cell<Ciphering>, call: Call, input: &[u8], out: Output<'_
     })
 }
 
-fn run(cipher: Box<dyn Cipher>, call: Call, input: &[u8], out: Output<'_>) -> Result<(Next<Ciphering>, Filled)> {
-    let bound = if call == Call::Single { cipher.single_len(input.len()) } else { cipher.finish_len() };
+fn run(cipher: Box<dyn Cipher>, call: Step, input: &[u8], out: Output<'_>) -> Result<(Next<Ciphering>, Filled)> {
+    cipher.check(call, input.len())?;
+    let bound = if call == Step::Single { cipher.single_len(input.len()) } else { cipher.finish_len() };
     match out {
         Output::Buffer(buffer) if cipher.unpads() && buffer.len() < bound => {
             let mut output = Secret::zeroed(bound);
@@ -78,8 +80,8 @@ fn run(cipher: Box<dyn Cipher>, call: Call, input: &[u8], out: Output<'_>) -> Re
     }
 }
 
-fn work(cipher: Box<dyn Cipher>, call: Call, input: &[u8], buffer: &mut [u8]) -> Result<usize> {
-    if call == Call::Single { cipher.single(input, buffer) } else { cipher.finish(buffer) }
+fn work(cipher: Box<dyn Cipher>, call: Step, input: &[u8], buffer: &mut [u8]) -> Result<usize> {
+    if call == Step::Single { cipher.single(input, buffer) } else { cipher.finish(buffer) }
 }
 
 fn give(held: Box<Held>, out: Output<'_>) -> (Next<Ciphering>, Filled) {
@@ -116,7 +118,7 @@ impl Library {
 
     /// `C_Encrypt`.
     pub fn encrypt(&self, session: u64, data: &[u8], out: Output<'_>) -> Result<Filled> {
-        conclude(&mut self.session(session)?.lock().cells.encrypt, Call::Single, data, out)
+        conclude(&mut self.session(session)?.lock().cells.encrypt, Step::Single, data, out)
     }
 
     /// `C_EncryptUpdate`.
@@ -126,7 +128,7 @@ impl Library {
 
     /// `C_EncryptFinal`.
     pub fn encrypt_final(&self, session: u64, out: Output<'_>) -> Result<Filled> {
-        conclude(&mut self.session(session)?.lock().cells.encrypt, Call::Final, &[], out)
+        conclude(&mut self.session(session)?.lock().cells.encrypt, Step::Final, &[], out)
     }
 
     /// `C_DecryptInit`. `None` ends the running decryption (PKCS#11 3.0).
@@ -142,7 +144,7 @@ impl Library {
 
     /// `C_Decrypt`.
     pub fn decrypt(&self, session: u64, data: &[u8], out: Output<'_>) -> Result<Filled> {
-        conclude(&mut self.session(session)?.lock().cells.decrypt, Call::Single, data, out)
+        conclude(&mut self.session(session)?.lock().cells.decrypt, Step::Single, data, out)
     }
 
     /// `C_DecryptUpdate`.
@@ -152,6 +154,6 @@ impl Library {
 
     /// `C_DecryptFinal`.
     pub fn decrypt_final(&self, session: u64, out: Output<'_>) -> Result<Filled> {
-        conclude(&mut self.session(session)?.lock().cells.decrypt, Call::Final, &[], out)
+        conclude(&mut self.session(session)?.lock().cells.decrypt, Step::Final, &[], out)
     }
 }

@@ -2,12 +2,12 @@
 
 use super::cipher::{Ciphering, part};
 use super::handle::Handle;
-use super::operation::{AnyCell, Call, Cell};
+use super::operation::{AnyCell, Cell};
 use super::sessions::Inside;
 use super::{Filled, Library, Output};
 use crate::ck::MechanismType;
 use crate::error::{Code, Result, refuse};
-use crate::mechanism::{Digester, Mechanism};
+use crate::mechanism::{Digester, Mechanism, Step};
 use crate::token::Started;
 
 /// What a cell for a digest holds.
@@ -49,7 +49,7 @@ impl Library {
     pub fn digest(&self, session: u64, data: &[u8], out: Output<'_>) -> Result<Filled> {
         let session = self.session(session)?;
         let cell = &mut session.lock().cells.digest;
-        cell.end_with_output(Call::Single, Digest::output_len, out, |mut digest, buffer| {
+        cell.end_with_output(Step::Single, Digest::output_len, out, |mut digest, buffer| {
             digest.state.update(data)?;
             digest.finish(buffer)
         })
@@ -79,7 +79,7 @@ impl Library {
     pub fn digest_final(&self, session: u64, out: Output<'_>) -> Result<Filled> {
         let session = self.session(session)?;
         let cell = &mut session.lock().cells.digest;
-        cell.end_with_output(Call::Final, Digest::output_len, out, Digest::finish)
+        cell.end_with_output(Step::Final, Digest::output_len, out, Digest::finish)
     }
 
     /// `C_DigestEncryptUpdate`.

@@ -1,7 +1,7 @@
 //! What the library, its slots, tokens and mechanisms say about themselves, and how tokens are made.
 
 use super::sessions::Session;
-use super::{Identity, Library};
+use super::{Identity, Library, MechanismFilter};
 use crate::ck::{EFFECTIVELY_INFINITE, MechanismType, UNAVAILABLE_INFORMATION};
 use crate::error::{Code, Error, Result, refuse};
 use crate::limits::{PIN_LEN_MAX_BYTES, PIN_LEN_MIN_BYTES};
@@ -191,9 +191,12 @@ impl Library {
         })
     }
 
-    /// `C_GetMechanismList`: in alphabetical order of names, as SoftHSM has it. Errors: `SlotIdInvalid`.
+    /// `C_GetMechanismList`: in alphabetical order of names, or as a configured list has them, as with SoftHSM. Errors: `SlotIdInvalid`.
     pub fn mechanism_list(&self, slot: u64) -> Result<Vec<MechanismType>> {
         self.slots.get(slot)?;
+        if let MechanismFilter::Only(kinds) = &self.settings.mechanisms {
+            return Ok(kinds.iter().copied().filter(|kind| table::find(*kind).is_some()).collect());
+        }
         let kinds = table::all().iter().map(|row| row.kind);
         let mut kinds: Vec<_> = kinds.filter(|kind| self.settings.mechanisms.allows(*kind)).collect();
         kinds.sort_by_key(|kind| kind.name());

@@ -53,17 +53,14 @@ impl Library {
 
     /// `C_Logout`: operations with keys end, private objects lose their handles, private session objects are gone.
     ///
-    /// Errors: `UserNotLoggedIn`, unless SoftHSM's codes are asked for: it takes a second logout for done.
+    /// Errors: `UserNotLoggedIn`.
     pub fn logout(&self, session: u64) -> Result<()> {
         let session = self.session(session)?;
         let _gate = session.slot.close_gate();
-        if session.slot.role().is_some() {
-            return self.end_login(&session.slot, &*session.token);
+        if session.slot.role().is_none() {
+            return Err(refuse(Code::UserNotLoggedIn, "nobody is logged in"));
         }
-        match self.settings.softhsm_codes {
-            true => Ok(()),
-            false => Err(refuse(Code::UserNotLoggedIn, "nobody is logged in")),
-        }
+        self.end_login(&session.slot, &*session.token)
     }
 
     /// After the last session of a slot was closed.

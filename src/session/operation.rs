@@ -5,6 +5,7 @@
 
 use super::output::{Filled, Output};
 use crate::error::{Code, Error, Result, refuse};
+use crate::mechanism::Step;
 use crate::token::{Permit, Started};
 
 /// One kind of operation of one session.
@@ -36,17 +37,6 @@ enum Proof {
     Given {
         _permit: Permit,
     },
-}
-
-/// Which of an operation's functions is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
-    /// Everything at once.
-    Single,
-    /// One more part.
-    Update,
-    /// The end of the parts.
-    Final,
 }
 
 /// How an operation stands after a call that succeeded.
@@ -85,13 +75,13 @@ impl<O> Cell<O> {
 
     /// One call on the running operation. All other methods that run one are made of this.
     ///
-    /// Errors: `OperationNotInitialized` (also for [`Call::Single`] after an Update: it cannot end an operation in parts),
+    /// Errors: `OperationNotInitialized` (also for [`Step::Single`] after an Update: it cannot end an operation in parts),
     /// `UserNotLoggedIn` without the context-specific login that the key asks for; what `run` says. Each ends the operation.
-    pub fn step<T>(&mut self, call: Call, run: impl FnOnce(O) -> Result<(Next<O>, T)>) -> Result<T> {
+    pub fn step<T>(&mut self, call: Step, run: impl FnOnce(O) -> Result<(Next<O>, T)>) -> Result<T> {
         let (running, streaming) = match std::mem::take(self) {
             Cell::Idle => return Err(not_initialised()),
             Cell::Ready(running) => (running, false),
-            Cell::Streaming(_) if call == Call::Single => {
+            Cell::Streaming(_) if call == Step::Single => {
                 return Err(refuse(
                     Code::OperationNotInitialized,
                     "the single-part call came after an Update: the operation is ended",
@@ -116,14 +106,14 @@ impl<O> Cell<O> {
     }
 
     /// Single or Final without output: always ends the operation.
-    pub fn end(&mut self, call: Call, run: impl FnOnce(O) -> Result<()>) -> Result<()> {
+    pub fn end(&mut self, call: Step, run: impl FnOnce(O) -> Result<()>) -> Result<()> {
         self.step(call, |operation| Ok((Next::Ends, run(operation)?)))
     }
 
     /// Single or Final with output of a length known before.
     pub fn end_with_output(
         &mut self,
-        call: Call,
+        call: Step,
         len: impl FnOnce(&O) -> usize,
         out: Output<'_>,
         run: impl FnOnce(O, &mut [u8]) -> Result<usize>,
@@ -136,7 +126,7 @@ impl<O> Cell<O> {
 
     /// Update without output.
     pub fn update(&mut self, run: impl FnOnce(&mut O) -> Result<()>) -> Result<()> {
-        self.step(Call::Update, |mut operation| {
+        self.step(Step::Update, |mut operation| {
             run(&mut operation)?;
             Ok((Next::Streams(operation), ()))
         })

@@ -1,11 +1,11 @@
 //! Signing, verifying, with and without message recovery.
 
 use super::handle::Handle;
-use super::operation::{Call, Cell};
+use super::operation::Cell;
 use super::sessions::{Cells, Inside};
 use super::{Filled, Library, Output};
 use crate::error::{Code, Result};
-use crate::mechanism::Mechanism;
+use crate::mechanism::{Mechanism, Step};
 use crate::object::ObjectId;
 use crate::token::{Access, Started, Token};
 
@@ -42,7 +42,7 @@ impl Library {
     pub fn sign(&self, session: u64, data: &[u8], out: Output<'_>) -> Result<Filled> {
         let session = self.session(session)?;
         let cell = &mut session.lock().cells.sign;
-        cell.end_with_output(Call::Single, |signer| signer.signature_len(), out, |signer, buffer| signer.single(data, buffer))
+        cell.end_with_output(Step::Single, |signer| signer.signature_len(), out, |signer, buffer| signer.single(data, buffer))
     }
 
     /// `C_SignUpdate`.
@@ -54,7 +54,7 @@ impl Library {
     pub fn sign_final(&self, session: u64, out: Output<'_>) -> Result<Filled> {
         let session = self.session(session)?;
         let cell = &mut session.lock().cells.sign;
-        cell.end_with_output(Call::Final, |signer| signer.signature_len(), out, |signer, buffer| signer.finish(buffer))
+        cell.end_with_output(Step::Final, |signer| signer.signature_len(), out, |signer, buffer| signer.finish(buffer))
     }
 
     /// `C_SignRecoverInit`. `None` ends the running operation (PKCS#11 3.0).
@@ -66,7 +66,7 @@ impl Library {
     pub fn sign_recover(&self, session: u64, data: &[u8], out: Output<'_>) -> Result<Filled> {
         let session = self.session(session)?;
         let cell = &mut session.lock().cells.sign_recover;
-        cell.end_with_output(Call::Single, |it| it.output_len(data.len()), out, |it, buffer| it.single(data, buffer))
+        cell.end_with_output(Step::Single, |it| it.output_len(data.len()), out, |it, buffer| it.single(data, buffer))
     }
 
     /// `C_VerifyInit`. `None` ends the running verification (PKCS#11 3.0).
@@ -76,7 +76,7 @@ impl Library {
 
     /// `C_Verify`: always ends the operation.
     pub fn verify(&self, session: u64, data: &[u8], signature: &[u8]) -> Result<()> {
-        self.session(session)?.lock().cells.verify.end(Call::Single, |verifier| verifier.single(data, signature))
+        self.session(session)?.lock().cells.verify.end(Step::Single, |verifier| verifier.single(data, signature))
     }
 
     /// `C_VerifyUpdate`.
@@ -86,7 +86,7 @@ impl Library {
 
     /// `C_VerifyFinal`: always ends the operation.
     pub fn verify_final(&self, session: u64, signature: &[u8]) -> Result<()> {
-        self.session(session)?.lock().cells.verify.end(Call::Final, |verifier| verifier.finish(signature))
+        self.session(session)?.lock().cells.verify.end(Step::Final, |verifier| verifier.finish(signature))
     }
 
     /// `C_VerifyRecoverInit`. `None` ends the running operation (PKCS#11 3.0).
@@ -98,6 +98,6 @@ impl Library {
     pub fn verify_recover(&self, session: u64, signature: &[u8], out: Output<'_>) -> Result<Filled> {
         let session = self.session(session)?;
         let cell = &mut session.lock().cells.verify_recover;
-        cell.end_with_output(Call::Single, |it| it.output_len(signature.len()), out, |it, buffer| it.single(signature, buffer))
+        cell.end_with_output(Step::Single, |it| it.output_len(signature.len()), out, |it, buffer| it.single(signature, buffer))
     }
 }

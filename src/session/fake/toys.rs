@@ -1,7 +1,7 @@
-//! Toy mechanisms. An input of `fail` fails with `DataInvalid`, one of `panic` panics.
+//! Toy mechanisms. An input of `fail` fails with `DataInvalid`, one of `boom` panics.
 
 use crate::error::{Code, Result, refuse};
-use crate::mechanism::{Cipher, Recover, Signer, Verifier};
+use crate::mechanism::{Cipher, Recover, Signer, Step, Verifier};
 
 /// Bytes of a toy signature.
 pub(crate) const SIGNATURE_BYTES: usize = 8;
@@ -11,7 +11,7 @@ pub(crate) const BLOCK_BYTES: usize = 4;
 fn look(input: &[u8]) -> Result<()> {
     match input {
         b"fail" => Err(refuse(Code::DataInvalid, "the toy was told to fail")),
-        b"panic" => panic!("the toy was told to panic"),
+        b"boom" => panic!("the toy was told to panic"),
         _ => Ok(()),
     }
 }
@@ -102,6 +102,15 @@ impl Blocks {
 impl Cipher for Blocks {
     fn unpads(&self) -> bool {
         self.padded && !self.encrypts
+    }
+
+    fn check(&self, step: Step, input: usize) -> Result<()> {
+        match step {
+            Step::Single if !self.padded && !input.is_multiple_of(BLOCK_BYTES) => {
+                Err(refuse(Code::DataLenRange, "the toy takes whole blocks"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn update_len(&self, input: usize) -> usize {

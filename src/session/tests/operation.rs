@@ -166,7 +166,7 @@ fn an_error_and_a_panic_end_the_operation() {
             assert_eq!(code(call(library, session, b"fail")), Some(Code::DataInvalid), "{}", kind.name);
             assert_eq!(code(call(library, session, b"")), IDLE, "{}", kind.name);
             (kind.init)(library, session, key).unwrap();
-            assert!(catch_unwind(AssertUnwindSafe(|| call(library, session, b"panic"))).is_err(), "{}", kind.name);
+            assert!(catch_unwind(AssertUnwindSafe(|| call(library, session, b"boom"))).is_err(), "{}", kind.name);
             assert_eq!(code(call(library, session, b"")), IDLE, "{}", kind.name);
         }
     });
@@ -270,6 +270,18 @@ fn a_query_in_update_and_final_leaves_the_way_open() {
     let mut made = [0; 8];
     library.sign_final(session, Output::Buffer(&mut made)).unwrap();
     assert_eq!(made, signature(b"abcdef"));
+}
+
+#[test]
+fn input_that_cannot_be_taken_ends_the_operation_even_if_only_the_length_is_asked_for() {
+    let house = House::new();
+    let session = house.user();
+    let (library, key) = (&house.library, house.object(session, &[]));
+    for out in [Output::Query, Output::Buffer(&mut []), Output::Buffer(&mut [0; 8])] {
+        library.encrypt_init(session, STREAM, key).unwrap();
+        assert_eq!(code(library.encrypt(session, b"abcde", out)), Some(Code::DataLenRange));
+        assert_eq!(code(library.encrypt(session, b"abcd", Output::Query)), IDLE);
+    }
 }
 
 #[test]
