@@ -96,6 +96,7 @@ pub fn library(partition: Arc<Partition>, config: &Config) -> Result<Library> {
             Mechanisms::Only(kinds) => MechanismFilter::Only(kinds.clone()),
             Mechanisms::Except(kinds) => MechanismFilter::Except(kinds.clone()),
         },
+        softhsm_codes: config.style == Style::SoftHsm,
     };
     Library::new(Arc::new(LocalAdmin(partition)), Arc::new(Real), settings)
 }

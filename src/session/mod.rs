@@ -82,6 +82,8 @@ pub struct Settings {
     pub removable: bool,
     /// Which mechanisms it offers.
     pub mechanisms: MechanismFilter,
+    /// Whether it answers as SoftHSM where that differs from the standard (`C_Logout` when nobody is logged in).
+    pub softhsm_codes: bool,
 }
 
 /// What `C_Initialize` makes.

@@ -236,6 +236,15 @@ fn a_named_user_is_refused_and_an_empty_name_is_a_plain_login() {
 }
 
 #[test]
+fn softhsm_takes_a_second_logout_for_done() {
+    let house = House::with(Settings { softhsm_codes: true, ..Settings::default() });
+    let session = house.user();
+    house.library.logout(session).unwrap();
+    house.library.logout(session).unwrap();
+    assert_eq!(code(house.library.logout(99)), Some(Code::SessionHandleInvalid));
+}
+
+#[test]
 fn a_session_closed_during_the_login_is_not_logged_in() {
     let house = House::new();
     let session = house.open(READ_WRITE);
