@@ -3,7 +3,8 @@
 use cryptoki_sys::{CK_BYTE_PTR, CK_MECHANISM_PTR, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CK_ULONG_PTR};
 
 use super::memory::{Asked, Given};
-use super::shape::{begin, drain, transform};
+use super::shape::{begin, begin_opening, drain, transform};
+use crate::ck::flags;
 use crate::session::Library;
 
 /// Starts an encryption with a key. NULL for the mechanism ends the running one.
@@ -45,14 +46,14 @@ pub unsafe extern "C" fn C_EncryptUpdate(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn C_EncryptFinal(session: CK_SESSION_HANDLE, last: CK_BYTE_PTR, last_len: CK_ULONG_PTR) -> CK_RV {
     // SAFETY: the caller's promise.
-    unsafe { drain("C_EncryptFinal", session, Asked(last, last_len), Library::encrypt_final) }
+    unsafe { drain("C_EncryptFinal", session, flags::ENCRYPT, Asked(last, last_len), Library::encrypt_final) }
 }
 
 /// Starts a decryption with a key. NULL for the mechanism ends the running one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn C_DecryptInit(session: CK_SESSION_HANDLE, mechanism: CK_MECHANISM_PTR, key: CK_OBJECT_HANDLE) -> CK_RV {
     // SAFETY: the caller's promise.
-    unsafe { begin("C_DecryptInit", session, mechanism, |library, session, how| library.decrypt_init(session, how, key)) }
+    unsafe { begin_opening("C_DecryptInit", session, mechanism, |library, session, how| library.decrypt_init(session, how, key)) }
 }
 
 /// Decrypts in one part and ends the operation, unless it answers with a length only.
@@ -87,7 +88,7 @@ pub unsafe extern "C" fn C_DecryptUpdate(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn C_DecryptFinal(session: CK_SESSION_HANDLE, last: CK_BYTE_PTR, last_len: CK_ULONG_PTR) -> CK_RV {
     // SAFETY: the caller's promise.
-    unsafe { drain("C_DecryptFinal", session, Asked(last, last_len), Library::decrypt_final) }
+    unsafe { drain("C_DecryptFinal", session, flags::DECRYPT, Asked(last, last_len), Library::decrypt_final) }
 }
 
 /// Digests one more part and encrypts it.

@@ -44,5 +44,5 @@ pub extern "C" fn C_DigestKey(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn C_DigestFinal(session: CK_SESSION_HANDLE, digest: CK_BYTE_PTR, digest_len: CK_ULONG_PTR) -> CK_RV {
     // SAFETY: the caller's promise.
-    unsafe { drain("C_DigestFinal", session, Asked(digest, digest_len), Library::digest_final) }
+    unsafe { drain("C_DigestFinal", session, 0, Asked(digest, digest_len), Library::digest_final) }
 }

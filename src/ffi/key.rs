@@ -6,6 +6,7 @@ use cryptoki_sys::{
 };
 
 use super::memory::{self, Asked, Given, Place};
+use super::module::Dialect;
 use super::{call, params, template};
 
 /// Generates a secret key or domain parameters.
@@ -24,7 +25,7 @@ pub unsafe extern "C" fn C_GenerateKey(
         // SAFETY: the caller's promise.
         let mechanism = unsafe { params::mechanism(mechanism, module.dialect) }?;
         // SAFETY: the caller's promise.
-        let template = unsafe { template::read(attributes, count) }?;
+        let template = unsafe { template::read(attributes, count, module.dialect) }?;
         key.put(module.library.generate_key(session, mechanism, template)?);
         Ok(())
     })
@@ -49,9 +50,9 @@ pub unsafe extern "C" fn C_GenerateKeyPair(
         // SAFETY: the caller's promise.
         let mechanism = unsafe { params::mechanism(mechanism, module.dialect) }?;
         // SAFETY: the caller's promise.
-        let public = unsafe { template::read(public_attributes, public_count) }?;
+        let public = unsafe { template::read(public_attributes, public_count, module.dialect) }?;
         // SAFETY: the caller's promise.
-        let private = unsafe { template::read(private_attributes, private_count) }?;
+        let private = unsafe { template::read(private_attributes, private_count, module.dialect) }?;
         let (public, private) = module.library.generate_key_pair(session, mechanism, public, private)?;
         places.0.put(public);
         places.1.put(private);
@@ -97,10 +98,10 @@ pub unsafe extern "C" fn C_UnwrapKey(
         // SAFETY: the caller's promise.
         let wrapped = unsafe { memory::bytes(Given(wrapped, wrapped_len), "pWrappedKey") }?;
         module.library.check_session(session)?;
+        // SAFETY: the caller's promise. Parameters are judged as in `begin_opening`.
+        let mechanism = unsafe { params::mechanism(mechanism, Dialect::Standard) }?;
         // SAFETY: the caller's promise.
-        let mechanism = unsafe { params::mechanism(mechanism, module.dialect) }?;
-        // SAFETY: the caller's promise.
-        let template = unsafe { template::read(attributes, count) }?;
+        let template = unsafe { template::read(attributes, count, module.dialect) }?;
         key.put(module.library.unwrap_key(session, mechanism, unwrapping_key, wrapped, template)?);
         Ok(())
     })
@@ -123,7 +124,7 @@ pub unsafe extern "C" fn C_DeriveKey(
         // SAFETY: the caller's promise.
         let mechanism = unsafe { params::mechanism(mechanism, module.dialect) }?;
         // SAFETY: the caller's promise.
-        let template = unsafe { template::read(attributes, count) }?;
+        let template = unsafe { template::read(attributes, count, module.dialect) }?;
         key.put(module.library.derive_key(session, mechanism, base_key, template)?);
         Ok(())
     })

@@ -38,7 +38,7 @@ pub unsafe extern "C" fn C_SignUpdate(session: CK_SESSION_HANDLE, part: CK_BYTE_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn C_SignFinal(session: CK_SESSION_HANDLE, signature: CK_BYTE_PTR, signature_len: CK_ULONG_PTR) -> CK_RV {
     // SAFETY: the caller's promise.
-    unsafe { drain("C_SignFinal", session, Asked(signature, signature_len), Library::sign_final) }
+    unsafe { drain("C_SignFinal", session, 0, Asked(signature, signature_len), Library::sign_final) }
 }
 
 /// Starts a signature from which the data can be recovered. NULL for the mechanism ends the running one.

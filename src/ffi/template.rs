@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use cryptoki_sys::{CK_ATTRIBUTE, CK_ULONG};
 
 use super::memory::{self, Given};
+use super::module::Dialect;
 use crate::ck::{AttributeType, MechanismType, UNAVAILABLE_INFORMATION};
 use crate::error::{Code, Error, Result, refuse};
 use crate::limits::{ATTRIBUTE_VALUE_MAX_BYTES, INPUT_MAX_BYTES, OBJECT_MAX_BYTES, TEMPLATE_ATTRIBUTES_MAX, TEMPLATE_DEPTH_MAX};
@@ -16,13 +17,15 @@ use crate::token::Reading;
 /// The template of an object that is made or changed. NULL with count 0 is empty.
 ///
 /// Errors: `ArgumentsBad` for pointers and counts; `AttributeTypeInvalid` for an attribute that we do not know;
-/// `AttributeValueInvalid` for one whose value has not its form; `TemplateInconsistent` for one that comes twice.
+/// `AttributeValueInvalid` for one whose value has not its form; `TemplateInconsistent` for one that comes twice, where
+/// SoftHSM takes the last.
 ///
 /// # Safety
 /// The caller's promise, for the entries and for what they point to.
-pub unsafe fn read(attributes: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Template> {
+pub unsafe fn read(attributes: *const CK_ATTRIBUTE, count: CK_ULONG, dialect: Dialect) -> Result<Template> {
+    let mut reader = Reader { unknown: Unknown::Refused, dialect, left: OBJECT_MAX_BYTES };
     // SAFETY: the caller's promise.
-    unsafe { Reader { unknown: Unknown::Refused, left: OBJECT_MAX_BYTES }.template(attributes, count, TEMPLATE_DEPTH_MAX) }
+    unsafe { reader.template(attributes, count, TEMPLATE_DEPTH_MAX) }
 }
 
 /// The template of a search. An attribute that we do not know is a string of bytes that no object has: applications look for
@@ -31,8 +34,9 @@ pub unsafe fn read(attributes: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<T
 /// # Safety
 /// The caller's promise, for the entries and for what they point to.
 pub unsafe fn read_search(attributes: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Template> {
+    let mut reader = Reader { unknown: Unknown::Bytes, dialect: Dialect::Standard, left: OBJECT_MAX_BYTES };
     // SAFETY: the caller's promise.
-    unsafe { Reader { unknown: Unknown::Bytes, left: OBJECT_MAX_BYTES }.template(attributes, count, TEMPLATE_DEPTH_MAX) }
+    unsafe { reader.template(attributes, count, TEMPLATE_DEPTH_MAX) }
 }
 
 /// What becomes of an attribute that no rule knows.
@@ -43,6 +47,7 @@ enum Unknown {
 
 struct Reader {
     unknown: Unknown,
+    dialect: Dialect,
     /// Bytes that the values may still take, all together.
     left: usize,
 }
@@ -57,7 +62,7 @@ impl Reader {
         let mut template = Vec::with_capacity(entries.len());
         for entry in entries {
             let kind = AttributeType(entry.type_);
-            if !seen.insert(kind) {
+            if !seen.insert(kind) && self.dialect == Dialect::Standard {
                 return Err(refuse(Code::TemplateInconsistent, format!("the template names {kind} twice")));
             }
             // SAFETY: the caller's promise.

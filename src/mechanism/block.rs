@@ -7,7 +7,7 @@ use subtle::{ConstantTimeEq, ConstantTimeGreater, ConstantTimeLess};
 use zeroize::Zeroize;
 
 use super::key::{Material, Prepared};
-use super::{Cipher, Key, Mechanism, Params};
+use super::{Cipher, Key, Mechanism, Params, Step};
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::secret::Secret;
 
@@ -86,14 +86,25 @@ impl<C: BlockCipher<B>, const B: usize> BlockOperation<C, B> {
         self.filled = 0;
     }
 
-    fn incomplete(&self) -> Error {
-        refuse(self.direction.length_code(), format!("the input ends {} bytes into a block of {B}", self.filled))
+    fn incomplete(&self, rest: usize) -> Error {
+        refuse(self.direction.length_code(), format!("the input ends {rest} bytes into a block of {B}"))
     }
 }
 
 impl<C: BlockCipher<B>, const B: usize> Cipher for BlockOperation<C, B> {
     fn unpads(&self) -> bool {
         self.holds_back()
+    }
+
+    fn check(&self, step: Step, input: usize) -> Result<()> {
+        let (rest, is_whole) = match step {
+            Step::Update => return Ok(()),
+            Step::Single => (input % B, input.is_multiple_of(B)),
+            // A padded decryption holds its last block back.
+            Step::Final => (self.filled, self.filled == if self.holds_back() { B } else { 0 }),
+        };
+        let pads = self.mode.padded && self.direction == Direction::Encrypt;
+        if is_whole || pads { Ok(()) } else { Err(self.incomplete(rest)) }
     }
 
     fn update_len(&self, input: usize) -> usize {
@@ -124,16 +135,15 @@ impl<C: BlockCipher<B>, const B: usize> Cipher for BlockOperation<C, B> {
     }
 
     fn finish(mut self: Box<Self>, out: &mut [u8]) -> Result<usize> {
+        self.check(Step::Final, 0)?;
         match (self.mode.padded, self.direction) {
-            (false, _) if self.filled == 0 => Ok(0),
-            (false, _) => Err(self.incomplete()),
+            (false, _) => Ok(0),
             (true, Direction::Encrypt) => {
                 let pad = B - self.filled;
                 self.pending[B - pad..].fill(pad as u8);
                 self.run_pending(out.first_chunk_mut().expect("the caller gives room for a block"));
                 Ok(B)
             }
-            (true, Direction::Decrypt) if self.filled != B => Err(self.incomplete()),
             (true, Direction::Decrypt) => {
                 let mut last = [0; B];
                 self.run_pending(&mut last);
@@ -156,10 +166,7 @@ impl<C: BlockCipher<B>, const B: usize> Cipher for BlockOperation<C, B> {
 
     fn single(mut self: Box<Self>, input: &[u8], out: &mut [u8]) -> Result<usize> {
         // Told before anything is written.
-        if !self.mode.padded && !input.len().is_multiple_of(B) {
-            self.filled = input.len() % B;
-            return Err(self.incomplete());
-        }
+        self.check(Step::Single, input.len())?;
         let len = self.update(input, out)?;
         Ok(len + self.finish(&mut out[len..])?)
     }

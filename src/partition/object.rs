@@ -123,6 +123,10 @@ impl<'a> Call<'a> {
     pub fn put<const N: usize>(&self, new: [Template; N]) -> Result<[Reference; N]> {
         let mut objects = Vec::with_capacity(N);
         for mut attributes in new {
+            // Before who is logged in: SoftHSM's order of refusals, which applications know.
+            if attributes.bool(AttributeType::TOKEN) == Some(true) {
+                self.may_write()?;
+            }
             if is_key_or_certificate(&attributes) {
                 encoding::complete(&mut attributes)?;
             }
@@ -132,7 +136,6 @@ impl<'a> Call<'a> {
         let rows =
             objects.iter().filter(|object| object.is_token()).map(|object| self.row(object)).collect::<Result<Vec<_>>>()?;
         if !rows.is_empty() {
-            self.may_write()?;
             let change =
                 Change::CreateObjects { token: self.state.id, token_generation: self.facts.row.generation, objects: rows };
             let mut change = Some(change);

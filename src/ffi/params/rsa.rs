@@ -30,7 +30,9 @@ pub unsafe fn oaep(parameter: Parameter, dialect: Dialect) -> Result<Params> {
 /// # Safety
 /// The caller's promise for what the structure points to.
 unsafe fn oaep_of(raw: &CK_RSA_PKCS_OAEP_PARAMS, dialect: Dialect) -> Result<Oaep> {
-    if raw.source != CKZ_DATA_SPECIFIED {
+    // Without a label there is no source to be named; pkcs11-tool names none.
+    let unnamed = raw.source == 0 && raw.pSourceData.is_null() && raw.ulSourceDataLen == 0 && dialect == Dialect::Standard;
+    if raw.source != CKZ_DATA_SPECIFIED && !unnamed {
         return Err(invalid(format!("its source is {}, not CKZ_DATA_SPECIFIED", raw.source)));
     }
     let hash = digest(raw.hashAlg)?;

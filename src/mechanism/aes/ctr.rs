@@ -8,7 +8,7 @@ use super::AesKey;
 use crate::error::{Code, Result, refuse};
 use crate::mechanism::block::Direction;
 use crate::mechanism::key::Prepared;
-use crate::mechanism::{Cipher, Key, Mechanism, Params};
+use crate::mechanism::{Cipher, Key, Mechanism, Params, Step};
 use crate::sys::awslc::aes::{BLOCK_BYTES, Block};
 
 struct Ctr {
@@ -39,15 +39,12 @@ pub fn start(mechanism: &Mechanism, key: Arc<Key>, direction: Direction) -> Resu
 }
 
 impl Ctr {
-    /// Takes as many blocks off what is left.
-    fn spend(&mut self, blocks: usize) -> Result<()> {
-        match self.left.checked_sub(blocks as u128) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => Err(refuse(self.direction.length_code(), "the counter would come round and repeat the key stream")),
-        }
+    /// Blocks left after so much more input.
+    fn left_after(&self, input: usize) -> Result<u128> {
+        let fresh = input.saturating_sub(BLOCK_BYTES - self.used).div_ceil(BLOCK_BYTES);
+        self.left
+            .checked_sub(fresh as u128)
+            .ok_or_else(|| refuse(self.direction.length_code(), "the counter would come round and repeat the key stream"))
     }
 
     /// Uses up what is left of the key stream; says how many bytes that were.
@@ -63,14 +60,17 @@ impl Ctr {
 }
 
 impl Cipher for Ctr {
+    fn check(&self, _: Step, input: usize) -> Result<()> {
+        self.left_after(input).map(drop)
+    }
+
     fn update_len(&self, input: usize) -> usize {
         input
     }
 
     fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize> {
         let len = input.len();
-        let fresh = len.saturating_sub(BLOCK_BYTES - self.used);
-        self.spend(fresh.div_ceil(BLOCK_BYTES))?;
+        self.left = self.left_after(len)?;
         let out = &mut out[..len];
         let taken = self.mask(input, out);
         let (blocks, rest) = input[taken..].as_chunks();

@@ -42,6 +42,13 @@ fn wrong_size(value: &Secret) -> Error {
     refuse(Code::KeySizeRange, format!("an AES key of {} bytes", value.len()))
 }
 
+/// Without padding of its own, the wrap takes whole blocks of 8 bytes: zero bytes follow the key (PKCS#11 2.40, 2.14.3).
+fn followed_by_zeros(inner: &Secret) -> Secret {
+    let mut whole = Secret::zeroed(inner.len().next_multiple_of(8));
+    whole.expose_mut()[..inner.len()].copy_from_slice(inner.expose());
+    whole
+}
+
 /// Wraps the inner bytes.
 ///
 /// Errors: `KeySizeRange` for a length that the form does not take.
@@ -51,7 +58,7 @@ pub fn wrap(mechanism: &Mechanism, key: Permitted<Wrap, Arc<Key>>, inner: &Secre
     let value = value(&key)?;
     let schedule = EncryptKey::new(value.expose()).ok_or_else(|| wrong_size(value))?;
     let wrapped = match form {
-        Form::Plain(iv) => schedule.wrap(&iv, inner.expose()),
+        Form::Plain(iv) => schedule.wrap(&iv, followed_by_zeros(inner).expose()),
         Form::Padded => schedule.wrap_padded(inner.expose()),
     };
     wrapped.ok_or_else(|| refuse(Code::KeySizeRange, format!("{} cannot wrap {} bytes", mechanism.kind, inner.len())))

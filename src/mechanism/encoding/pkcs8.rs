@@ -48,6 +48,7 @@ pub fn private_to_pkcs8(private: &Template) -> Result<Secret> {
 
 /// The components of an unwrapped private key, which must be of the type that the template says.
 pub(super) fn components(key_type: KeyType, der: &[u8]) -> Result<Template> {
+    let der = without_block_padding(der);
     let mut private = parse(der).doing(Code::WrappedKeyInvalid, "not PKCS #8 of a supported kind")?;
     let found = private.ulong(AttributeType::KEY_TYPE).map(KeyType);
     if found != Some(key_type) {
@@ -59,6 +60,15 @@ pub(super) fn components(key_type: KeyType, der: &[u8]) -> Result<Template> {
         private.remove(derived);
     }
     Ok(private)
+}
+
+/// Mechanisms that wrap whole blocks only put zero bytes behind the key, fewer than a block's (PKCS#11 3.1, 6.13.5).
+fn without_block_padding(der: &[u8]) -> &[u8] {
+    const BLOCK_BYTES_MAX: usize = 16;
+    match Reader::new(der).whole_element(tag::SEQUENCE) {
+        Ok(key) if der.len() - key.len() < BLOCK_BYTES_MAX && der[key.len()..].iter().all(|byte| *byte == 0) => key,
+        _ => der,
+    }
 }
 
 /// Key type and components; their values are checked when the key is completed.
