@@ -258,6 +258,15 @@ impl From<Verdict> for Result<()> {
 mod tests {
     use super::*;
 
+    /// As the standard judges.
+    ///
+    /// # Safety
+    /// As for [`super::read`].
+    unsafe fn read(attributes: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Template> {
+        // SAFETY: the caller's promise.
+        unsafe { super::read(attributes, count, Dialect::Standard) }
+    }
+
     fn entry(kind: AttributeType, value: &mut [u8]) -> CK_ATTRIBUTE {
         CK_ATTRIBUTE { type_: kind.0, pValue: value.as_mut_ptr().cast(), ulValueLen: value.len() as u64 }
     }
@@ -313,6 +322,9 @@ mod tests {
         // SAFETY: our own variables, with their lengths.
         let twice = unsafe { read(entries.as_ptr(), 2) };
         assert_eq!(twice.err().unwrap().code(), Code::TemplateInconsistent);
+        // SoftHSM takes the last.
+        // SAFETY: our own variables, with their lengths.
+        assert!(unsafe { super::read(entries.as_ptr(), 2, Dialect::SoftHsm) }.is_ok());
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub fn templates(bytes: &[u8]) {
     let entries = template::entries(&mut dice, &mut arena, 2);
     let (start, count) = template::array(&entries, &mut arena);
     // SAFETY: every pointer is NULL or of the arena, with the length that it has there or one that is refused.
-    let outcomes = unsafe { [door::read(start, count), door::read_search(start, count)] };
+    let outcomes = unsafe { [door::read(start, count, Dialect::Standard), door::read_search(start, count)] };
     for outcome in outcomes {
         match outcome {
             Ok(template) => read_back(&template, &mut dice),

@@ -130,7 +130,8 @@ fn oaep_as_the_standard_and_as_softhsm_judge_it() {
         (oaep(CKM_SHA_1, sha256, 1, null, 0), true, false),
         (oaep(CKM_SHA_1, sha1, 1, label, 0), true, false),
         (oaep(CKM_SHA_1, sha1, 1, label, 1), true, false),
-        (oaep(CKM_SHA_1, sha1, 0, null, 0), false, false),
+        (oaep(CKM_SHA_1, sha1, 0, null, 0), true, false),
+        (oaep(CKM_SHA_1, sha1, 0, label, 1), false, false),
         (oaep(CKM_SHA_1, sha1, 1, null, 1), false, false),
         (oaep(CKM_AES_CBC, sha1, 1, null, 0), false, false),
     ];

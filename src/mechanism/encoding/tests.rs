@@ -76,7 +76,10 @@ fn damaged_keys_are_refused_with_one_code() {
             assert_eq!(code(result), Some(Code::WrappedKeyInvalid));
         };
         wrong(&der, if kind == KeyType::RSA { KeyType::EC } else { KeyType::RSA });
-        wrong(&[&der[..], &[0]].concat(), kind);
+        // Zero bytes that fill the last block are the wrapping's; anything else, or more, is damage.
+        assert!(from_inner(ObjectClass::PRIVATE_KEY, kind, &Secret::copy_of(&[&der[..], &[0; 15]].concat())).is_ok());
+        wrong(&[&der[..], &[0; 16]].concat(), kind);
+        wrong(&[&der[..], &[1]].concat(), kind);
         wrong(&[], kind);
         for len in 0..der.len().min(200) {
             wrong(&der[..len], kind);
