@@ -268,8 +268,9 @@ pub const RULES: &[Rule] = &[
     fixed(A::HASH_OF_SUBJECT_PUBLIC_KEY, Classes::CERTIFICATE),
     fixed(A::HASH_OF_ISSUER_PUBLIC_KEY, Classes::CERTIFICATE),
     choice(A::NAME_HASH_ALGORITHM, Classes::CERTIFICATE, Default::Ulong(MechanismType::SHA_1.0)),
-    // Checked against the value at birth; later it can only be emptied (PKCS#11 3.1, 4.10.2).
-    Rule { default: Default::Absent, ..text(A::CHECK_VALUE, Classes::CERTIFICATE.and(Classes::SECRET)) },
+    // Checked against the value at birth; a key's can be emptied later (PKCS#11 3.1, 4.10.2).
+    Rule { default: Default::Absent, ..fixed(A::CHECK_VALUE, Classes::CERTIFICATE) },
+    Rule { default: Default::Absent, ..text(A::CHECK_VALUE, Classes::SECRET) },
     Rule {
         kind: A::KEY_TYPE,
         value: ValueKind::Ulong,

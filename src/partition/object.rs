@@ -43,7 +43,7 @@ impl<'a> Call<'a> {
             Some(Role::User) => Standing::User,
             Some(Role::SecurityOfficer) => Standing::SecurityOfficer,
         };
-        Ok(Context { standing, policy: self.facts.policy })
+        Ok(Context { standing, write: self.access.write, policy: self.facts.policy })
     }
 
     /// An object that `access` may see; `otherwise` is the code for one that it may not, or that is not there.

@@ -42,6 +42,8 @@ pub enum Standing {
 pub struct Context {
     /// Who asks.
     pub standing: Standing,
+    /// Whether token objects may be made and changed (the session is read-write).
+    pub write: bool,
     /// How strict the token is.
     pub policy: Policy,
 }
@@ -49,7 +51,7 @@ pub struct Context {
 /// `C_CreateObject` (PKCS#11 3.1, 4.1.1): complete attributes, not yet checked for what the numbers mean.
 ///
 /// Errors: `TemplateIncomplete`, `TemplateInconsistent`, `AttributeTypeInvalid`, `AttributeValueInvalid`, `AttributeReadOnly`,
-/// `UserNotLoggedIn` for a private object.
+/// `SessionReadOnly` for a token object, `UserNotLoggedIn` for a private one.
 pub fn for_create(given: Template, context: &Context) -> Result<Template> {
     let (class, key_type) = kind_of(&given)?;
     let mut attributes = checked(given, class, key_type, Given::CREATE, context)?;
@@ -144,26 +146,16 @@ pub fn for_derive(settled: Settled, base: &Object, other: Option<&Object>, conte
 
 /// `C_CopyObject` (PKCS#11 3.1, 5.7.2): the original's attributes with the changes. A copy is never weaker than its original.
 ///
-/// Naming what the original has anyway is no change. Of an unmodifiable object only what makes a copy of it another storage
-/// object may differ, so that copying is no way round `CKA_MODIFIABLE`.
+/// Of an unmodifiable object only what concerns its storage may differ, so that copying is no way round `CKA_MODIFIABLE`.
 ///
 /// Errors: `ActionProhibited`, `AttributeReadOnly`, `AttributeTypeInvalid`, `AttributeValueInvalid`, `TemplateInconsistent`,
-/// `UserNotLoggedIn`.
+/// `SessionReadOnly`, `UserNotLoggedIn`.
 pub fn for_copy(original: &Object, changes: Template, context: &Context) -> Result<Template> {
     policy::may_copy(original)?;
-    let (class, key_type) = (original.class(), original.key_type());
-    let mut real = Template::new();
-    for (kind, value) in changes {
-        let has = |old: &Value| !is_secret(kind, class, key_type) && old.same_as(&value);
-        if original.attributes.get(kind).is_some_and(has) {
-            continue;
-        }
-        if !MAY_DIFFER_ON_ANY_COPY.contains(&kind) {
-            policy::may_modify(original)?;
-        }
-        real.set(kind, value);
+    if changes.iter().any(|(kind, _)| !MAY_DIFFER_ON_ANY_COPY.contains(&kind)) {
+        policy::may_modify(original)?;
     }
-    changed(original, real, Given::COPY, context)
+    changed(original, changes, Given::COPY, context)
 }
 
 /// What concerns the storage object, not what it holds.
@@ -177,7 +169,8 @@ const MAY_DIFFER_ON_ANY_COPY: &[AttributeType] = &[
 
 /// `C_SetAttributeValue` (PKCS#11 3.1, 5.7.6): all attributes as they are afterwards.
 ///
-/// Errors: `ActionProhibited`, `AttributeReadOnly`, `AttributeTypeInvalid`, `AttributeValueInvalid`, `TemplateInconsistent`.
+/// Errors: `ActionProhibited`, `AttributeReadOnly`, `AttributeTypeInvalid`, `AttributeValueInvalid`, `TemplateInconsistent`,
+/// `SessionReadOnly`.
 pub fn for_update(original: &Object, changes: Template, context: &Context) -> Result<Template> {
     policy::may_modify(original)?;
     changed(original, changes, Given::LATER, context)
@@ -225,7 +218,7 @@ fn changed(original: &Object, changes: Template, way: Given, context: &Context) 
         }
         let value = check::normal(rule, value)?;
         if let Value::Bool(to) = value {
-            may_move(rule, original.flag(kind), to)?;
+            may_move(rule, way, original.flag(kind), to)?;
             usage::may_turn_on(kind, original, to, context)?;
         }
         // The value's checksum can be wiped out, not put right (PKCS#11 3.1, 4.10.2).
@@ -235,25 +228,26 @@ fn changed(original: &Object, changes: Template, way: Given, context: &Context) 
         may_trust(kind, &value, context)?;
         attributes.set(kind, value);
     }
-    may_be_private(&attributes, context)?;
+    may_be_kept(&attributes, context)?;
     Ok(attributes)
 }
 
-fn is_secret(kind: AttributeType, class: ObjectClass, key_type: Option<KeyType>) -> bool {
-    table::rule_for(kind, class, key_type).is_none_or(|rule| rule.secret)
-}
-
-fn may_move(rule: &Rule, from: bool, to: bool) -> Result<()> {
-    match (rule.kind, rule.direction, from, to) {
-        // SoftHSM's code, which its tests ask for.
-        (AttributeType::PRIVATE, Direction::OnlyTrue, true, false) => {
-            Err(refuse(Code::TemplateInconsistent, "a private object has no public copy"))
-        }
-        (kind, Direction::OnlyTrue, true, false) | (kind, Direction::OnlyFalse, false, true) => {
-            Err(refuse(Code::AttributeReadOnly, format!("{kind} cannot go back to {to}")))
-        }
-        _ => Ok(()),
+/// A one-way flag that has arrived is read-only, whatever it is set to (PKCS#11 3.1, table 10, footnotes 11 and 12); a copy may
+/// name it again.
+fn may_move(rule: &Rule, way: Given, from: bool, to: bool) -> Result<()> {
+    let arrived = match rule.direction {
+        Direction::Free => false,
+        Direction::OnlyTrue => from,
+        Direction::OnlyFalse => !from,
+    };
+    if !arrived || (way == Given::COPY && from == to) {
+        return Ok(());
     }
+    // SoftHSM's code, which its tests ask for.
+    if rule.kind == AttributeType::PRIVATE {
+        return Err(refuse(Code::TemplateInconsistent, "a private object has no public copy"));
+    }
+    Err(refuse(Code::AttributeReadOnly, format!("{} is {from} for good", rule.kind)))
 }
 
 /// Every given attribute belongs to the class, may be given this way, and has a sane value.
@@ -283,8 +277,11 @@ fn may_trust(kind: AttributeType, value: &Value, context: &Context) -> Result<()
     Ok(())
 }
 
-/// PKCS#11 3.1, 4.4: private objects are made by the user.
-fn may_be_private(attributes: &Template, context: &Context) -> Result<()> {
+/// PKCS#11 3.1, 5.7.1: a read-only session makes no token objects, and private objects are made by the user.
+fn may_be_kept(attributes: &Template, context: &Context) -> Result<()> {
+    if attributes.bool(AttributeType::TOKEN) == Some(true) && !context.write {
+        return Err(refuse(Code::SessionReadOnly, "token objects can be made and changed in a read-write session only"));
+    }
     if attributes.bool(AttributeType::PRIVATE) == Some(true) && context.standing != Standing::User {
         return Err(refuse(Code::UserNotLoggedIn, "private objects can be made by the logged-in user only"));
     }
@@ -304,7 +301,7 @@ fn close_by_default(attributes: &mut Template, class: ObjectClass, context: &Con
 fn complete(attributes: &mut Template, class: ObjectClass, key_type: Option<KeyType>, context: &Context) -> Result<()> {
     fill(attributes, class, key_type, context.policy)?;
     usage::no_conflict(attributes, class, context)?;
-    may_be_private(attributes, context)
+    may_be_kept(attributes, context)
 }
 
 fn fill(attributes: &mut Template, class: ObjectClass, key_type: Option<KeyType>, policy: Policy) -> Result<()> {

@@ -42,6 +42,10 @@ fn every_guard_can_be_raised_by_a_copy_and_what_the_standard_lets_be_changed_lat
         let later = if kind == A::MODIFIABLE { Err(Code::AttributeReadOnly) } else { Ok(&[(kind, Value::Bool(safe))][..]) };
         check(for_update(&original, raise(), &DEFAULT), later, &format!("{kind} later"));
         let raised = made(aes(), vec![(kind, Value::Bool(safe))]);
+        if ![A::COPYABLE, A::MODIFIABLE].contains(&kind) {
+            check(for_copy(&raised, raise(), &DEFAULT), Ok(&[]), &format!("a copy that names {kind} again"));
+            check(for_update(&raised, raise(), &DEFAULT), Err(Code::AttributeReadOnly), &format!("{kind} once more"));
+        }
         let lower = Template::from_iter([(kind, Value::Bool(!safe))]);
         let code = if [A::MODIFIABLE, A::COPYABLE].contains(&kind) { Code::ActionProhibited } else { Code::AttributeReadOnly };
         let answer = match kind {
@@ -92,7 +96,8 @@ fn an_unmodifiable_object_is_copied_as_it_is() {
     let cases: Vec<(&str, (A, Value), Expected)> = vec![
         ("to the token", yes(A::TOKEN), Ok(vec![yes(A::TOKEN), no(A::MODIFIABLE)])),
         ("made indestructible", no(A::DESTROYABLE), Ok(vec![no(A::DESTROYABLE)])),
-        ("naming what it has", yes(A::ENCRYPT), Ok(vec![])),
+        ("naming a usage that it has", yes(A::ENCRYPT), Err(Code::ActionProhibited)),
+        ("naming that it is unmodifiable", no(A::MODIFIABLE), Ok(vec![no(A::MODIFIABLE)])),
         ("relabelled", bytes(A::LABEL, b"x"), Err(Code::ActionProhibited)),
         ("with another usage", yes(A::DERIVE), Err(Code::ActionProhibited)),
         ("made modifiable", yes(A::MODIFIABLE), Err(Code::AttributeReadOnly)),

@@ -65,6 +65,7 @@ fn templates_that_make_no_object_are_refused_with_the_code_that_says_why() {
         ("local", aes(), vec![yes(A::LOCAL)], COMPATIBLE, Code::AttributeReadOnly),
         ("private without login", aes(), vec![], PUBLIC, Code::UserNotLoggedIn),
         ("private by the SO", aes(), vec![], OFFICER, Code::UserNotLoggedIn),
+        ("a token object, read-only", aes(), vec![yes(A::TOKEN)], READ_ONLY, Code::SessionReadOnly),
         ("the 13th month", aes(), vec![bytes(A::START_DATE, b"20301301")], COMPATIBLE, Code::AttributeValueInvalid),
         ("day 0", aes(), vec![bytes(A::END_DATE, b"20300100")], COMPATIBLE, Code::AttributeValueInvalid),
         ("half a date", aes(), vec![bytes(A::END_DATE, b"2030")], COMPATIBLE, Code::AttributeValueInvalid),

@@ -12,11 +12,12 @@ mod policies;
 type Attributes = Vec<(A, Value)>;
 type Expected = std::result::Result<Attributes, Code>;
 
-const COMPATIBLE: Context = Context { standing: Standing::User, policy: Policy::Compatible };
-const DEFAULT: Context = Context { standing: Standing::User, policy: Policy::Default };
-const STRICT: Context = Context { standing: Standing::User, policy: Policy::Strict };
-const PUBLIC: Context = Context { standing: Standing::Public, policy: Policy::Compatible };
-const OFFICER: Context = Context { standing: Standing::SecurityOfficer, policy: Policy::Compatible };
+const COMPATIBLE: Context = Context { standing: Standing::User, write: true, policy: Policy::Compatible };
+const DEFAULT: Context = Context { standing: Standing::User, write: true, policy: Policy::Default };
+const STRICT: Context = Context { standing: Standing::User, write: true, policy: Policy::Strict };
+const PUBLIC: Context = Context { standing: Standing::Public, write: true, policy: Policy::Compatible };
+const READ_ONLY: Context = Context { standing: Standing::Public, write: false, policy: Policy::Compatible };
+const OFFICER: Context = Context { standing: Standing::SecurityOfficer, write: true, policy: Policy::Compatible };
 
 const CLASSES: [ObjectClass; 6] = [
     ObjectClass::DATA,
@@ -204,12 +205,17 @@ fn an_attribute_is_given_in_the_ways_of_its_rule_only() {
             }
             let value = match (rule.kind, sample(rule, class, key_type)) {
                 (A::CHECK_VALUE, _) => Value::Bytes(Vec::new()),
-                // A copy may name what it is a copy of.
-                (A::CLASS | A::KEY_TYPE, Value::Ulong(same)) => Value::Ulong(same + 1),
                 (_, Value::Bool(_)) if rule.direction != Direction::Free => Value::Bool(rule.direction == Direction::OnlyTrue),
                 (_, value) => value,
             };
-            let original = made(minimal(class, key_type), vec![]);
+            // One-way flags start at the other end.
+            let start = match value {
+                Value::Bool(end) if rule.given.allows(Given::CREATE) && rule.kind != A::TRUSTED => {
+                    vec![(rule.kind, Value::Bool(!end))]
+                }
+                _ => vec![],
+            };
+            let original = made(minimal(class, key_type), start);
             let changes = || Template::from_iter([(rule.kind, value.duplicate())]);
             expect(Given::COPY, for_copy(&original, changes(), &COMPATIBLE), "copy");
             expect(Given::LATER, for_update(&original, changes(), &COMPATIBLE), "later");
