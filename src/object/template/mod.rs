@@ -7,7 +7,7 @@
 //! - Under [`Policy::Compatible`] all is as in SoftHSM: a key may do everything but derive, and is neither sensitive nor
 //!   extractable.
 //! - Under [`Policy::Default`] and [`Policy::Strict`] a secret key encrypts, decrypts, signs and verifies; it wraps or unwraps
-//!   only when asked to, and then does not do the opposite (see `usage`). A key that is generated or derived is sensitive,
+//!   only when asked to, and then does not do the opposite unless its value may be read anyway (see `usage`). A key that is generated or derived is sensitive,
 //!   unless its template asks for `CKA_SENSITIVE` false, or for `CKA_EXTRACTABLE` true without a word on `CKA_SENSITIVE`:
 //!   clients that ask for that (pkcs11-tool, Java) mean to read the key, and one that they made and can't read is of no use
 //!   to them. A key that is created was plain in the caller's hands: it stays as the caller says.
@@ -228,6 +228,7 @@ fn changed(original: &Object, changes: Template, way: Given, context: &Context) 
         may_trust(kind, &value, context)?;
         attributes.set(kind, value);
     }
+    usage::may_hide(original, &attributes, context)?;
     may_be_kept(&attributes, context)?;
     Ok(attributes)
 }

@@ -2,8 +2,11 @@
 //!
 //! A key that has wrapped another must never decrypt, nor one that unwraps encrypt (Clulow 2003; Delaune, Kremer, Steel 2008).
 //! A key cannot tell what it did before, so it is not enough that no moment finds it with both: none of the four is ever
-//! turned on later, neither on the key nor on a copy. This concerns secret keys; the two sides of a key pair are different
-//! objects, and anybody can wrap under a public key of his own: `CKA_WRAP_WITH_TRUSTED` is the standard's answer to that.
+//! turned on later, neither on the key nor on a copy. A key whose value may be read is spared at birth: it hides nothing,
+//! `policy::may_wrap` keeps it from wrapping what may not be read, and it stays readable as long as it has both.
+//!
+//! This concerns secret keys; the two sides of a key pair are different objects, and anybody can wrap under a public key of
+//! his own: `CKA_WRAP_WITH_TRUSTED` is the standard's answer to that.
 
 use super::Context;
 use crate::ck::{AttributeType, ObjectClass};
@@ -22,11 +25,8 @@ pub fn yields(kind: AttributeType, attributes: &Template, class: ObjectClass, po
 
 /// Errors: `TemplateInconsistent` for a conflicting pair.
 pub fn no_conflict(attributes: &Template, class: ObjectClass, context: &Context) -> Result<()> {
-    // A key whose value may be read hides nothing, whatever it may be used for (clients ask for every usage of the keys that
-    // they derive and read). What it must not do is wrap a key that may not be read: `policy::may_wrap`.
-    let is_readable =
-        attributes.bool(AttributeType::SENSITIVE) == Some(false) && attributes.bool(AttributeType::EXTRACTABLE) == Some(true);
-    if !concerns(class, context.policy) || is_readable {
+    // Clients ask for every usage of the keys that they derive and read.
+    if !concerns(class, context.policy) || is_readable(attributes) {
         return Ok(());
     }
     match CONFLICTS.iter().find(|(a, b)| attributes.bool(*a) == Some(true) && attributes.bool(*b) == Some(true)) {
@@ -51,6 +51,15 @@ pub fn may_turn_on(kind: AttributeType, original: &Object, to: bool, context: &C
         ));
     }
     Ok(())
+}
+
+/// Errors: `TemplateInconsistent` where a readable key with a conflicting pair would stop being readable.
+pub fn may_hide(original: &Object, after: &Template, context: &Context) -> Result<()> {
+    if is_readable(&original.attributes) { no_conflict(after, original.class(), context) } else { Ok(()) }
+}
+
+fn is_readable(attributes: &Template) -> bool {
+    attributes.bool(AttributeType::SENSITIVE) == Some(false) && attributes.bool(AttributeType::EXTRACTABLE) == Some(true)
 }
 
 fn concerns(class: ObjectClass, policy: Policy) -> bool {
