@@ -1,6 +1,10 @@
 //! Sessions, logins and running operations: everything PKCS#11 remembers between two calls.
 //!
-//! One method of [`Library`] for each C function. Raw handle numbers come in and go out here; inside they are references.
+//! One method of [`Library`] for each C function. Handles come in and go out as the numbers that the caller sees; inside they are typed.
+//!
+//! Locks, in the order in which they may be held together: a slot's gate · the list of slots · a slot's members · the table of
+//! sessions · one session · the table of objects · a slot's login and token. Only the gate and the one session are held while a token
+//! works, and a `C_InitToken` holds back no other slot.
 //!
 //! Knows: ck, error, limits, mechanism, object, secret, token, world.
 //! Crates: parking_lot.
@@ -114,9 +118,12 @@ impl Library {
 
     /// `C_Finalize`: all sessions, logins and session objects are gone. Draws no randomness.
     pub fn close(&self) {
-        self.sessions.clear();
+        for session in self.sessions.take_all() {
+            // Its slot may be gone from the list, with a token that somebody deleted.
+            session.mark_closed();
+            session.slot.leave_all();
+        }
         for slot in self.slots.all() {
-            slot.leave_all();
             slot.set_public();
             if let Some(token) = slot.token() {
                 token.leave(&self.scope);

@@ -188,9 +188,10 @@ impl Sessions {
         }
     }
 
-    pub fn clear(&self) {
-        self.shards.iter().for_each(|shard| shard.0.write().clear());
+    /// Takes all out.
+    pub fn take_all(&self) -> Vec<Arc<Session>> {
         self.open.store(0, Ordering::Relaxed);
+        self.shards.iter().flat_map(|shard| std::mem::take(&mut *shard.0.write()).into_values()).collect()
     }
 }
 
