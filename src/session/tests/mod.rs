@@ -7,6 +7,7 @@ mod operation;
 mod permit;
 mod saved;
 mod slots;
+mod stress;
 
 use std::sync::Arc;
 

@@ -4,10 +4,10 @@ use super::*;
 use crate::session::fake::toys::{BLOCK_BYTES, ciphertext, turned};
 
 /// Marsaglia's xorshift64: a seed replays a sequence.
-struct Dice(u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
