@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | the file is not ours, damaged, truncated, newer | `StoreRefused` | put a backup back; the message names the file |
 //! | the disk is full | `DeviceMemory` | make room; nothing was written |
+//! | its log or index was removed while in use | `StoreRefused` | stop all programs that use it, start them again |
 //! | reading or writing failed | `DeviceError` | look at the disk; the store takes no more writes until the process opens it again |
 //! | another process holds the store for 30 s | `DeviceError` | find that process |
 
@@ -73,6 +74,10 @@ impl Trouble {
             Self::Damaged(what) => return damaged(&path.to_string(), doing, &what),
             Self::Sql(cause) => Failure { cause, system },
         };
+        if cause.lost_its_log() {
+            let told = format!("{doing}: {path}-wal or {path}-shm was removed while programs use {path}");
+            return refuse(Code::StoreRefused, told + "; stop them all, then start them again").because(cause);
+        }
         match cause.cause.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 damaged(&path.to_string(), doing, "SQLite finds it malformed").because(cause)
@@ -98,6 +103,13 @@ impl Trouble {
 struct Failure {
     cause: rusqlite::Error,
     system: Option<io::Error>,
+}
+
+impl Failure {
+    /// Whether the file layer found that others use a log or index that is not there.
+    fn lost_its_log(&self) -> bool {
+        self.system.as_ref().is_some_and(|system| system.kind() == io::ErrorKind::StaleNetworkFileHandle)
+    }
 }
 
 impl fmt::Display for Failure {

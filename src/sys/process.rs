@@ -311,6 +311,18 @@ pub mod tests {
         libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
     }
 
+    /// Runs `child` in a forked child that outlives its parent. The child ends when it is done.
+    pub fn fork_for_good(child: impl FnOnce()) -> bool {
+        // SAFETY: the child only runs the closure and leaves through `_exit`.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).is_err();
+            // SAFETY: ends the child without running the parent's destructors.
+            unsafe { libc::_exit(i32::from(failed)) };
+        }
+        pid > 0
+    }
+
     /// Gives root's rights up, in a child; false where there are none.
     pub fn become_nobody() -> bool {
         // SAFETY: no pointers involved.

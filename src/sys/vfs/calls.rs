@@ -145,7 +145,10 @@ fn open_file(name: Option<&CStr>, flags: c_int) -> io::Result<File> {
     let access = if flags & ffi::SQLITE_OPEN_READWRITE != 0 { libc::O_RDWR } else { libc::O_RDONLY };
     let how = access | with(ffi::SQLITE_OPEN_CREATE, libc::O_CREAT) | with(ffi::SQLITE_OPEN_EXCLUSIVE, libc::O_EXCL);
     let database = if flags & (ffi::SQLITE_OPEN_WAL | ffi::SQLITE_OPEN_MAIN_JOURNAL) == 0 { None } else { database_of(name) };
-    let mut opened = File::open(name, how, database.as_deref())?;
+    let mut opened = match database {
+        Some(database) => File::open_log(name, how, &database)?,
+        None => File::open(name, how)?,
+    };
     opened.delete_on_close = flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0;
     Ok(opened)
 }
@@ -322,8 +325,9 @@ unsafe extern "C" fn shm_barrier(_: *mut ffi::sqlite3_file) {
 
 unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, delete: c_int) -> c_int {
     // SAFETY: SQLite's file, for this call.
-    if let Some(index) = unsafe { ours(file) }.index.take() {
-        index.close(delete != 0);
+    let file = unsafe { ours(file) };
+    if let Some(index) = file.index.take() {
+        index.close(&file.descriptor, delete != 0);
     }
     ffi::SQLITE_OK
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::lock::DatabaseLock;
-use super::shared::SharedIndex;
+use super::shared::{SharedIndex, stays_attached};
 use crate::sys::process::Descriptor;
 
 thread_local! {
@@ -58,10 +58,22 @@ pub enum Read {
 }
 
 impl File {
-    /// Opens `path` with flags of `open(2)`. A file that is made is for its user alone, or like the database that it stands `beside`.
-    pub fn open(path: &CStr, flags: c_int, beside: Option<&CStr>) -> io::Result<Self> {
-        let like = beside.map(stat_named).transpose()?;
-        let (descriptor, made) = open_like(like.as_ref(), path, flags)?;
+    /// Opens `path` with flags of `open(2)`; a file that is made is for its user alone.
+    pub fn open(path: &CStr, flags: c_int) -> io::Result<Self> {
+        let (descriptor, made) = open_like(None, path, flags)?;
+        Ok(Self::of(descriptor, path.to_owned(), made))
+    }
+
+    /// Opens the log or journal of a database, which is made like the database.
+    ///
+    /// Error: `ESTALE`: the log is missing, but others use one: it has been removed.
+    pub fn open_log(path: &CStr, flags: c_int, database: &CStr) -> io::Result<Self> {
+        let database = open_descriptor(database, libc::O_RDONLY, 0)?;
+        let (descriptor, made) = open_like(Some(&stat_of(&database)?), path, flags)?;
+        if made && stays_attached(&database)? {
+            unlink(path)?;
+            return Err(io::Error::from_raw_os_error(libc::ESTALE));
+        }
         Ok(Self::of(descriptor, path.to_owned(), made))
     }
 

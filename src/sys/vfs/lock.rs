@@ -71,6 +71,21 @@ const RESERVED: i64 = PENDING + 1;
 const SHARED: i64 = PENDING + 2;
 const SHARED_BYTES: i64 = 510;
 
+/// Held shared by each connection of ours that uses the index of the log: a byte that SQLite does not use, on the database itself, which
+/// tells whether an index or a log that is not there was removed while in use.
+const ATTACHED: i64 = SHARED + SHARED_BYTES;
+
+/// Says on the database that this connection uses the index of its log, or does no more.
+pub fn set_attached(database: &Descriptor, attached: bool) -> io::Result<()> {
+    // Nobody takes it exclusively, so it is never refused.
+    set(database, if attached { Hold::Shared } else { Hold::Nothing }, ATTACHED, 1).map(|_always| ())
+}
+
+/// Whether another connection uses an index of the log of this database.
+pub fn another_is_attached(database: &Descriptor) -> io::Result<bool> {
+    is_held_by_another(database, ATTACHED, 1)
+}
+
 /// The state of SQLite's lock on one database file: `SQLITE_LOCK_NONE` to `SQLITE_LOCK_EXCLUSIVE`.
 pub struct DatabaseLock {
     level: c_int,

@@ -23,6 +23,7 @@ mod shared;
 use std::ffi::{CStr, c_int};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
@@ -38,6 +39,8 @@ pub use file::fault;
 const NAME: &CStr = c"hsmpool";
 
 /// Opens a database file; `create` makes it when it is missing. The connection is for one thread at a time, the path absolute.
+///
+/// Whoever meets a busy database is told at once: waiting is the caller's, who does it without keeping forks from happening.
 pub fn open(path: &Path, create: bool) -> rusqlite::Result<Connection> {
     let _held = NoFork::hold();
     register()?;
@@ -45,7 +48,9 @@ pub fn open(path: &Path, create: bool) -> rusqlite::Result<Connection> {
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    Connection::open_with_flags_and_vfs(path, flags, NAME)
+    let sql = Connection::open_with_flags_and_vfs(path, flags, NAME)?;
+    sql.busy_timeout(Duration::ZERO)?;
+    Ok(sql)
 }
 
 /// Whether the name of an open database leads to another file now, or nowhere.

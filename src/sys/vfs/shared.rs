@@ -3,6 +3,7 @@
 use std::ffi::{CString, c_int};
 use std::io;
 use std::ptr::{self, NonNull};
+use std::time::Duration;
 
 use super::file::{fault, open_like, stat_of, unlink};
 use super::lock::{self, Hold};
@@ -14,6 +15,10 @@ const LOCKS_AT: i64 = 120;
 const SWITCH_AT: i64 = LOCKS_AT + 8;
 /// Bytes that the first one leaves: too few for a header, so that everybody builds it anew.
 const FRESH_BYTES: i64 = 3;
+
+/// How often to look whether others are still there, and the pause in between.
+const LOOKS_MAX: u32 = 50;
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Part of a file, mapped for sharing. Not inherited by children, who would otherwise keep the description and its locks alive.
 pub struct Mapping {
@@ -68,16 +73,24 @@ pub struct SharedIndex {
 
 impl SharedIndex {
     /// Opens the index of `database`, made if need be; the first one to come empties it. `None`: somebody is just doing that, try again.
+    ///
+    /// Error: `ESTALE`: others use an index that has been removed. A second one beside it would have locks of its own.
     pub fn open(database: &Descriptor, path: CString) -> io::Result<Option<Self>> {
         let (file, _made) = open_like(Some(&stat_of(database)?), &path, libc::O_RDWR | libc::O_CREAT)?;
         if lock::set(&file, Hold::Exclusive, SWITCH_AT, 1)? {
+            if stays_attached(database)? {
+                return Err(io::Error::from_raw_os_error(libc::ESTALE));
+            }
             // SAFETY: no pointers involved.
             if unsafe { libc::ftruncate(file.raw()?, FRESH_BYTES) } != 0 {
                 return Err(io::Error::last_os_error());
             }
         }
-        let attached = lock::set(&file, Hold::Shared, SWITCH_AT, 1)?;
-        Ok(attached.then_some(Self { path, file, maps: Vec::new() }))
+        if !lock::set(&file, Hold::Shared, SWITCH_AT, 1)? {
+            return Ok(None);
+        }
+        lock::set_attached(database, true)?;
+        Ok(Some(Self { path, file, maps: Vec::new() }))
     }
 
     /// The address of the `region`-th part of `bytes` bytes; `None` when the file does not reach so far and `extend` is not set.
@@ -125,10 +138,23 @@ impl SharedIndex {
     }
 
     /// Closes it; `delete`: nobody uses it any more, the file may go.
-    pub fn close(self, delete: bool) {
+    pub fn close(self, database: &Descriptor, delete: bool) {
+        // Before the switch is let go: who finds that off must not find this on. Where it fails, closing the database does it.
+        let _ = lock::set_attached(database, false);
         if delete {
             // A file that stays does no harm: the next one to come empties it.
             let _ = unlink(&self.path);
         }
     }
+}
+
+/// Whether others use an index or log of this database, and not just for the moment that a dying process needs to let go of its files.
+pub fn stays_attached(database: &Descriptor) -> io::Result<bool> {
+    for _ in 0..LOOKS_MAX {
+        if !lock::another_is_attached(database)? {
+            return Ok(false);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Ok(true)
 }

@@ -1,6 +1,6 @@
 //! The layer against SQLite's own, and against itself.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -208,7 +208,7 @@ fn dies_in_mid_transaction() {
     assert_eq!(rows(&sql), 2);
     // SAFETY: the child only waits and leaves.
     if unsafe { libc::fork() } == 0 {
-        println!("born");
+        std::io::stdout().write_all(b"born\n").unwrap();
         std::thread::sleep(Duration::from_secs(3));
         // SAFETY: ends the child.
         unsafe { libc::_exit(0) };
