@@ -114,6 +114,17 @@ impl Context {
         Err(Stop::Skip("the module shows no uninitialised token".into()))
     }
 
+    /// Makes a token that no other case uses, with the suite's PINs, and returns its slot.
+    pub fn own_token(&self, label: &str) -> Result<CK_SLOT_ID, Stop> {
+        if !self.initialised.get() {
+            self.ok(self.initialize(), "C_Initialize")?;
+        }
+        let spare = self.spare_slot()?;
+        let label = format!("{label}-{}", std::process::id());
+        crate::setup::init_token(self, spare, &label)?;
+        self.slot_labelled(&label)?.ok_or_else(|| Stop::Fail(format!("no slot shows the token {label:?} that was made")))
+    }
+
     /// Initialises the module and opens a public session on the suite's token.
     pub fn session(&self, read_write: bool) -> Result<Session<'_>, Stop> {
         if !self.initialised.get() {

@@ -7,10 +7,12 @@
 pub mod case;
 pub mod cases;
 pub mod context;
+pub mod crypt;
 pub mod module;
 pub mod names;
 pub mod report;
 pub mod run;
+pub mod sample_keys;
 pub mod setup;
 pub mod template;
 pub mod use_keys;

@@ -3,7 +3,7 @@
 use cryptoki_sys::*;
 
 /// An attribute list; each value is a vector of its own, so that pointers stay good while it lives.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Template {
     values: Vec<(CK_ATTRIBUTE_TYPE, Vec<u8>)>,
 }
@@ -30,6 +30,26 @@ impl Template {
         self.bytes(kind, [u8::from(value)])
     }
 
+    /// Adds an attribute whose value is a template; it must outlive this one.
+    pub fn template(self, kind: CK_ATTRIBUTE_TYPE, inner: &mut Template) -> Self {
+        let list = inner.list();
+        // SAFETY: CK_ATTRIBUTE is plain data, three machine words without padding; the bytes are read only.
+        let bytes = unsafe { std::slice::from_raw_parts(list.as_ptr().cast::<u8>(), size_of_val(list.as_slice())) };
+        self.bytes(kind, bytes)
+    }
+
+    /// Sets a value that may be there already.
+    pub fn set(mut self, kind: CK_ATTRIBUTE_TYPE, value: impl Into<Vec<u8>>) -> Self {
+        self.values.retain(|(known, _)| *known != kind);
+        self.bytes(kind, value)
+    }
+
+    /// Takes an attribute out.
+    pub fn without(mut self, kind: CK_ATTRIBUTE_TYPE) -> Self {
+        self.values.retain(|(known, _)| *known != kind);
+        self
+    }
+
     /// The C form; good while `self` lives and is not changed.
     pub fn list(&mut self) -> Vec<CK_ATTRIBUTE> {
         self.values
@@ -49,21 +69,112 @@ impl Template {
     }
 }
 
-/// A mechanism with a parameter of plain bytes.
+/// A mechanism and its parameter, which owns whatever it points to.
+#[derive(Clone)]
 pub struct Mechanism {
     kind: CK_MECHANISM_TYPE,
     parameter: Vec<u8>,
+    /// What pointers inside the parameter point to; never touched after the parameter was written.
+    _pieces: Vec<std::rc::Rc<[u8]>>,
 }
 
 impl Mechanism {
     /// Without a parameter.
     pub fn new(kind: CK_MECHANISM_TYPE) -> Self {
-        Self { kind, parameter: Vec::new() }
+        Self::with(kind, &[])
     }
 
     /// With a parameter of plain bytes (an IV).
     pub fn with(kind: CK_MECHANISM_TYPE, parameter: &[u8]) -> Self {
-        Self { kind, parameter: parameter.to_vec() }
+        Self { kind, parameter: parameter.to_vec(), _pieces: Vec::new() }
+    }
+
+    /// With a C structure that points into `pieces`.
+    fn structure<T>(kind: CK_MECHANISM_TYPE, structure: &T, pieces: Vec<std::rc::Rc<[u8]>>) -> Self {
+        // SAFETY: a C structure without padding bytes of its own, read as the bytes that it consists of.
+        let bytes = unsafe { std::slice::from_raw_parts(std::ptr::from_ref(structure).cast::<u8>(), size_of::<T>()) };
+        Self { kind, parameter: bytes.to_vec(), _pieces: pieces }
+    }
+
+    /// AES-GCM.
+    pub fn gcm(iv: &[u8], aad: &[u8], tag_bits: CK_ULONG) -> Self {
+        let (iv, aad) = (piece(iv), piece(aad));
+        let parameter = CK_GCM_PARAMS {
+            pIv: pointer(&iv),
+            ulIvLen: iv.len() as CK_ULONG,
+            ulIvBits: iv.len() as CK_ULONG * 8,
+            pAAD: pointer(&aad),
+            ulAADLen: aad.len() as CK_ULONG,
+            ulTagBits: tag_bits,
+        };
+        Self::structure(CKM_AES_GCM, &parameter, vec![iv, aad])
+    }
+
+    /// AES-CTR with the whole block as counter bits that are told.
+    pub fn ctr(bits: CK_ULONG, block: [u8; 16]) -> Self {
+        Self::structure(CKM_AES_CTR, &CK_AES_CTR_PARAMS { ulCounterBits: bits, cb: block }, Vec::new())
+    }
+
+    /// RSA-OAEP with a label (may be empty).
+    pub fn oaep(hash: CK_MECHANISM_TYPE, mgf: CK_RSA_PKCS_MGF_TYPE, label: &[u8]) -> Self {
+        let label = piece(label);
+        let parameter = CK_RSA_PKCS_OAEP_PARAMS {
+            hashAlg: hash,
+            mgf,
+            source: CKZ_DATA_SPECIFIED,
+            pSourceData: pointer(&label).cast(),
+            ulSourceDataLen: label.len() as CK_ULONG,
+        };
+        Self::structure(CKM_RSA_PKCS_OAEP, &parameter, vec![label])
+    }
+
+    /// One of the RSA-PSS mechanisms.
+    pub fn pss(kind: CK_MECHANISM_TYPE, hash: CK_MECHANISM_TYPE, mgf: CK_RSA_PKCS_MGF_TYPE, salt: CK_ULONG) -> Self {
+        Self::structure(kind, &CK_RSA_PKCS_PSS_PARAMS { hashAlg: hash, mgf, sLen: salt }, Vec::new())
+    }
+
+    /// ECDH without a key derivation function.
+    pub fn ecdh(kind: CK_MECHANISM_TYPE, public: &[u8]) -> Self {
+        let public = piece(public);
+        let parameter = CK_ECDH1_DERIVE_PARAMS {
+            kdf: CKD_NULL,
+            ulSharedDataLen: 0,
+            pSharedData: std::ptr::null_mut(),
+            ulPublicDataLen: public.len() as CK_ULONG,
+            pPublicData: pointer(&public),
+        };
+        Self::structure(kind, &parameter, vec![public])
+    }
+
+    /// One of the `*_ECB_ENCRYPT_DATA` and `CONCATENATE_*_DATA` mechanisms.
+    pub fn string_data(kind: CK_MECHANISM_TYPE, data: &[u8]) -> Self {
+        let data = piece(data);
+        let parameter = CK_KEY_DERIVATION_STRING_DATA { pData: pointer(&data), ulLen: data.len() as CK_ULONG };
+        Self::structure(kind, &parameter, vec![data])
+    }
+
+    /// `CKM_AES_CBC_ENCRYPT_DATA`.
+    pub fn aes_cbc_data(iv: [u8; 16], data: &[u8]) -> Self {
+        let data = piece(data);
+        let parameter = CK_AES_CBC_ENCRYPT_DATA_PARAMS { iv, pData: pointer(&data), length: data.len() as CK_ULONG };
+        Self::structure(CKM_AES_CBC_ENCRYPT_DATA, &parameter, vec![data])
+    }
+
+    /// The mechanism's number.
+    pub fn kind(&self) -> CK_MECHANISM_TYPE {
+        self.kind
+    }
+
+    /// The parameter's bytes.
+    pub fn parameter(&self) -> &[u8] {
+        &self.parameter
+    }
+
+    /// The same mechanism with the first `len` bytes of its parameter, zeroes after its end.
+    pub fn resized(&self, len: usize) -> Self {
+        let mut other = self.clone();
+        other.parameter.resize(len, 0);
+        other
     }
 
     /// The C form; good while `self` lives.
@@ -71,4 +182,13 @@ impl Mechanism {
         let parameter = if self.parameter.is_empty() { std::ptr::null_mut() } else { self.parameter.as_mut_ptr().cast() };
         CK_MECHANISM { mechanism: self.kind, pParameter: parameter, ulParameterLen: self.parameter.len() as CK_ULONG }
     }
+}
+
+fn piece(bytes: &[u8]) -> std::rc::Rc<[u8]> {
+    bytes.into()
+}
+
+/// Where a piece lies; NULL for an empty one, as applications pass it. Modules only read through it.
+fn pointer(piece: &std::rc::Rc<[u8]>) -> CK_BYTE_PTR {
+    if piece.is_empty() { std::ptr::null_mut() } else { piece.as_ptr().cast_mut() }
 }

@@ -4,10 +4,11 @@ mod general;
 mod object;
 mod operation;
 mod session;
+mod token;
 
 use crate::case::Case;
 
 /// Every case, chapter by chapter.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [general::CASES, session::CASES, object::CASES, operation::CASES].into_iter().flatten()
+    [general::CASES, token::CASES, session::CASES, object::CASES, operation::CASES].into_iter().flatten()
 }
