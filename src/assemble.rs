@@ -81,6 +81,7 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
             PolicyName::Strict => Policy::Strict,
         },
         root_key,
+        tickets: false,
     };
     let log = Arc::new(Solo::new(store.clone()));
     Partition::new(store, log, world, settings)

@@ -3,13 +3,14 @@
 //! Each type is a transparent number: values we do not know survive as numbers and print as such.
 //!
 //! Knows: nothing.
-//! Crates: cryptoki-sys.
+//! Crates: cryptoki-sys, minicbor.
 
 macro_rules! numbers {
     ($(#[$doc:meta])* $Type:ident { $($NAME:ident = $ck:ident),* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $Type(pub u64);
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode)]
+        #[cbor(transparent)]
+        pub struct $Type(#[n(0)] pub u64);
 
         #[allow(missing_docs)]
         impl $Type {

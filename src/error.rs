@@ -26,6 +26,16 @@ macro_rules! codes {
         }
 
         impl Code {
+            /// The code behind a number, if it is one of ours: answers of other partitions arrive as numbers.
+            pub fn of_rv(rv: Rv) -> Option<Self> {
+                match rv {
+                    $(Rv::$RV => Some(Code::$Code),)*
+                    CONFIGURATION => Some(Code::Configuration),
+                    STORE_REFUSED => Some(Code::StoreRefused),
+                    _ => None,
+                }
+            }
+
             /// The number that the C caller sees.
             pub fn rv(self) -> Rv {
                 match self {

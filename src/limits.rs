@@ -37,6 +37,28 @@ pub const RSA_MODULUS_MIN_BITS: u64 = 512;
 
 /// Most sessions of one application.
 pub const SESSIONS_MAX: usize = 1 << 20;
+/// A partition gives a client a new ticket for one that is older than this.
+pub const TICKET_RENEWED_AFTER_SECONDS: u64 = 300;
+/// A login of which no partition has heard for so long is over.
+pub const TICKET_MAX_AGE_SECONDS: u64 = 30 * 24 * 3600;
+/// How long a context-specific login may be spent.
+pub const PERMIT_MAX_AGE_SECONDS: u64 = 300;
+
+/// How long a call of a pool may take before it fails: longer than two elections, a lease and some margin.
+pub const CALL_DEADLINE_SECONDS: u64 = 30;
+/// How long a module believes what a node said of a use that was started; the node looks again at each use.
+pub const BEGUN_KEPT_MILLISECONDS: u64 = 1000;
+/// Most input of an operation in parts that the module keeps, to replay it to another partition.
+pub const STREAM_REPLAY_MAX_BYTES: usize = 64 << 20;
+/// Most input in one request of an operation in parts; longer parts are cut.
+pub const REQUEST_PART_MAX_BYTES: usize = 1 << 20;
+/// Most operations in parts whose state one node keeps.
+pub const STREAMS_MAX: usize = 65_536;
+/// Most of them for one application.
+pub const STREAMS_PER_CLIENT_MAX: usize = 4096;
+/// What an application has at a node is put aside when it has been silent for so long.
+pub const IDLE_APPLICATION_SECONDS: u64 = 600;
+
 /// Most tokens in one store.
 pub const TOKENS_MAX: usize = 4096;
 
@@ -58,5 +80,6 @@ pub const LOG_KEPT_CHANGES: u64 = 256;
 pub const LOG_CHANGE_MAX_BYTES: usize = 16 << 10;
 
 const _: () = assert!(PIN_LEN_MIN_BYTES < PIN_LEN_MAX_BYTES);
+const _: () = assert!(TICKET_RENEWED_AFTER_SECONDS < TICKET_MAX_AGE_SECONDS);
 const _: () = assert!(ATTRIBUTE_VALUE_MAX_BYTES < OBJECT_MAX_BYTES);
 const _: () = assert!(REQUESTS_KEPT_PER_CLIENT < REQUESTS_KEPT_CHANGES);

@@ -56,6 +56,18 @@ impl Secret {
         self.0.ct_eq(other).into()
     }
 
+    /// Adds bytes at the end. Grown by hand: a vector that grows by itself leaves unwiped copies behind.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        let total = self.0.len() + bytes.len();
+        if total > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(total.next_power_of_two()));
+            larger.extend_from_slice(&self.0);
+            // The old bytes are wiped with their owner.
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
     /// Shortens it, wiping what is cut off.
     pub fn truncate(&mut self, len: usize) {
         if len < self.0.len() {

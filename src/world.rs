@@ -2,7 +2,8 @@
 //!
 //! Knows: error, sys.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::error::Result;
 use crate::sys::awslc::random;
@@ -11,6 +12,15 @@ use crate::sys::awslc::random;
 pub trait World: Send + Sync {
     /// Wall-clock time since the Unix epoch.
     fn now(&self) -> Duration;
+    /// Time that never jumps, since some moment of this process.
+    fn elapsed(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
+    /// Waits.
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
     /// Fills the slice with random bytes that are fit for keys.
     fn fill_random(&self, out: &mut [u8]) -> Result<()>;
 }

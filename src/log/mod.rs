@@ -23,6 +23,31 @@ pub trait Log: Send + Sync {
     /// answer is forgotten, or the store could not be written; `DeviceMemory`: the disk is full.
     fn propose(&self, proposal: Proposal) -> Result<Outcome>;
 
+    /// Whatever was committed anywhere before this call is applied here when it returns. Errors: `DeviceError` when no quorum can be asked.
+    fn barrier(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// How many changes are applied here.
+    fn mark(&self) -> u64 {
+        0
+    }
+
+    /// Waits until so many changes are applied here. Errors: `DeviceError` when that takes too long.
+    fn reach(&self, _mark: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether a living quorum was heard of lately.
+    fn in_contact(&self) -> bool {
+        true
+    }
+
+    /// Waits until every member in contact has applied all that this one has.
+    fn spread(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The state of the store, for caches: whatever was read after a version was taken is still true while the version is equal. Costs a few
     /// loads: no system call, no lock, no SQL.
     fn version(&self) -> Version;

@@ -7,7 +7,7 @@ use subtle::{ConstantTimeEq, ConstantTimeGreater, ConstantTimeLess};
 use zeroize::Zeroize;
 
 use super::key::{Material, Prepared};
-use super::{Cipher, Key, Mechanism, Params, Step};
+use super::{Cipher, Key, Mechanism, Params, Shape, Step};
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::secret::Secret;
 
@@ -92,6 +92,10 @@ impl<C: BlockCipher<B>, const B: usize> BlockOperation<C, B> {
 }
 
 impl<C: BlockCipher<B>, const B: usize> Cipher for BlockOperation<C, B> {
+    fn shape(&self) -> Shape {
+        Shape::Blocks { size: B as u64, padded: self.mode.padded, decrypts: self.direction == Direction::Decrypt }
+    }
+
     fn unpads(&self) -> bool {
         self.holds_back()
     }

@@ -4,7 +4,7 @@
 //! sessions, handles or storage.
 //!
 //! Knows: ck, error, limits, object, secret, sys.
-//! Crates: aes, ecdsa, ed448-goldilocks, k256, once_cell, subtle, x448, zeroize.
+//! Crates: aes, ecdsa, ed448-goldilocks, k256, minicbor, once_cell, subtle, x448, zeroize.
 
 mod aes;
 mod block;
@@ -22,6 +22,7 @@ mod hmac;
 mod key;
 pub mod params;
 mod rsa;
+mod shape;
 #[cfg(test)]
 mod symmetric_vectors;
 pub mod table;
@@ -33,10 +34,13 @@ mod whole;
 
 pub use key::{Key, Material};
 pub use params::{Mechanism, Params};
+pub use shape::Shape;
 
+use std::any::Any;
 use std::sync::Arc;
 
-use crate::error::Result;
+use self::digest::Hash;
+use crate::error::{Code, Error, Result, refuse};
 use crate::object::Template;
 use crate::object::policy::{Decrypt, Derive, Encrypt, Permitted, Sign, SignRecover, Unwrap, Verify, VerifyRecover, Wrap};
 use crate::secret::Secret;
@@ -51,6 +55,10 @@ pub trait Digester: Send {
     fn finish(self: Box<Self>, out: &mut [u8]) -> Result<()>;
     /// The state as bytes, for `C_GetOperationState`; `None` where it cannot be saved.
     fn save(&self) -> Option<Vec<u8>> {
+        None
+    }
+    /// The digest as its maker knows it, where that is more than a digest.
+    fn as_any(&mut self) -> Option<&mut dyn Any> {
         None
     }
 }
@@ -69,6 +77,14 @@ pub trait Signer: Send {
         self.update(data)?;
         self.finish(out)
     }
+    /// The hash that comes before the key is needed: it can be computed anywhere.
+    fn hash(&self) -> Option<Hash> {
+        None
+    }
+    /// As [`Signer::finish`], over a digest by [`Signer::hash`] in the place of the message. Errors: `DataLenRange`.
+    fn finish_digest(self: Box<Self>, _digest: &[u8], _out: &mut [u8]) -> Result<usize> {
+        Err(takes_no_digest())
+    }
 }
 
 /// A verification in progress.
@@ -82,6 +98,18 @@ pub trait Verifier: Send {
         self.update(data)?;
         self.finish(signature)
     }
+    /// As [`Signer::hash`].
+    fn hash(&self) -> Option<Hash> {
+        None
+    }
+    /// As [`Verifier::finish`], over a digest in the place of the message. Errors: `DataLenRange`.
+    fn finish_digest(self: Box<Self>, _digest: &[u8], _signature: &[u8]) -> Result<()> {
+        Err(takes_no_digest())
+    }
+}
+
+fn takes_no_digest() -> Error {
+    refuse(Code::DataInvalid, "this mechanism takes the message itself, not its digest")
 }
 
 /// Signing or verification with message recovery: single-part only.
@@ -105,9 +133,13 @@ pub enum Step {
 
 /// An encryption or a decryption in progress.
 ///
+/// [`Cipher::shape`] says the same to who holds no key.
+///
 /// `*_len` are upper bounds that depend on lengths only; they are exact unless [`Cipher::unpads`].
 /// The session hands a buffer of at least the bound (its own, wiped, where the caller's is shorter and the mechanism unpads).
 pub trait Cipher: Send {
+    /// How its output's length follows from its input's.
+    fn shape(&self) -> Shape;
     /// Whether the true output length shows only at the end (padding is removed).
     fn unpads(&self) -> bool {
         false

@@ -1,11 +1,10 @@
 //! Operations over one whole input, or over its digest, behind the streaming traits.
 
-use zeroize::{Zeroize, Zeroizing};
-
 use super::digest::{Hash, Hasher};
-use super::{Cipher, Signer, Verifier};
+use super::{Cipher, Shape, Signer, Verifier};
 use crate::error::{Code, Result, refuse};
 use crate::limits;
+use crate::secret::Secret;
 
 /// A signature over one input: the digest of a message, or a message itself.
 pub(super) trait SignOnce: Send {
@@ -56,6 +55,15 @@ impl<S: SignOnce> Signer for OverDigest<S> {
     fn finish(self: Box<Self>, out: &mut [u8]) -> Result<usize> {
         self.once.sign(&self.hasher.finish(), out)
     }
+
+    fn hash(&self) -> Option<Hash> {
+        Some(self.hasher.hash())
+    }
+
+    fn finish_digest(self: Box<Self>, digest: &[u8], out: &mut [u8]) -> Result<usize> {
+        check_digest_len(self.hasher.hash(), digest)?;
+        self.once.sign(digest, out)
+    }
 }
 
 impl<S: VerifyOnce> Verifier for OverDigest<S> {
@@ -67,11 +75,27 @@ impl<S: VerifyOnce> Verifier for OverDigest<S> {
     fn finish(self: Box<Self>, signature: &[u8]) -> Result<()> {
         self.once.verify(&self.hasher.finish(), signature)
     }
+
+    fn hash(&self) -> Option<Hash> {
+        Some(self.hasher.hash())
+    }
+
+    fn finish_digest(self: Box<Self>, digest: &[u8], signature: &[u8]) -> Result<()> {
+        check_digest_len(self.hasher.hash(), digest)?;
+        self.once.verify(digest, signature)
+    }
+}
+
+fn check_digest_len(hash: Hash, digest: &[u8]) -> Result<()> {
+    if digest.len() == hash.output_len() {
+        return Ok(());
+    }
+    Err(refuse(Code::DataLenRange, format!("the digest has {} bytes, not {}", digest.len(), hash.output_len())))
 }
 
 /// Collects what comes up to a limit, then applies `once`.
 pub(super) struct OverWhole<S> {
-    collected: Zeroizing<Vec<u8>>,
+    collected: Secret,
     limit: usize,
     too_long: Code,
     once: S,
@@ -85,7 +109,7 @@ impl<S> OverWhole<S> {
 
     /// For inputs of at most `limit` bytes; a longer one is refused with `too_long`.
     pub(super) fn new(limit: usize, too_long: Code, once: S) -> Box<Self> {
-        Box::new(Self { collected: Zeroizing::default(), limit, too_long, once })
+        Box::new(Self { collected: Secret::default(), limit, too_long, once })
     }
 
     fn check(&self, total: usize) -> Result<()> {
@@ -96,16 +120,8 @@ impl<S> OverWhole<S> {
     }
 
     fn collect(&mut self, data: &[u8]) -> Result<()> {
-        let total = self.collected.len().saturating_add(data.len());
-        self.check(total)?;
-        if total > self.collected.capacity() {
-            // Grown by hand: the vector itself would leave unwiped copies behind.
-            let mut larger = Vec::with_capacity(total.next_power_of_two());
-            larger.extend_from_slice(&self.collected);
-            self.collected.zeroize();
-            *self.collected = larger;
-        }
-        self.collected.extend_from_slice(data);
+        self.check(self.collected.len().saturating_add(data.len()))?;
+        self.collected.extend(data);
         Ok(())
     }
 }
@@ -120,7 +136,7 @@ impl<S: SignOnce> Signer for OverWhole<S> {
     }
 
     fn finish(self: Box<Self>, out: &mut [u8]) -> Result<usize> {
-        self.once.sign(&self.collected, out)
+        self.once.sign(self.collected.expose(), out)
     }
 
     fn single(self: Box<Self>, data: &[u8], out: &mut [u8]) -> Result<usize> {
@@ -135,7 +151,7 @@ impl<S: VerifyOnce> Verifier for OverWhole<S> {
     }
 
     fn finish(self: Box<Self>, signature: &[u8]) -> Result<()> {
-        self.once.verify(&self.collected, signature)
+        self.once.verify(self.collected.expose(), signature)
     }
 
     fn single(self: Box<Self>, data: &[u8], signature: &[u8]) -> Result<()> {
@@ -145,6 +161,10 @@ impl<S: VerifyOnce> Verifier for OverWhole<S> {
 }
 
 impl<S: TransformOnce> Cipher for OverWhole<S> {
+    fn shape(&self) -> Shape {
+        Shape::Whole { input_max: self.limit as u64, output_max: self.once.output_max() as u64, unpads: S::UNPADS }
+    }
+
     fn unpads(&self) -> bool {
         S::UNPADS
     }
@@ -162,7 +182,7 @@ impl<S: TransformOnce> Cipher for OverWhole<S> {
     }
 
     fn finish(self: Box<Self>, out: &mut [u8]) -> Result<usize> {
-        self.once.transform(&self.collected, out)
+        self.once.transform(self.collected.expose(), out)
     }
 
     fn single_len(&self, _input: usize) -> usize {

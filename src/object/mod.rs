@@ -18,8 +18,13 @@ use crate::ck::{AttributeType, KeyType, ObjectClass};
 use crate::secret::Secret;
 
 /// 128 random bits that name an object everywhere, for ever (also its `CKA_UNIQUE_ID`, as 32 hexadecimal digits).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectId(pub [u8; 16]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode)]
+#[cbor(transparent)]
+pub struct ObjectId(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 16],
+);
 
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,8 +39,13 @@ impl fmt::Debug for ObjectId {
 }
 
 /// 128 random bits that name a token for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TokenId(pub [u8; 16]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode)]
+#[cbor(transparent)]
+pub struct TokenId(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 16],
+);
 
 /// One object with all its attributes, secrets included. It exists in `partition` and `mechanism` only.
 pub struct Object {

@@ -8,14 +8,18 @@ use crate::ck::{AttributeType, MechanismType, ObjectClass};
 use crate::error::{Code, Result, refuse};
 
 /// How strict a token is, set when it is made and replicated with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
 pub enum Policy {
     /// SoftHSM's behaviour: conflicting usages allowed, templates of unwrapped keys honoured.
+    #[n(0)]
     Compatible,
     /// Conflicting pairs (wrap and decrypt, unwrap and encrypt) refused at creation; unwrapped keys are sensitive.
     #[default]
+    #[n(1)]
     Default,
     /// As `Default`; start and end dates enforced, a repeated GCM nonce refused.
+    #[n(2)]
     Strict,
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Partition;
 use super::identity::check_pin_len;
+use super::origin::{Did, Origin};
 use super::seal::{Key32, authenticate};
 use super::state::{TokenState, policy_number, token_row_bytes};
 use super::token::LocalToken;
@@ -26,20 +27,14 @@ impl Admin for LocalAdmin {
     fn init_token(&self, existing: Option<TokenId>, so_pin: &Secret, label: [u8; 32]) -> Result<Arc<dyn Token>> {
         check_pin_len(so_pin)?;
         let id = match existing {
-            Some(id) => self.0.empty_token(id, so_pin, label)?,
-            None => self.0.new_token(so_pin, label)?,
+            Some(id) => self.0.empty_token(None, id, so_pin, label)?,
+            None => self.0.new_token(None, so_pin, label)?,
         };
         Ok(self.0.token(id))
     }
 
     fn delete_token(&self, token: TokenId) -> Result<()> {
-        match self.0.propose(Change::DeleteToken { token })? {
-            Outcome::Done => {
-                self.0.states.write().remove(&token);
-                Ok(())
-            }
-            _ => Err(refuse(Code::TokenNotPresent, "the token has been deleted already")),
-        }
+        self.0.remove_token(None, token)
     }
 }
 
@@ -54,9 +49,43 @@ pub(super) struct Birth {
 }
 
 impl Partition {
+    /// `C_InitToken` for a client. Errors: as [`Admin::init_token`].
+    pub fn init_token_for(
+        self: &Arc<Self>,
+        origin: &Origin,
+        existing: Option<TokenId>,
+        so_pin: &Secret,
+        label: [u8; 32],
+    ) -> Result<TokenId> {
+        check_pin_len(so_pin)?;
+        match existing {
+            Some(id) => self.empty_token(Some(origin), id, so_pin, label),
+            None => self.new_token(Some(origin), so_pin, label),
+        }
+    }
+
+    /// Removes a token with all that it holds. Errors: `TokenNotPresent`.
+    pub fn remove_token(&self, origin: Option<&Origin>, token: TokenId) -> Result<()> {
+        if self.did(origin, Did::DeleteToken)? {
+            return self.log.spread();
+        }
+        match self.propose_for(origin, Change::DeleteToken { token })? {
+            Outcome::Done => {
+                self.states.write().remove(&token);
+                self.log.spread()
+            }
+            _ => Err(refuse(Code::TokenNotPresent, "the token has been deleted already")),
+        }
+    }
+
     /// One state for each token, shared by all who use it.
-    pub(super) fn token(self: &Arc<Self>, id: TokenId) -> Arc<LocalToken> {
+    pub fn token(self: &Arc<Self>, id: TokenId) -> Arc<LocalToken> {
         Arc::new(LocalToken::new(self.clone(), self.state(id)))
+    }
+
+    /// A token, to carry out one request of a client.
+    pub fn token_on_behalf(self: &Arc<Self>, id: TokenId, origin: Origin) -> LocalToken {
+        LocalToken::new(self.clone(), self.state(id)).on_behalf(origin)
     }
 
     pub(super) fn state(&self, id: TokenId) -> Arc<TokenState> {
@@ -66,15 +95,18 @@ impl Partition {
         self.states.write().entry(id).or_insert_with(|| Arc::new(TokenState::new(id))).clone()
     }
 
-    fn new_token(&self, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
+    fn new_token(&self, origin: Option<&Origin>, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
+        if self.did(origin, Did::InitToken)? {
+            return self.new_id(origin, 0).map(TokenId);
+        }
         let tokens = self.store.tokens()?;
         if tokens.len() >= TOKENS_MAX {
             return Err(refuse(Code::DeviceMemory, format!("the store holds {TOKENS_MAX} tokens already")));
         }
         let mut id = [0; 16];
         let mut serial = [0; 16];
-        loop {
-            self.world.fill_random(&mut id)?;
+        for at in 0.. {
+            id = self.new_id(origin, at)?;
             hex(&id[..8], &mut serial);
             // The slot number is cut from the serial's end, so that must be unique too.
             if !tokens.iter().any(|other| other.serial[8..] == serial[8..]) {
@@ -84,15 +116,19 @@ impl Partition {
         let id = TokenId(id);
         self.give_birth(
             Birth { id, serial, label, policy: self.settings.policy, generation: 1, expected_generation: None },
+            origin,
             so_pin,
         )?;
         Ok(id)
     }
 
-    fn empty_token(&self, id: TokenId, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
+    fn empty_token(&self, origin: Option<&Origin>, id: TokenId, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
+        if self.did(origin, Did::InitToken)? {
+            return Ok(id);
+        }
         let state = self.state(id);
         let facts = state.facts(self)?;
-        self.prove_pin(&facts, Role::SecurityOfficer, so_pin)?;
+        self.prove_pin(origin, &facts, Role::SecurityOfficer, so_pin)?;
         let row = &facts.row;
         let birth = Birth {
             id,
@@ -102,12 +138,13 @@ impl Partition {
             generation: row.generation + 1,
             expected_generation: Some(row.generation),
         };
-        self.give_birth(birth, so_pin)?;
+        self.give_birth(birth, origin, so_pin)?;
+        self.log.spread()?;
         Ok(id)
     }
 
     /// Draws the token's keys and writes it down; returns the token key.
-    pub(super) fn give_birth(&self, birth: Birth, so_pin: &Secret) -> Result<Key32> {
+    pub(super) fn give_birth(&self, birth: Birth, origin: Option<&Origin>, so_pin: &Secret) -> Result<Key32> {
         let root = &self.settings.root_key;
         let token_key = Key32::random(&*self.world)?;
         let public_key = Key32::random(&*self.world)?;
@@ -122,7 +159,7 @@ impl Partition {
         };
         row.mac = authenticate(&root.authentication(&public_key)?, &token_row_bytes(&row))?.to_vec();
         let so = self.holder_row(birth.id, Role::SecurityOfficer, birth.generation, so_pin, &token_key)?;
-        match self.propose(Change::InitToken { token: row, so, expected_generation: birth.expected_generation })? {
+        match self.propose_for(origin, Change::InitToken { token: row, so, expected_generation: birth.expected_generation })? {
             Outcome::Done => Ok(token_key),
             _ => Err(refuse(Code::FunctionFailed, "somebody else initialised the token at the same time: try again")),
         }

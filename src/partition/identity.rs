@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Partition;
+use super::origin::{Did, Origin};
 use super::seal::{Key32, ObjectSeals, unwrap_under_pin, wrap_under_pin};
 use super::state::{Facts, Login, TokenState, role_number};
 use crate::error::{Code, Result, refuse};
@@ -72,12 +73,12 @@ impl Partition {
     /// in parallel, or a kill in time, do not beat the count.
     ///
     /// Errors: `PinIncorrect`, `PinLocked`, `UserPinNotInitialized`.
-    pub(super) fn prove_pin(&self, facts: &Facts, role: Role, pin: &Secret) -> Result<Key32> {
+    pub(super) fn prove_pin(&self, origin: Option<&Origin>, facts: &Facts, role: Role, pin: &Secret) -> Result<Key32> {
         let token = facts.row.id;
         let Some(holder) = facts.holder(role) else {
             return Err(refuse(Code::UserPinNotInitialized, "the SO has not set the user's PIN yet"));
         };
-        let attempts = match self.propose(Change::ReserveAttempt { token, role: role_number(role) })? {
+        let attempts = match self.propose_for(origin, Change::ReserveAttempt { token, role: role_number(role) })? {
             Outcome::Attempt { attempts } => attempts,
             Outcome::Locked => {
                 return Err(refuse(Code::PinLocked, "the PIN is locked after too many wrong ones: the SO sets a new one"));
@@ -94,14 +95,22 @@ impl Partition {
         let Some(token_key) = proven else {
             return Err(refuse(Code::PinIncorrect, format!("wrong PIN; {attempts} wrong in a row")));
         };
-        self.propose(Change::ClearAttempts { token, role: role_number(role), generation: holder.generation })?;
+        let right = Change::ClearAttempts { token, role: role_number(role), generation: holder.generation };
+        self.propose_for(origin, right)?;
         Ok(token_key)
     }
 
     /// `C_Login`.
-    pub(super) fn login(&self, state: &TokenState, scope: &Scope, role: Role, pin: &Secret) -> Result<Access> {
+    pub(super) fn login(
+        &self,
+        origin: Option<&Origin>,
+        state: &TokenState,
+        scope: &Scope,
+        role: Role,
+        pin: &Secret,
+    ) -> Result<Access> {
         let facts = state.facts(self)?;
-        let token_key = self.prove_pin(&facts, role, pin)?;
+        let token_key = self.prove_pin(origin, &facts, role, pin)?;
         let mut id = [0; 16];
         self.world.fill_random(&mut id)?;
         let generation = facts.holder(role).map_or(0, |holder| holder.generation);
@@ -112,14 +121,19 @@ impl Partition {
             token_generation: facts.row.generation,
             seals: ObjectSeals::new(&token_key)?,
             token_key,
+            client: origin.map_or_else(|| Arc::from(""), |origin| origin.client.clone()),
+            issued: AtomicU64::new(0),
         };
-        state.logins.write().insert(LoginId(id), Arc::new(login));
-        Ok(Access { scope: *scope, role: Some(role), login: Some(LoginId(id)), ticket: Arc::from([]), write: false })
+        let id = LoginId(id);
+        let ticket = self.ticket(state.id, id, &login)?;
+        state.logins.write().insert(id, Arc::new(login));
+        Ok(Access { scope: *scope, role: Some(role), login: Some(id), ticket, write: false })
     }
 
     /// `C_Logout`.
     pub(super) fn logout(&self, state: &TokenState, access: &Access) {
         let Some(id) = access.login else { return };
+        self.end_ticket(id);
         let mut logins = state.logins.write();
         logins.remove(&id);
         let user_left = logins.values().any(|login| login.role == Role::User);
@@ -143,18 +157,31 @@ impl Partition {
     }
 
     /// `C_SetPIN`.
-    pub(super) fn set_pin(&self, state: &TokenState, access: &Access, old: &Secret, new: &Secret) -> Result<()> {
+    pub(super) fn set_pin(
+        &self,
+        origin: Option<&Origin>,
+        state: &TokenState,
+        access: &Access,
+        old: &Secret,
+        new: &Secret,
+    ) -> Result<()> {
         let role = access.role.unwrap_or(Role::User);
         check_pin_len(new)?;
+        if self.did(origin, Did::SetUser)? {
+            return self.log.spread();
+        }
         let facts = state.facts(self)?;
-        let token_key = self.prove_pin(&facts, role, old)?;
+        let token_key = self.prove_pin(origin, &facts, role, old)?;
         let generation = facts.holder(role).map_or(0, |holder| holder.generation);
         let user = self.holder_row(state.id, role, generation + 1, new, &token_key)?;
-        self.replace_holder(state, access, user, Some(generation))
+        self.replace_holder(origin, state, access, user, Some(generation))
     }
 
     /// `C_InitPIN`.
-    pub(super) fn init_pin(&self, state: &TokenState, access: &Access, new: &Secret) -> Result<()> {
+    pub(super) fn init_pin(&self, origin: Option<&Origin>, state: &TokenState, access: &Access, new: &Secret) -> Result<()> {
+        if self.did(origin, Did::SetUser)? {
+            return self.log.spread();
+        }
         let facts = state.facts(self)?;
         let login = state.login_of(access, &facts)?;
         if login.role != Role::SecurityOfficer {
@@ -163,13 +190,20 @@ impl Partition {
         check_pin_len(new)?;
         let old = facts.holder(Role::User).map(|holder| holder.generation);
         let user = self.holder_row(state.id, Role::User, old.map_or(0, |generation| generation + 1), new, &login.token_key)?;
-        self.replace_holder(state, access, user, old)
+        self.replace_holder(origin, state, access, user, old)
     }
 
     /// The application that changed a PIN stays logged in; every other login with the old one ends.
-    fn replace_holder(&self, state: &TokenState, access: &Access, user: UserRow, expected: Option<u64>) -> Result<()> {
+    fn replace_holder(
+        &self,
+        origin: Option<&Origin>,
+        state: &TokenState,
+        access: &Access,
+        user: UserRow,
+        expected: Option<u64>,
+    ) -> Result<()> {
         let (role, generation) = (user.role, user.generation);
-        match self.propose(Change::SetUser { user, expected_generation: expected })? {
+        match self.propose_for(origin, Change::SetUser { user, expected_generation: expected })? {
             Outcome::Done => {}
             Outcome::Conflict => {
                 return Err(refuse(Code::FunctionFailed, "somebody else changed the PIN at the same time: try again"));
@@ -181,6 +215,7 @@ impl Partition {
         {
             login.generation.store(generation, Ordering::Release);
         }
-        Ok(())
+        // Logins with the old PIN are over everywhere before the caller hears of it.
+        self.log.spread()
     }
 }

@@ -54,7 +54,7 @@ impl Partition {
             generation: 1,
             expected_generation: None,
         };
-        let imported = self.give_birth(birth, &token.so_pin).and_then(|token_key| {
+        let imported = self.give_birth(birth, None, &token.so_pin).and_then(|token_key| {
             if let Some(pin) = &token.user_pin {
                 let user = self.holder_row(id, Role::User, 0, pin, &token_key)?;
                 expect_done(self.propose(Change::SetUser { user, expected_generation: None })?)?;
@@ -66,6 +66,8 @@ impl Partition {
                 token_generation: 1,
                 seals: ObjectSeals::new(&token_key)?,
                 token_key,
+                client: Arc::from(""),
+                issued: AtomicU64::new(0),
             };
             self.import_objects(id, login, token.objects)
         });
@@ -82,7 +84,7 @@ impl Partition {
         let login_id = LoginId(token.0);
         state.logins.write().insert(login_id, Arc::new(login));
         let access = Access { scope, role: Some(Role::User), login: Some(login_id), ticket: Arc::from([]), write: true };
-        let rows = Call::new(self, &state, &access).and_then(|call| {
+        let rows = Call::new(self, &state, &access, None).and_then(|call| {
             let rows = objects
                 .into_iter()
                 .enumerate()

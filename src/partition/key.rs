@@ -16,6 +16,9 @@ use crate::token::Reference;
 impl Call<'_> {
     /// `C_GenerateKey`, domain parameters included.
     pub fn generate(&self, mechanism: &Mechanism, given: Template) -> Result<Reference> {
+        if let Some([before]) = self.made_before()? {
+            return Ok(before);
+        }
         let row = row(mechanism.kind)?;
         let make = verb(row, |verbs| verbs.generate)?;
         let class = match mechanism.kind {
@@ -30,6 +33,9 @@ impl Call<'_> {
 
     /// `C_GenerateKeyPair`: both are kept, or neither.
     pub fn generate_pair(&self, mechanism: &Mechanism, public: Template, private: Template) -> Result<(Reference, Reference)> {
+        if let Some([public, private]) = self.made_before()? {
+            return Ok((public, private));
+        }
         let row = row(mechanism.kind)?;
         let make = verb(row, |verbs| verbs.generate_pair)?;
         let context = self.context()?;
@@ -56,6 +62,9 @@ impl Call<'_> {
 
     /// `C_UnwrapKey`.
     pub fn unwrap(&self, mechanism: &Mechanism, unwrapping: ObjectId, wrapped: &[u8], given: Template) -> Result<Reference> {
+        if let Some([before]) = self.made_before()? {
+            return Ok(before);
+        }
         let row = row(mechanism.kind)?;
         let make = verb(row, |verbs| verbs.unwrap)?;
         let (permitted, _): (Permitted<Unwrap, Arc<Key>>, _) =
@@ -74,6 +83,9 @@ impl Call<'_> {
 
     /// `C_DeriveKey`.
     pub fn derive(&self, mechanism: &Mechanism, base: ObjectId, given: Template) -> Result<Reference> {
+        if let Some([before]) = self.made_before()? {
+            return Ok(before);
+        }
         let row = row(mechanism.kind)?;
         let make = verb(row, |verbs| verbs.derive)?;
         let (permitted, _): (Permitted<Derive, Arc<Key>>, _) =

@@ -3,7 +3,7 @@
 //! [`Partition`] keeps all tokens of one store; [`LocalToken`] is one of them, as the waist wants it.
 //!
 //! Knows: ck, error, limits, log, mechanism, object, secret, store, sys, token, world.
-//! Crates: argon2, parking_lot, zeroize.
+//! Crates: argon2, minicbor, parking_lot, zeroize.
 
 mod admin;
 mod ephemeral;
@@ -14,16 +14,20 @@ mod key;
 mod nonces;
 mod object;
 mod operate;
+mod origin;
 mod ready;
 mod root;
 mod seal;
+mod serve;
 mod state;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod token;
 
 pub use admin::LocalAdmin;
 pub use import::ImportedToken;
+pub use origin::Origin;
 pub use root::{RootKeySource, load_root_key};
 pub use seal::RootKey;
 pub use token::LocalToken;
@@ -43,6 +47,7 @@ use crate::token::TokenId;
 use crate::world::World;
 
 use state::TokenState;
+use ticket::Tickets;
 
 /// What a partition is told when it is assembled.
 pub struct Settings {
@@ -52,6 +57,8 @@ pub struct Settings {
     pub policy: Policy,
     /// What the store hangs on.
     pub root_key: RootKey,
+    /// Whether logins give tickets that other partitions of the pool accept. Needs a root key.
+    pub tickets: bool,
 }
 
 /// All tokens of one store.
@@ -64,6 +71,7 @@ pub struct Partition {
     sequence: AtomicU64,
     states: RwLock<HashMap<TokenId, Arc<TokenState>>>,
     stretching: Admission,
+    tickets: Option<Tickets>,
 }
 
 /// How often a change that met a newer state is decided again before we give up.
@@ -74,6 +82,7 @@ impl Partition {
     pub fn new(store: Arc<Store>, log: Arc<dyn Log>, world: Arc<dyn World>, settings: Settings) -> Result<Arc<Self>> {
         let mut client = [0; 16];
         world.fill_random(&mut client)?;
+        let tickets = settings.tickets.then(|| Tickets::new(&settings.root_key)).transpose()?;
         Ok(Arc::new(Self {
             store,
             log,
@@ -83,7 +92,20 @@ impl Partition {
             sequence: AtomicU64::new(0),
             states: RwLock::default(),
             stretching: Admission::default(),
+            tickets,
         }))
+    }
+
+    /// Forgets what an application has here: it is idle or gone. Its logins and session objects come back by ticket and capsule.
+    pub fn put_aside(&self, scope: crate::token::Scope) {
+        for state in self.states.read().values() {
+            self.leave(state, scope);
+        }
+    }
+
+    /// The ids of all tokens, in the order in which they were made.
+    pub fn token_ids(&self) -> Result<Vec<TokenId>> {
+        Ok(self.store.tokens()?.into_iter().map(|row| row.id).collect())
     }
 
     /// The child of a fork: the parent's database handles are abandoned, everything in memory stays.
@@ -91,19 +113,33 @@ impl Partition {
         self.store.after_fork();
     }
 
+    /// Proposes a change that this partition decided on by itself.
     fn propose(&self, change: Change) -> Result<Outcome> {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        self.log.propose(Proposal { request: RequestId { client: self.client, sequence }, change })
+        self.propose_for(None, change)
+    }
+
+    /// Proposes a change that carries out somebody's request: proposed again, it is answered, not applied again.
+    fn propose_for(&self, origin: Option<&Origin>, change: Change) -> Result<Outcome> {
+        let request = origin.and_then(|origin| origin.request(&change)).unwrap_or_else(|| {
+            let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+            RequestId { client: self.client, sequence }
+        });
+        self.log.propose(Proposal { request, change })
     }
 
     /// Decides, proposes, and decides again when the facts had changed meanwhile.
     ///
     /// `decide` reads the newest facts and returns the change with what the caller gets once it is done;
     /// `gone` is the error for something that has been destroyed meanwhile.
-    fn decide<T>(&self, gone: impl Fn() -> Error, mut decide: impl FnMut() -> Result<(Change, T)>) -> Result<T> {
+    fn decide<T>(
+        &self,
+        origin: Option<&Origin>,
+        gone: impl Fn() -> Error,
+        mut decide: impl FnMut() -> Result<(Change, T)>,
+    ) -> Result<T> {
         for _ in 0..CONFLICTS_MAX {
             let (change, answer) = decide()?;
-            match self.propose(change)? {
+            match self.propose_for(origin, change)? {
                 Outcome::Done => return Ok(answer),
                 Outcome::Gone => return Err(gone()),
                 _ => continue,

@@ -3,7 +3,7 @@
 //! A repeated GCM nonce gives the authentication key away (NIST SP 800-38D, 8; Joux 2006). Each process remembers its own; across
 //! processes only nonces that the token makes are safe.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
@@ -17,13 +17,19 @@ const NONCES_MAX: usize = 1 << 20;
 
 /// What each key was used with.
 #[derive(Default)]
-pub(super) struct Nonces(Mutex<HashMap<ObjectId, HashSet<Vec<u8>>>>);
+pub(super) struct Nonces(Mutex<HashMap<ObjectId, Used>>);
+
+/// Nonces of one key, and who used them.
+type Used = HashMap<Vec<u8>, Option<Spender>>;
+
+/// The request that used a nonce: application and number. The same request again (its answer was lost) encrypts the same input.
+type Spender = ([u8; 16], u64);
 
 impl Nonces {
     /// Notes the nonce of an encryption that is about to start. Other mechanisms pass.
     ///
     /// Errors: `MechanismParamInvalid` for one that was used before; `KeyExhausted` when too many are remembered to note another.
-    pub fn spend(&self, key: ObjectId, mechanism: &Mechanism) -> Result<()> {
+    pub fn spend(&self, key: ObjectId, mechanism: &Mechanism, spender: Option<Spender>) -> Result<()> {
         let nonce = match (&mechanism.params, mechanism.kind) {
             (Params::Gcm { iv, .. }, _) | (Params::Ccm { nonce: iv, .. }, _) => iv,
             (Params::Data(iv), MechanismType::AES_GMAC) => iv,
@@ -31,7 +37,10 @@ impl Nonces {
         };
         let mut keys = self.0.lock();
         let used = keys.entry(key).or_default();
-        if used.contains(nonce) {
+        if let Some(before) = used.get(nonce) {
+            if spender.is_some() && *before == spender {
+                return Ok(());
+            }
             return Err(refuse(
                 Code::MechanismParamInvalid,
                 "this key was used with this nonce before; the token's strict policy refuses it",
@@ -43,7 +52,7 @@ impl Nonces {
                 format!("this key was used with {NONCES_MAX} nonces in this process: start with a new key"),
             ));
         }
-        used.insert(nonce.clone());
+        used.insert(nonce.clone(), spender);
         Ok(())
     }
 
@@ -64,12 +73,12 @@ mod tests {
     fn a_nonce_is_spent_once_for_each_key() {
         let nonces = Nonces::default();
         let (one, two) = (ObjectId([1; 16]), ObjectId([2; 16]));
-        nonces.spend(one, &gcm(b"nonce-1")).unwrap();
-        nonces.spend(one, &gcm(b"nonce-2")).unwrap();
-        nonces.spend(two, &gcm(b"nonce-1")).unwrap();
-        assert_eq!(nonces.spend(one, &gcm(b"nonce-1")).unwrap_err().code(), Code::MechanismParamInvalid);
+        nonces.spend(one, &gcm(b"nonce-1"), None).unwrap();
+        nonces.spend(one, &gcm(b"nonce-2"), None).unwrap();
+        nonces.spend(two, &gcm(b"nonce-1"), None).unwrap();
+        assert_eq!(nonces.spend(one, &gcm(b"nonce-1"), None).unwrap_err().code(), Code::MechanismParamInvalid);
         let cbc = Mechanism { kind: MechanismType::AES_CBC, params: Params::Iv(vec![0; 16]) };
-        nonces.spend(one, &cbc).unwrap();
-        nonces.spend(one, &cbc).unwrap();
+        nonces.spend(one, &cbc, None).unwrap();
+        nonces.spend(one, &cbc, None).unwrap();
     }
 }

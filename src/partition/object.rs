@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Partition;
+use super::origin::{Did, Origin, made};
 use super::seal::{ObjectName, ObjectSeals};
 use super::state::{Facts, Login, TokenState};
 use crate::ck::{AttributeType, ObjectClass};
@@ -23,12 +24,13 @@ pub(super) struct Call<'a> {
     pub access: &'a Access,
     pub facts: Arc<Facts>,
     pub version: Version,
+    pub origin: Option<&'a Origin>,
 }
 
 impl<'a> Call<'a> {
-    pub fn new(partition: &'a Partition, state: &'a TokenState, access: &'a Access) -> Result<Self> {
+    pub fn new(partition: &'a Partition, state: &'a TokenState, access: &'a Access, origin: Option<&'a Origin>) -> Result<Self> {
         let version = partition.log.version();
-        Ok(Self { partition, state, access, facts: state.facts(partition)?, version })
+        Ok(Self { partition, state, access, facts: state.facts(partition)?, version, origin })
     }
 
     /// The login, checked; public sessions have none.
@@ -102,12 +104,18 @@ impl<'a> Call<'a> {
 
     /// `C_CreateObject`.
     pub fn create(&self, given: Template) -> Result<Reference> {
+        if let Some([before]) = self.made_before()? {
+            return Ok(before);
+        }
         let attributes = template::for_create(given, &self.context()?)?;
         self.put_one(attributes)
     }
 
     /// `C_CopyObject`.
     pub fn copy(&self, id: ObjectId, changes: Template) -> Result<Reference> {
+        if let Some([before]) = self.made_before()? {
+            return Ok(before);
+        }
         let original = self.open(id, Code::ObjectHandleInvalid)?;
         let attributes = template::for_copy(original.object(), changes, &self.context()?)?;
         self.put_one(attributes)
@@ -119,10 +127,24 @@ impl<'a> Call<'a> {
         Ok(reference)
     }
 
+    /// What an earlier arrival of this request made, if there was one.
+    pub fn made_before<const N: usize>(&self) -> Result<Option<[Reference; N]>> {
+        if !self.partition.did(self.origin, Did::CreateObjects)? {
+            return Ok(None);
+        }
+        let Some(ids) = self.origin.map(made::<N>).transpose()?.flatten() else { return Ok(None) };
+        // One that was destroyed since is named nevertheless: whoever uses it is told.
+        let named = |id| match self.open(id, Code::ObjectHandleInvalid) {
+            Ok(key) => reference(key.object()),
+            Err(_) => Reference { id, token: true, private: true },
+        };
+        Ok(Some(ids.map(named)))
+    }
+
     /// Keeps new objects: all of them, or none.
     pub fn put<const N: usize>(&self, new: [Template; N]) -> Result<[Reference; N]> {
         let mut objects = Vec::with_capacity(N);
-        for mut attributes in new {
+        for (at, mut attributes) in new.into_iter().enumerate() {
             // Before who is logged in: SoftHSM's order of refusals, which applications know.
             if attributes.bool(AttributeType::TOKEN) == Some(true) {
                 self.may_write()?;
@@ -130,7 +152,7 @@ impl<'a> Call<'a> {
             if is_key_or_certificate(&attributes) {
                 encoding::complete(&mut attributes)?;
             }
-            objects.push(self.named(attributes)?);
+            objects.push(self.named(at, attributes)?);
         }
         let references: Vec<Reference> = objects.iter().map(reference).collect();
         let rows =
@@ -139,7 +161,7 @@ impl<'a> Call<'a> {
             let change =
                 Change::CreateObjects { token: self.state.id, token_generation: self.facts.row.generation, objects: rows };
             let mut change = Some(change);
-            self.partition.decide(token_gone, || {
+            self.partition.decide(self.origin, token_gone, || {
                 // A conflict means that the token was initialised meanwhile: then its keys are others, and nothing can be kept.
                 change.take().map(|change| (change, ())).ok_or_else(token_gone)
             })?;
@@ -155,10 +177,10 @@ impl<'a> Call<'a> {
         Ok(std::array::from_fn(|at| references[at]))
     }
 
-    fn named(&self, mut attributes: Template) -> Result<Object> {
-        let mut id = [0; 16];
-        self.partition.world.fill_random(&mut id)?;
-        let id = ObjectId(id);
+    fn named(&self, at: usize, mut attributes: Template) -> Result<Object> {
+        // A session object is never the same one twice: another partition may still hold an earlier attempt's.
+        let is_token = attributes.bool(AttributeType::TOKEN) == Some(true);
+        let id = ObjectId(self.partition.new_id(self.origin.filter(|_| is_token), at)?);
         attributes.set(AttributeType::UNIQUE_ID, Value::Bytes(id.to_string().into_bytes()));
         let object = Object { id, version: 1, attributes };
         if object.is_private() && !self.access.sees_private() {
@@ -215,6 +237,9 @@ impl<'a> Call<'a> {
 
     /// `C_SetAttributeValue`.
     pub fn update(&self, id: ObjectId, changes: Template) -> Result<Reference> {
+        if self.partition.did(self.origin, Did::ReplaceObject)? {
+            return Ok(reference(self.open(id, Code::ObjectHandleInvalid)?.object()));
+        }
         let context = self.context()?;
         let decide = |call: &Call<'_>| -> Result<(Arc<Key>, Object)> {
             let old = call.open(id, Code::ObjectHandleInvalid)?;
@@ -234,9 +259,10 @@ impl<'a> Call<'a> {
             return Ok(reference);
         }
         self.partition.decide(
+            self.origin,
             || gone(Code::ObjectHandleInvalid),
             || {
-                let call = Call::new(self.partition, self.state, self.access)?;
+                let call = Call::new(self.partition, self.state, self.access, self.origin)?;
                 let (_, new) = decide(&call)?;
                 Ok((Change::ReplaceObject { token: self.state.id, row: call.row(&new)? }, ()))
             },
@@ -246,6 +272,9 @@ impl<'a> Call<'a> {
 
     /// `C_DestroyObject`.
     pub fn destroy(&self, id: ObjectId) -> Result<()> {
+        if self.partition.did(self.origin, Did::DeleteObject)? {
+            return self.partition.log.spread();
+        }
         let key = self.open(id, Code::ObjectHandleInvalid)?;
         policy::may_destroy(key.object())?;
         if !key.object().is_token() {
@@ -256,16 +285,17 @@ impl<'a> Call<'a> {
         }
         self.may_write()?;
         self.partition.decide(
+            self.origin,
             || gone(Code::ObjectHandleInvalid),
             || {
-                let call = Call::new(self.partition, self.state, self.access)?;
+                let call = Call::new(self.partition, self.state, self.access, self.origin)?;
                 let key = call.open(id, Code::ObjectHandleInvalid)?;
                 policy::may_destroy(key.object())?;
                 Ok((Change::DeleteObject { token: self.state.id, id, expected_version: key.object().version }, ()))
             },
         )?;
         self.state.ready.forget(id);
-        Ok(())
+        self.partition.log.spread()
     }
 }
 

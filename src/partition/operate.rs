@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::object::Call;
+use super::origin::Origin;
 use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
 use crate::error::{Code, Result, refuse};
 use crate::mechanism::table::{self, Row};
 use crate::mechanism::{Cipher, Digester, Key, Mechanism, Recover, Signer, Verbs, Verifier};
 use crate::object::ObjectId;
 use crate::object::policy::{self, Permitted, Policy, Use};
-use crate::token::Started;
+use crate::token::{PermitSlot, Started};
 use crate::world::utc_time;
 
 /// The row of a mechanism. Errors: `MechanismInvalid`.
@@ -68,19 +69,29 @@ impl Call<'_> {
         let row = row(mechanism.kind)?;
         let make = verb(row, pick)?;
         let (permitted, authenticate) = self.permitted(row, key, Code::KeyHandleInvalid, Code::KeyTypeInconsistent)?;
-        Ok(Started { operation: make(mechanism, permitted)?, authenticate })
+        Ok(Started { operation: make(mechanism, permitted)?, authenticate: authenticate.then(PermitSlot::default) })
     }
 
     /// Under the strict policy no key encrypts or authenticates twice under one nonce.
     fn spend_nonce(&self, mechanism: &Mechanism, key: ObjectId) -> Result<()> {
         match self.facts.policy {
-            Policy::Strict => self.state.nonces.spend(key, mechanism),
+            Policy::Strict => self.state.nonces.spend(key, mechanism, self.origin.and_then(Origin::numbered_use)),
             _ => Ok(()),
         }
     }
 
+    /// As [`Call::sign`], only to be looked at: no nonce is spent.
+    pub fn look_at_signing(&self, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Signer>>> {
+        self.start(mechanism, key, |verbs| verbs.sign)
+    }
+
+    /// As [`Call::encrypt`], only to be looked at: no nonce is spent.
+    pub fn look_at_encrypting(&self, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Cipher>>> {
+        self.start(mechanism, key, |verbs| verbs.encrypt)
+    }
+
     pub fn sign(&self, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Signer>>> {
-        let started = self.start(mechanism, key, |verbs| verbs.sign)?;
+        let started = self.look_at_signing(mechanism, key)?;
         self.spend_nonce(mechanism, key)?;
         Ok(started)
     }
@@ -98,7 +109,7 @@ impl Call<'_> {
     }
 
     pub fn encrypt(&self, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Cipher>>> {
-        let started = self.start(mechanism, key, |verbs| verbs.encrypt)?;
+        let started = self.look_at_encrypting(mechanism, key)?;
         self.spend_nonce(mechanism, key)?;
         Ok(started)
     }

@@ -83,6 +83,7 @@ impl Seal {
 /// What seals and indexes the objects of one kind (private under the token key, public under the public-object key).
 pub struct ObjectSeals {
     object: Seal,
+    capsule: Seal,
     index: Key32,
 }
 
@@ -113,7 +114,11 @@ impl ObjectName {
 impl ObjectSeals {
     /// Derives both keys.
     pub fn new(master: &Key32) -> Result<Self> {
-        Ok(Self { object: Seal::new(master, b"hsmpool object 1")?, index: master.derive(b"hsmpool index 1")? })
+        Ok(Self {
+            object: Seal::new(master, b"hsmpool object 1")?,
+            capsule: Seal::new(master, b"hsmpool capsule 1")?,
+            index: master.derive(b"hsmpool index 1")?,
+        })
     }
 
     /// Seals the encoded attributes of an object.
@@ -132,6 +137,11 @@ impl ObjectSeals {
                 ),
             )
         })
+    }
+
+    /// What seals session objects that their client carries.
+    pub fn capsule(&self) -> &Seal {
+        &self.capsule
     }
 
     /// The blind index tag of one attribute value: HMAC-SHA-256 cut to 16 bytes.
@@ -153,6 +163,11 @@ impl RootKey {
     /// `None`: the PINs alone protect private objects, and public ones are sealed under a key that stands in the store.
     pub fn new(key: Option<Key32>) -> Self {
         Self(key)
+    }
+
+    /// The key itself, for keys beneath it.
+    pub fn key(&self) -> Option<&Key32> {
+        self.0.as_ref()
     }
 
     /// Wraps a key for storage; without a root key it is stored as it is (first byte 0).

@@ -49,6 +49,10 @@ pub(super) struct Login {
     /// The token's generation when it was proven.
     pub token_generation: u64,
     pub token_key: Key32,
+    /// Who proved it, as the connection told; empty in the embedded token.
+    pub client: Arc<str>,
+    /// When its latest ticket was issued, in seconds since 1970.
+    pub issued: AtomicU64,
     /// Seals private objects.
     pub seals: ObjectSeals,
 }

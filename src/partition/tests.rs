@@ -30,7 +30,7 @@ impl Home {
         let root_key = load_root_key(&source, store.tokens().unwrap().is_empty(), &Real).unwrap();
         store.authenticate(root_key.stamper().unwrap()).unwrap();
         let log = Arc::new(Solo::new(store.clone()));
-        let settings = Settings { pin_attempts_max: 3, policy, root_key };
+        let settings = Settings { pin_attempts_max: 3, policy, root_key, tickets: false };
         LocalAdmin(Partition::new(store, log, Arc::new(Real), settings).unwrap())
     }
 }

@@ -6,6 +6,7 @@ use super::Partition;
 use super::identity::pin_state;
 use super::object::Call;
 use super::operate::{row, verb};
+use super::origin::Origin;
 use super::state::TokenState;
 use crate::ck::AttributeType;
 use crate::error::Result;
@@ -18,15 +19,26 @@ use crate::token::{Access, Description, Permit, Reading, Reference, Role, Scope,
 pub struct LocalToken {
     partition: Arc<Partition>,
     state: Arc<TokenState>,
+    origin: Option<Origin>,
 }
 
 impl LocalToken {
     pub(super) fn new(partition: Arc<Partition>, state: Arc<TokenState>) -> Self {
-        Self { partition, state }
+        Self { partition, state, origin: None }
     }
 
-    fn call<'a>(&'a self, access: &'a Access) -> Result<Call<'a>> {
-        Call::new(&self.partition, &self.state, access)
+    /// The same token, to carry out one request of a client.
+    pub(super) fn on_behalf(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
+    }
+
+    pub(super) fn parts(&self) -> (&Arc<Partition>, &TokenState, Option<&Origin>) {
+        (&self.partition, &self.state, self.origin.as_ref())
+    }
+
+    pub(super) fn call<'a>(&'a self, access: &'a Access) -> Result<Call<'a>> {
+        Call::new(&self.partition, &self.state, access, self.origin.as_ref())
     }
 }
 
@@ -45,7 +57,7 @@ impl Token for LocalToken {
     }
 
     fn login(&self, scope: &Scope, role: Role, pin: &Secret) -> Result<Access> {
-        self.partition.login(&self.state, scope, role, pin)
+        self.partition.login(self.origin.as_ref(), &self.state, scope, role, pin)
     }
 
     fn logout(&self, access: &Access) -> Result<()> {
@@ -56,16 +68,16 @@ impl Token for LocalToken {
     fn authenticate(&self, access: &Access, pin: &Secret) -> Result<Permit> {
         let facts = self.state.facts(&self.partition)?;
         let login = self.state.login_of(access, &facts)?;
-        self.partition.prove_pin(&facts, login.role, pin)?;
-        Ok(Permit::granted())
+        self.partition.prove_pin(self.origin.as_ref(), &facts, login.role, pin)?;
+        self.partition.permit(self.state.id, access)
     }
 
     fn set_pin(&self, access: &Access, old: &Secret, new: &Secret) -> Result<()> {
-        self.partition.set_pin(&self.state, access, old, new)
+        self.partition.set_pin(self.origin.as_ref(), &self.state, access, old, new)
     }
 
     fn init_pin(&self, access: &Access, new: &Secret) -> Result<()> {
-        self.partition.init_pin(&self.state, access, new)
+        self.partition.init_pin(self.origin.as_ref(), &self.state, access, new)
     }
 
     fn find(&self, access: &Access, template: &Template) -> Result<Vec<Reference>> {

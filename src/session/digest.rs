@@ -41,7 +41,7 @@ impl Library {
         cells.digest.start(0, || {
             let mechanism = self.offered(&session, mechanism)?;
             let state = session.token.digest(&mechanism)?;
-            Ok(Started { operation: Digest { kind: mechanism.kind, state, keyed: false }, authenticate: false })
+            Ok(Started { operation: Digest { kind: mechanism.kind, state, keyed: false }, authenticate: None })
         })
     }
 

@@ -17,7 +17,7 @@ use crate::object::policy::Policy;
 use crate::object::{ObjectId, Template, Value};
 use crate::secret::Secret;
 use crate::token::{
-    Access, Admin, Description, LoginId, Permit, PinState, Reading, Reference, Role, Scope, Started, Token, TokenId,
+    Access, Admin, Description, LoginId, Permit, PermitSlot, PinState, Reading, Reference, Role, Scope, Started, Token, TokenId,
 };
 
 pub(crate) mod toys;
@@ -132,7 +132,7 @@ impl FakeToken {
     fn start<O>(&self, access: &Access, key: ObjectId, operation: O) -> Result<Started<O>> {
         self.with(access, key, Code::KeyHandleInvalid, |kept| {
             let authenticate = kept.attributes.bool(AttributeType::ALWAYS_AUTHENTICATE).unwrap_or(false);
-            Ok(Started { operation, authenticate })
+            Ok(Started { operation, authenticate: authenticate.then(PermitSlot::default) })
         })
     }
 

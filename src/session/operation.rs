@@ -6,7 +6,7 @@
 use super::output::{Filled, Output};
 use crate::error::{Code, Error, Result, refuse};
 use crate::mechanism::Step;
-use crate::token::{Permit, Started};
+use crate::token::{Permit, PermitSlot, Started};
 
 /// One kind of operation of one session.
 #[derive(Default)]
@@ -32,11 +32,10 @@ enum Proof {
     /// Not yet given. `since` tells the order in which operations were started.
     Missing {
         since: u64,
+        slot: PermitSlot,
     },
     /// Spent with the operation.
-    Given {
-        _permit: Permit,
-    },
+    Given,
 }
 
 /// How an operation stands after a call that succeeded.
@@ -58,7 +57,7 @@ impl<O> Cell<O> {
             return Err(refuse(Code::OperationActive, "this session runs such an operation already: finish or cancel it first"));
         }
         let Started { operation, authenticate } = start()?;
-        let proof = if authenticate { Proof::Missing { since: turn } } else { Proof::NotNeeded };
+        let proof = authenticate.map_or(Proof::NotNeeded, |slot| Proof::Missing { since: turn, slot });
         *self = Cell::Ready(Running { operation, proof });
         Ok(())
     }
@@ -169,14 +168,16 @@ impl<O> AnyCell for Cell<O> {
 
     fn waiting_since(&self) -> Option<u64> {
         match self {
-            Cell::Ready(Running { proof: Proof::Missing { since }, .. }) => Some(*since),
+            Cell::Ready(Running { proof: Proof::Missing { since, .. }, .. }) => Some(*since),
             _ => None,
         }
     }
 
     fn permit(&mut self, permit: Permit) {
-        if let Cell::Ready(running) = self {
-            running.proof = Proof::Given { _permit: permit };
+        if let Cell::Ready(running) = self
+            && let Proof::Missing { slot, .. } = std::mem::replace(&mut running.proof, Proof::Given)
+        {
+            slot.give(permit);
         }
     }
 }

@@ -83,12 +83,7 @@ impl<'a> Batch<'a> {
 
     /// The recorded answer to a request.
     pub fn answer(&self, request: RequestId) -> Result<Option<Outcome>> {
-        let select = "SELECT outcome FROM request WHERE client = ? AND sequence = ?";
-        let mut select = self.sql.prepare_cached(select)?;
-        let key = params![request.client, request.sequence.cast_signed()];
-        let outcome: Option<Vec<u8>> = select.query_row(key, |row| row.get(0)).optional()?;
-        let decoded = outcome.map(|bytes| minicbor::decode(&bytes));
-        decoded.transpose().map_err(|cause| Trouble::Damaged(format!("an answer cannot be decoded: {cause}")))
+        answer(self.sql, request)
     }
 
     /// The highest sequence number of a client that has an answer.
@@ -116,6 +111,15 @@ impl<'a> Batch<'a> {
         self.sql.prepare_cached("DELETE FROM log WHERE position < ?")?.execute([position.cast_signed()])?;
         Ok(())
     }
+}
+
+/// The recorded answer to a request.
+pub(super) fn answer(sql: &Connection, request: RequestId) -> Result<Option<Outcome>> {
+    let mut select = sql.prepare_cached("SELECT outcome FROM request WHERE client = ? AND sequence = ?")?;
+    let key = params![request.client, request.sequence.cast_signed()];
+    let outcome: Option<Vec<u8>> = select.query_row(key, |row| row.get(0)).optional()?;
+    let decoded = outcome.map(|bytes| minicbor::decode(&bytes));
+    decoded.transpose().map_err(|cause| Trouble::Damaged(format!("an answer cannot be decoded: {cause}")))
 }
 
 /// The owner's stamp over the state, if there is one.

@@ -120,6 +120,11 @@ impl Store {
         self.read("counting objects", |sql| query::count(sql, token))
     }
 
+    /// The recorded answer to a request, if it has been applied.
+    pub fn answer(&self, request: RequestId) -> Result<Option<Outcome>> {
+        self.read("looking for an answer", |sql| batch::answer(sql, request))
+    }
+
     /// How many changes have been applied, and the set hash: a hash over all facts (ids with versions, generations, attempts).
     pub fn set_hash(&self) -> Result<(u64, [u8; 32])> {
         self.read("reading the set hash", |sql| batch::state(sql).map(|(applied, sum)| (applied, sum.root())))

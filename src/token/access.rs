@@ -2,22 +2,38 @@
 
 use std::sync::Arc;
 
+use minicbor::{Decode, Encode};
+use once_cell::sync::OnceCell;
+
 /// Whose PIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Role {
     /// `CKU_SO`.
+    #[n(0)]
     SecurityOfficer,
     /// `CKU_USER`.
+    #[n(1)]
     User,
 }
 
 /// The application: a random id made by each `C_Initialize`. Session objects and logins belong to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Scope(pub [u8; 16]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Scope(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 16],
+);
 
 /// A random id of one login; dead after logout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LoginId(pub [u8; 16]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct LoginId(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 16],
+);
 
 /// Who asks. Made public by [`Access::public`], and by a token's `login` otherwise.
 #[derive(Clone)]
@@ -53,12 +69,38 @@ impl Access {
 
 /// Proof of one context-specific login: spent by one operation.
 pub struct Permit {
-    _spent_once: (),
+    proof: Arc<[u8]>,
 }
 
 impl Permit {
     /// For token implementations, after they have verified the PIN.
     pub fn granted() -> Self {
-        Self { _spent_once: () }
+        Self { proof: Arc::from([]) }
+    }
+
+    /// The PIN was verified elsewhere: `proof` is what convinces a partition.
+    pub fn proven_by(proof: Arc<[u8]>) -> Self {
+        Self { proof }
+    }
+
+    /// What convinces a partition; empty where the permit was granted in this process.
+    pub fn proof(&self) -> &Arc<[u8]> {
+        &self.proof
+    }
+}
+
+/// Where an operation that waits for a [`Permit`] is given it.
+#[derive(Clone, Default)]
+pub struct PermitSlot(Arc<OnceCell<Permit>>);
+
+impl PermitSlot {
+    /// Puts the permit in; a second one is of no use and dropped.
+    pub fn give(&self, permit: Permit) {
+        let _ = self.0.set(permit);
+    }
+
+    /// The permit, once it was given.
+    pub fn permit(&self) -> Option<&Permit> {
+        self.0.get()
     }
 }

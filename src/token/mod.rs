@@ -1,10 +1,12 @@
 //! The waist: what a token promises, whatever stands behind it, as two traits of verbs over complete requests.
 //!
 //! Knows: ck, error, mechanism, object, secret.
+//! Crates: minicbor, once_cell.
 
 mod access;
+pub mod message;
 
-pub use access::{Access, LoginId, Permit, Role, Scope};
+pub use access::{Access, LoginId, Permit, PermitSlot, Role, Scope};
 
 use std::sync::Arc;
 
@@ -36,16 +38,21 @@ pub struct Description {
 }
 
 /// How many wrong PINs there were, as the `CKF_*_PIN_*` flags tell it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
 pub enum PinState {
     /// No wrong PIN since the last right one.
     #[default]
+    #[n(0)]
     Good,
     /// At least one (`COUNT_LOW`).
+    #[n(1)]
     CountLow,
     /// One more wrong PIN locks (`FINAL_TRY`).
+    #[n(2)]
     FinalTry,
     /// Locked.
+    #[n(3)]
     Locked,
 }
 
@@ -64,8 +71,8 @@ pub struct Reference {
 pub struct Started<O> {
     /// The operation itself.
     pub operation: O,
-    /// `CKA_ALWAYS_AUTHENTICATE`: each use needs a [`Permit`] of its own first.
-    pub authenticate: bool,
+    /// `CKA_ALWAYS_AUTHENTICATE`: each use needs a [`Permit`] of its own first, put in here.
+    pub authenticate: Option<PermitSlot>,
 }
 
 /// What reading one attribute gave.

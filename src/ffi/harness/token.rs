@@ -92,7 +92,7 @@ impl FakeToken {
         pick: fn(&Verbs) -> Option<Make<U, O>>,
     ) -> Result<Started<Box<O>>> {
         let operation = verb(mechanism.kind, pick)?(mechanism, self.permitted(mechanism.kind, key)?)?;
-        Ok(Started { operation, authenticate: false })
+        Ok(Started { operation, authenticate: None })
     }
 
     fn keep(&self, attributes: Template) -> Result<Reference> {

@@ -9,7 +9,7 @@ use crate::error::{Code, Result, refuse};
 use crate::limits;
 use crate::mechanism::block::Direction;
 use crate::mechanism::generic::value;
-use crate::mechanism::{Cipher, Key, Mechanism, Params};
+use crate::mechanism::{Cipher, Key, Mechanism, Params, Shape};
 use crate::sys::awslc::gcm::{ccm_open, ccm_seal};
 
 struct Ccm {
@@ -89,6 +89,14 @@ impl Ccm {
 }
 
 impl Cipher for Ccm {
+    fn shape(&self) -> Shape {
+        let tag = self.tag_len as u64;
+        match self.direction {
+            Direction::Encrypt => Shape::Collected { adds: tag, drops: 0 },
+            Direction::Decrypt => Shape::Collected { adds: 0, drops: tag },
+        }
+    }
+
     fn update_len(&self, _: usize) -> usize {
         0
     }

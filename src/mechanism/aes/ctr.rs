@@ -8,7 +8,7 @@ use super::AesKey;
 use crate::error::{Code, Result, refuse};
 use crate::mechanism::block::Direction;
 use crate::mechanism::key::Prepared;
-use crate::mechanism::{Cipher, Key, Mechanism, Params, Step};
+use crate::mechanism::{Cipher, Key, Mechanism, Params, Shape, Step};
 use crate::sys::awslc::aes::{BLOCK_BYTES, Block};
 
 struct Ctr {
@@ -60,6 +60,10 @@ impl Ctr {
 }
 
 impl Cipher for Ctr {
+    fn shape(&self) -> Shape {
+        Shape::Stream { tail: 0 }
+    }
+
     fn check(&self, _: Step, input: usize) -> Result<()> {
         self.left_after(input).map(drop)
     }

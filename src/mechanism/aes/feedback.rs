@@ -9,7 +9,7 @@ use crate::ck::MechanismType;
 use crate::error::{Code, Result, refuse};
 use crate::mechanism::block::{self, Direction};
 use crate::mechanism::key::Prepared;
-use crate::mechanism::{Cipher, Key, Mechanism};
+use crate::mechanism::{Cipher, Key, Mechanism, Shape};
 use crate::sys::awslc::aes::{EncryptKey, Feedback};
 
 type Step = fn(&EncryptKey, &mut Feedback, bool, &[u8], &mut [u8]);
@@ -34,6 +34,10 @@ pub fn start(mechanism: &Mechanism, key: Arc<Key>, direction: Direction) -> Resu
 }
 
 impl Cipher for FeedbackOperation {
+    fn shape(&self) -> Shape {
+        Shape::Stream { tail: 0 }
+    }
+
     fn update_len(&self, input: usize) -> usize {
         input
     }

@@ -9,7 +9,7 @@ use crate::mechanism::block::Direction;
 use crate::mechanism::generic::value;
 use crate::mechanism::hmac::check_mac;
 use crate::mechanism::key::Prepared;
-use crate::mechanism::{Cipher, Key, Mechanism, Params, Signer, Verifier};
+use crate::mechanism::{Cipher, Key, Mechanism, Params, Shape, Signer, Verifier};
 use crate::sys::awslc::gcm::{GcmKey, GcmStream, TAG_BYTES};
 
 /// What both directions know of their message.
@@ -81,6 +81,10 @@ fn too_long() -> crate::error::Error {
 }
 
 impl Cipher for Sealing {
+    fn shape(&self) -> Shape {
+        Shape::Stream { tail: self.message.tag_len as u64 }
+    }
+
     fn update_len(&self, input: usize) -> usize {
         input
     }
@@ -131,6 +135,10 @@ struct Opening {
 }
 
 impl Cipher for Opening {
+    fn shape(&self) -> Shape {
+        Shape::Collected { adds: 0, drops: self.message.tag_len as u64 }
+    }
+
     fn update_len(&self, _: usize) -> usize {
         0
     }

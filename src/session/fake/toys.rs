@@ -1,7 +1,7 @@
 //! Toy mechanisms. An input of `fail` fails with `DataInvalid`, one of `boom` panics.
 
 use crate::error::{Code, Result, refuse};
-use crate::mechanism::{Cipher, Recover, Signer, Step, Verifier};
+use crate::mechanism::{Cipher, Recover, Shape, Signer, Step, Verifier};
 
 /// Bytes of a toy signature.
 pub(crate) const SIGNATURE_BYTES: usize = 8;
@@ -100,6 +100,10 @@ impl Blocks {
 }
 
 impl Cipher for Blocks {
+    fn shape(&self) -> Shape {
+        Shape::Blocks { size: BLOCK_BYTES as u64, padded: self.padded, decrypts: !self.encrypts }
+    }
+
     fn unpads(&self) -> bool {
         self.padded && !self.encrypts
     }

@@ -1,0 +1,459 @@
+//! One request at a time: bytes in, bytes out. What is remembered between two requests can be lost at any moment; the client brings it
+//! back with the next one (ticket, capsules, all parts of a stream).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::scopes::Scopes;
+use super::streams::{Running, StreamId, Streams};
+use crate::error::{Code, Error, Result, refuse};
+use crate::limits::{IDLE_APPLICATION_SECONDS, INPUT_MAX_BYTES};
+use crate::log::Log;
+use crate::mechanism::digest::{Hash, restore};
+use crate::mechanism::{Cipher, Mechanism};
+use crate::object::ObjectId;
+use crate::partition::{LocalToken, Origin, Partition};
+use crate::secret::Secret;
+use crate::token::message::{
+    Answer, Ask, Blob, Digested, Health, Named, Refusal, Reply, Request, Use, Verb, Verdict, Who, decode, encode,
+};
+use crate::token::{Access, Reference, Started, Token, TokenId};
+use crate::world::World;
+
+/// Who sends requests over one connection, as the connection proved it.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// A certificate's name, or a user of this machine.
+    pub name: Arc<str>,
+    /// Labels or serial numbers of the tokens that it may see; `None`: all.
+    pub tokens: Option<Vec<String>>,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Its number in the pool.
+    pub node: u64,
+    /// Its zone.
+    pub zone: String,
+}
+
+/// A partition behind the wire.
+pub struct Server {
+    partition: Arc<Partition>,
+    log: Arc<dyn Log>,
+    world: Arc<dyn World>,
+    standing: Standing,
+    scopes: Scopes,
+    streams: Streams,
+    drains: AtomicBool,
+    leader: Box<dyn Fn() -> Option<u64> + Send + Sync>,
+}
+
+/// Why a request was not carried out.
+enum Stop {
+    /// The C caller is told.
+    Refused(Error),
+    /// Another partition may do it.
+    Elsewhere(String),
+    /// The client must bring these along.
+    Unknown(Vec<ObjectId>),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        match error.code() {
+            // This node's own trouble (disk, quorum, a damaged row), not the caller's mistake.
+            Code::DeviceError | Code::DeviceMemory | Code::StoreRefused | Code::HostMemory => Stop::Elsewhere(error.to_string()),
+            _ => Stop::Refused(error),
+        }
+    }
+}
+
+/// What came of a request, with a new ticket if it was time for one.
+type Answered = std::result::Result<Reply, Stop>;
+
+impl Server {
+    /// Puts the parts together; it serves at once.
+    pub fn new(
+        partition: Arc<Partition>,
+        log: Arc<dyn Log>,
+        world: Arc<dyn World>,
+        standing: Standing,
+        leader: Box<dyn Fn() -> Option<u64> + Send + Sync>,
+    ) -> Self {
+        let (scopes, streams, drains) = (Scopes::default(), Streams::default(), AtomicBool::new(false));
+        Self { partition, log, world, standing, scopes, streams, drains, leader }
+    }
+
+    /// Answers one request. Total: any bytes get an answer.
+    pub fn answer(&self, caller: &Caller, request: &[u8]) -> Secret {
+        let mut ticket = None;
+        let verdict = match decode::<Request>(request) {
+            Err(error) => Verdict::Refused(Refusal::from(&error)),
+            Ok(request) => match self.carry_out(caller, &request, &mut ticket) {
+                Ok(reply) => Verdict::Done(reply),
+                Err(Stop::Refused(error)) => Verdict::Refused(Refusal::from(&error)),
+                Err(Stop::Elsewhere(why)) => Verdict::Elsewhere(why),
+                Err(Stop::Unknown(ids)) => Verdict::Unknown(ids),
+            },
+        };
+        encode(&Answer { mark: self.log.mark(), ticket: ticket.map(|ticket: Arc<[u8]>| Blob(ticket.to_vec())), verdict })
+    }
+
+    /// From now on clients are sent elsewhere.
+    pub fn drain(&self) {
+        self.drains.store(true, Ordering::Release);
+    }
+
+    /// How the node is.
+    pub fn health(&self) -> Health {
+        Health {
+            node: self.standing.node,
+            zone: self.standing.zone.clone(),
+            serves: !self.drains.load(Ordering::Acquire),
+            in_contact: self.log.in_contact(),
+            leader: (self.leader)(),
+            applied: self.log.mark(),
+        }
+    }
+
+    /// Applications heard of lately, and operations in parts.
+    pub fn load(&self) -> (usize, usize) {
+        (self.scopes.len(), self.streams.len())
+    }
+
+    /// Puts aside what idle applications have here. To be called now and then.
+    pub fn tidy(&self) {
+        let (now, idle) = (self.world.now(), Duration::from_secs(IDLE_APPLICATION_SECONDS));
+        self.streams.drop_idle(now, idle);
+        for scope in self.scopes.take_idle(now, idle) {
+            self.partition.put_aside(scope);
+        }
+    }
+
+    fn carry_out(&self, caller: &Caller, request: &Request, ticket: &mut Option<Arc<[u8]>>) -> Answered {
+        if let Ask::Health = request.ask {
+            return Ok(Reply::Health(self.health()));
+        }
+        if self.drains.load(Ordering::Acquire) {
+            return Err(Stop::Elsewhere(format!("node {} is being stopped", self.standing.node)));
+        }
+        self.scopes.touch(request.who.scope, self.world.now());
+        self.log.reach(request.mark)?;
+        if looks_up(&request.ask) {
+            self.catch_up()?;
+        }
+        let origin = Origin { scope: request.who.scope, sequence: request.sequence, client: caller.name.clone() };
+        let Some(id) = request.token else { return self.all_tokens(caller, &origin, &request.ask) };
+        self.may_see(caller, id)?;
+        let token = self.partition.token_on_behalf(id, origin.clone());
+        let access = Access::from(&request.who);
+        if !matches!(request.ask, Ask::Logout | Ask::Leave | Ask::Forget { .. }) {
+            *ticket = token.admit(&access)?;
+        }
+        self.session_objects(&token, &access, request)?;
+        match self.run(&token, &access, request) {
+            // It may have been carried out in between, by another partition: then the second look finds the answer.
+            Err(Stop::Refused(error)) if self.partition.carried_out(&origin)? => {
+                self.run(&token, &access, request).map_err(|second| match second {
+                    Stop::Refused(_) => Stop::Refused(error),
+                    other => other,
+                })
+            }
+            other => other,
+        }
+    }
+
+    /// All that was committed before now is applied here. A node that is cut off answers from what it has: where the majority is dead,
+    /// nothing can have changed.
+    fn catch_up(&self) -> Result<()> {
+        match self.log.barrier() {
+            Err(_) if !self.log.in_contact() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Errors: `TokenNotPresent` for a token that the caller may not see.
+    fn may_see(&self, caller: &Caller, id: TokenId) -> Result<()> {
+        if let Some(allowed) = &caller.tokens {
+            let description = self.partition.token(id).describe()?;
+            let label = String::from_utf8_lossy(&description.label).trim_end().to_string();
+            let serial = String::from_utf8_lossy(&description.serial).into_owned();
+            if !allowed.iter().any(|name| *name == label || *name == serial) {
+                return Err(refuse(Code::TokenNotPresent, format!("{} may not see this token", caller.name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn all_tokens(&self, caller: &Caller, origin: &Origin, ask: &Ask) -> Answered {
+        match ask {
+            Ask::Tokens => {
+                let all = self.partition.token_ids()?;
+                Ok(Reply::Tokens(all.into_iter().filter(|id| self.may_see(caller, *id).is_ok()).collect()))
+            }
+            Ask::InitToken { existing, so_pin, label } => {
+                match existing {
+                    Some(id) => self.may_see(caller, *id)?,
+                    None if caller.tokens.is_some() => {
+                        let told = format!("{} may see named tokens only, and make none", caller.name);
+                        return Err(refuse(Code::FunctionRejected, told).into());
+                    }
+                    None => {}
+                }
+                Ok(Reply::Token(self.partition.init_token_for(origin, *existing, so_pin, *label)?))
+            }
+            Ask::DeleteToken { token } => {
+                self.may_see(caller, *token)?;
+                self.partition.remove_token(Some(origin), *token)?;
+                Ok(Reply::Nothing)
+            }
+            _ => Err(refuse(Code::ArgumentsBad, "the request names no token").into()),
+        }
+    }
+
+    /// Brings the client's session objects here to where the client knows them.
+    fn session_objects(&self, token: &LocalToken, access: &Access, request: &Request) -> std::result::Result<(), Stop> {
+        if matches!(request.ask, Ask::Find { .. }) {
+            token.keep_only(access.scope, &request.held);
+        }
+        if !request.capsules.is_empty() {
+            // What does not open now never will: it is gone, and the verbs say so.
+            return Ok(token.revive(access, &request.capsules)?);
+        }
+        let unknown = token.unknown(access.scope, &request.held);
+        if unknown.is_empty() { Ok(()) } else { Err(Stop::Unknown(unknown)) }
+    }
+
+    fn run(&self, token: &LocalToken, access: &Access, request: &Request) -> Answered {
+        let one = |reference: Reference| -> Answered { Ok(Reply::Objects(vec![named(token, access, reference)?])) };
+        Ok(match &request.ask {
+            Ask::Describe => Reply::Described(token.describe()?.into()),
+            Ask::Login { role, pin } => Reply::Who(Who::from(&token.login(&access.scope, *role, pin)?)),
+            Ask::Logout => {
+                token.logout(access)?;
+                Reply::Nothing
+            }
+            Ask::Authenticate { pin } => Reply::Permit(Blob(token.authenticate(access, pin)?.proof().to_vec())),
+            Ask::SetPin { old, new } => {
+                token.set_pin(access, old, new)?;
+                self.who_after_pin_change(token, access)?
+            }
+            Ask::InitPin { new } => {
+                token.init_pin(access, new)?;
+                self.who_after_pin_change(token, access)?
+            }
+            Ask::Find { template } => {
+                let found = token.find(access, template)?;
+                Reply::Objects(found.into_iter().map(Named::from).collect())
+            }
+            Ask::Read { id, wanted } => Reply::Readings(token.read(access, *id, wanted)?.into_iter().map(Into::into).collect()),
+            Ask::Size { id } => Reply::Number(token.size(access, *id)?),
+            Ask::Create { template } => return one(token.create(access, template.duplicate())?),
+            Ask::Copy { id, changes } => return one(token.copy(access, *id, changes.duplicate())?),
+            Ask::Update { id, changes } => return one(token.update(access, *id, changes.duplicate())?),
+            Ask::Destroy { id } => {
+                token.destroy(access, *id)?;
+                Reply::Nothing
+            }
+            Ask::Forget { ids } => {
+                token.forget(&access.scope, ids);
+                Reply::Nothing
+            }
+            Ask::Leave => {
+                self.streams.drop_of(access.scope);
+                token.leave(&access.scope);
+                Reply::Nothing
+            }
+            Ask::Generate { mechanism, template } => return one(token.generate(access, mechanism, template.duplicate())?),
+            Ask::GeneratePair { mechanism, public, private } => {
+                let (public, private) = token.generate_pair(access, mechanism, public.duplicate(), private.duplicate())?;
+                Reply::Objects(vec![named(token, access, public)?, named(token, access, private)?])
+            }
+            Ask::Wrap { mechanism, wrapping, key } => Reply::Bytes(Secret::new(token.wrap(access, mechanism, *wrapping, *key)?)),
+            Ask::Unwrap { mechanism, unwrapping, wrapped, template } => {
+                return one(token.unwrap(access, mechanism, *unwrapping, wrapped, template.duplicate())?);
+            }
+            Ask::Derive { mechanism, base, template } => {
+                return one(token.derive(access, mechanism, *base, template.duplicate())?);
+            }
+            Ask::Start { what } => Reply::Started(token.begin(access, what)?),
+            Ask::Run { what, input, hashed, signature } => {
+                Reply::Bytes(whole(token, access, what, input.expose(), *hashed, signature)?)
+            }
+            Ask::Part { .. } => return self.part(token, access, &request.ask),
+            Ask::Drop { stream } => {
+                self.streams.drop_one((access.scope, *stream));
+                Reply::Nothing
+            }
+            Ask::Digest { mechanism, state, parts } => Reply::Bytes(digest(token, access, mechanism, state.as_ref(), parts)?),
+            Ask::Tokens | Ask::InitToken { .. } | Ask::DeleteToken { .. } | Ask::Health => {
+                return Err(refuse(Code::ArgumentsBad, "the request is about all tokens, and names one").into());
+            }
+        })
+    }
+
+    /// The client's own login outlives its change of the PIN: with a ticket of the new generation.
+    fn who_after_pin_change(&self, token: &LocalToken, access: &Access) -> Result<Reply> {
+        Ok(match token.ticket(access)? {
+            Some(ticket) => Reply::Who(Who { ticket: Blob(ticket.to_vec()), ..Who::from(access) }),
+            None => Reply::Nothing,
+        })
+    }
+
+    /// One part of an operation whose state is here.
+    fn part(&self, token: &LocalToken, access: &Access, ask: &Ask) -> Answered {
+        let Ask::Part { what, stream, after, input, ends, signature } = ask else { return Ok(Reply::Nothing) };
+        let id: StreamId = (access.scope, *stream);
+        let running = match *after {
+            0 => start(token, access, what, stream)?,
+            after => self.streams.take(id, after).ok_or(Stop::Unknown(Vec::new()))?,
+        };
+        let (running, output) = step(running, input.expose(), *ends, signature)?;
+        if let Some(running) = running {
+            self.streams.keep(id, running, after + 1, self.world.now())?;
+        }
+        Ok(Reply::Bytes(output))
+    }
+}
+
+/// Whether the answer must show all that was committed anywhere before.
+fn looks_up(ask: &Ask) -> bool {
+    matches!(ask, Ask::Tokens | Ask::Describe | Ask::Find { .. } | Ask::Read { .. } | Ask::Size { .. })
+}
+
+fn named(token: &LocalToken, access: &Access, reference: Reference) -> Result<Named> {
+    Ok(Named { capsule: token.capsule(access, reference)?, ..Named::from(reference) })
+}
+
+/// Spends the permit of a use whose key asks for one; `purpose` is what it is spent on.
+fn permitted<O>(token: &LocalToken, access: &Access, what: &Use, started: Started<O>, purpose: &[&[u8]]) -> Result<O> {
+    if started.authenticate.is_some() {
+        let mut parts = vec![what.key.0.as_slice()];
+        parts.extend_from_slice(purpose);
+        let kind = encode(&what.mechanism);
+        parts.push(kind.expose());
+        let hash = Hash::Sha256.digest(&parts);
+        token.spend(access, what, std::array::from_fn(|at| hash[at]))?;
+    }
+    Ok(started.operation)
+}
+
+/// One whole use. Gives the signature, the text, or nothing (a verification).
+fn whole(token: &LocalToken, access: &Access, what: &Use, input: &[u8], hashed: bool, signature: &[u8]) -> Result<Secret> {
+    let (mechanism, key, purpose) = (&what.mechanism, what.key, &[input, signature]);
+    Ok(match what.verb {
+        Verb::Sign => {
+            let signer = permitted(token, access, what, token.sign(access, mechanism, key)?, purpose)?;
+            fill(signer.signature_len(), |out| match hashed {
+                true => signer.finish_digest(input, out),
+                false => signer.single(input, out),
+            })?
+        }
+        Verb::Verify => {
+            let verifier = permitted(token, access, what, token.verify(access, mechanism, key)?, purpose)?;
+            match hashed {
+                true => verifier.finish_digest(input, signature)?,
+                false => verifier.single(input, signature)?,
+            }
+            Secret::default()
+        }
+        Verb::SignRecover | Verb::VerifyRecover => {
+            let started = match what.verb {
+                Verb::SignRecover => token.sign_recover(access, mechanism, key)?,
+                _ => token.verify_recover(access, mechanism, key)?,
+            };
+            let recover = permitted(token, access, what, started, purpose)?;
+            fill(recover.output_len(input.len()), |out| recover.single(input, out))?
+        }
+        Verb::Encrypt | Verb::Decrypt => {
+            let cipher = permitted(token, access, what, cipher(token, access, what)?, purpose)?;
+            cipher.check(crate::mechanism::Step::Single, input.len())?;
+            fill(cipher.single_len(input.len()), |out| cipher.single(input, out))?
+        }
+    })
+}
+
+fn cipher(token: &LocalToken, access: &Access, what: &Use) -> Result<Started<Box<dyn Cipher>>> {
+    match what.verb {
+        Verb::Encrypt => token.encrypt(access, &what.mechanism, what.key),
+        _ => token.decrypt(access, &what.mechanism, what.key),
+    }
+}
+
+/// Starts an operation in parts.
+fn start(token: &LocalToken, access: &Access, what: &Use, stream: &[u8]) -> Result<Running> {
+    let (mechanism, key, purpose) = (&what.mechanism, what.key, &[stream]);
+    Ok(match what.verb {
+        Verb::Sign => Running::Sign(permitted(token, access, what, token.sign(access, mechanism, key)?, purpose)?),
+        Verb::Verify => Running::Verify(permitted(token, access, what, token.verify(access, mechanism, key)?, purpose)?),
+        Verb::Encrypt | Verb::Decrypt => Running::Cipher(permitted(token, access, what, cipher(token, access, what)?, purpose)?),
+        Verb::SignRecover | Verb::VerifyRecover => {
+            return Err(refuse(Code::ArgumentsBad, "an operation with message recovery has no parts"));
+        }
+    })
+}
+
+/// One part: what the operation has become, and what came out.
+fn step(running: Running, input: &[u8], ends: bool, signature: &[u8]) -> Result<(Option<Running>, Secret)> {
+    match running {
+        Running::Sign(mut signer) => {
+            signer.update(input)?;
+            match ends {
+                true => Ok((None, fill(signer.signature_len(), |out| signer.finish(out))?)),
+                false => Ok((Some(Running::Sign(signer)), Secret::default())),
+            }
+        }
+        Running::Verify(mut verifier) => {
+            verifier.update(input)?;
+            match ends {
+                true => verifier.finish(signature).map(|()| (None, Secret::default())),
+                false => Ok((Some(Running::Verify(verifier)), Secret::default())),
+            }
+        }
+        Running::Cipher(mut cipher) => {
+            let mut output = fill(cipher.update_len(input.len()), |out| cipher.update(input, out))?;
+            if !ends {
+                return Ok((Some(Running::Cipher(cipher)), output));
+            }
+            cipher.check(crate::mechanism::Step::Final, 0)?;
+            let last = fill(cipher.finish_len(), |out| cipher.finish(out))?;
+            output.extend(last.expose());
+            Ok((None, output))
+        }
+    }
+}
+
+/// A buffer of so many bytes, filled, and cut to what came.
+fn fill(len: usize, work: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<Secret> {
+    if len > INPUT_MAX_BYTES {
+        return Err(refuse(Code::DataLenRange, "the result would be longer than any input may be"));
+    }
+    let mut out = Secret::zeroed(len);
+    let len = work(out.expose_mut())?;
+    out.truncate(len);
+    Ok(out)
+}
+
+fn digest(
+    token: &LocalToken,
+    access: &Access,
+    mechanism: &Mechanism,
+    state: Option<&Blob>,
+    parts: &[Digested],
+) -> Result<Secret> {
+    let mut digest = match state {
+        Some(state) => restore(mechanism.kind, &state.0)?,
+        None => token.digest(mechanism)?,
+    };
+    for part in parts {
+        match part {
+            Digested::Bytes(bytes) => digest.update(bytes.expose())?,
+            Digested::Key(key) => token.digest_key(access, *key, &mut *digest)?,
+        }
+    }
+    let len = digest.output_len();
+    fill(len, |out| digest.finish(out).map(|()| len))
+}

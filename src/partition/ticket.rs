@@ -1,0 +1,242 @@
+//! Proofs that a client carries from one partition of a pool to another: tickets (a login) and permits (one context-specific login).
+//!
+//! Both are sealed under keys beneath the pool's root key, so that a stolen disk with a stolen ticket opens nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use minicbor::{Decode, Encode};
+use parking_lot::Mutex;
+use zeroize::Zeroizing;
+
+use super::Partition;
+use super::origin::{Did, Origin};
+use super::seal::{Key32, ObjectSeals, RootKey, Seal};
+use super::state::{Facts, Login, TokenState};
+use crate::error::{Code, Error, Result, refuse};
+use crate::limits::{PERMIT_MAX_AGE_SECONDS, TICKET_MAX_AGE_SECONDS, TICKET_RENEWED_AFTER_SECONDS};
+use crate::token::message::encode;
+use crate::token::{Access, LoginId, Permit, Role, Scope, TokenId};
+
+/// What seals and remembers proofs.
+pub(super) struct Tickets {
+    tickets: Seal,
+    permits: Seal,
+    /// Logins that were ended here: their tickets are dead until they expire by themselves.
+    ended: Mutex<HashMap<LoginId, Duration>>,
+    /// Permits that were spent here, and what for.
+    spent: Mutex<HashMap<[u8; 16], Spent>>,
+}
+
+/// When a permit was spent, and a hash over what it was spent on.
+type Spent = (Duration, [u8; 32]);
+
+/// One login, as every partition of the pool can read it.
+#[derive(Encode, Decode)]
+struct Ticket {
+    #[n(0)]
+    scope: Scope,
+    #[n(1)]
+    role: Role,
+    #[n(2)]
+    login: LoginId,
+    /// The PIN's generation that was proven.
+    #[n(3)]
+    generation: u64,
+    #[n(4)]
+    token_generation: u64,
+    /// Seconds since 1970.
+    #[n(5)]
+    issued: u64,
+    /// Who proved it.
+    #[n(6)]
+    client: String,
+    #[cbor(n(7), with = "token_key")]
+    token_key: Zeroizing<[u8; 32]>,
+}
+
+/// One context-specific login.
+#[derive(Encode, Decode)]
+struct Leave {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    id: [u8; 16],
+    #[n(1)]
+    login: LoginId,
+    #[n(2)]
+    issued: u64,
+}
+
+impl Tickets {
+    /// Errors: `Configuration` without a root key.
+    pub fn new(root: &RootKey) -> Result<Self> {
+        let root = root.key().ok_or_else(|| {
+            refuse(Code::Configuration, "a pool needs a root key: set store.root_key, and give every node the same key file")
+        })?;
+        Ok(Self {
+            tickets: Seal::new(root, b"hsmpool ticket 1")?,
+            permits: Seal::new(root, b"hsmpool permit 1")?,
+            ended: Mutex::default(),
+            spent: Mutex::default(),
+        })
+    }
+}
+
+fn dead() -> Error {
+    refuse(Code::UserNotLoggedIn, "this login is over: log in again")
+}
+
+impl Partition {
+    fn seconds(&self) -> u64 {
+        self.world.now().as_secs()
+    }
+
+    /// The ticket of a login; empty where there is one partition.
+    pub(super) fn ticket(&self, token: TokenId, login: LoginId, it: &Login) -> Result<Arc<[u8]>> {
+        let Some(tickets) = &self.tickets else { return Ok(Arc::from([])) };
+        let issued = self.seconds();
+        it.issued.store(issued, Ordering::Relaxed);
+        let ticket = Ticket {
+            scope: it.scope,
+            role: it.role,
+            login,
+            generation: it.generation.load(Ordering::Acquire),
+            token_generation: it.token_generation,
+            issued,
+            client: it.client.to_string(),
+            token_key: Zeroizing::new(*it.token_key.expose()),
+        };
+        let sealed = tickets.tickets.seal(&*self.world, &token.0, encode(&ticket).expose())?;
+        Ok(Arc::from(sealed))
+    }
+
+    /// Accepts a login that was proven at another partition. Returns a new ticket if it is time for one.
+    ///
+    /// Errors: `UserNotLoggedIn` for a ticket that is bent, of another token, application or client, too old, or of a login or PIN that
+    /// is over.
+    pub(super) fn admit(&self, state: &TokenState, access: &Access, origin: &Origin) -> Result<Option<Arc<[u8]>>> {
+        let (Some(tickets), Some(id)) = (&self.tickets, access.login) else { return Ok(None) };
+        let facts = state.facts(self)?;
+        let is_current = |login: &Arc<Login>| {
+            let generation = login.generation.load(Ordering::Acquire);
+            facts.holder(login.role).is_some_and(|holder| holder.generation == generation)
+        };
+        // The PIN may have been changed since, at another partition, by the login itself: then its newer ticket says so.
+        if let Some(login) = state.logins.read().get(&id).cloned().filter(is_current) {
+            let age = self.seconds().saturating_sub(login.issued.load(Ordering::Relaxed));
+            if login.client != origin.client {
+                return Err(dead());
+            }
+            return (age > TICKET_RENEWED_AFTER_SECONDS).then(|| self.ticket(state.id, id, &login)).transpose();
+        }
+        // So does the log, when the answer to that change was lost.
+        let changed_pin = self.did(Some(origin), Did::SetUser)?;
+        let login = self.read_ticket(tickets, access, origin, &facts, changed_pin).ok_or_else(dead)?;
+        let login = Arc::new(login);
+        let age = self.seconds().saturating_sub(login.issued.load(Ordering::Relaxed));
+        state.logins.write().insert(id, login.clone());
+        // Ended in between: then nobody may find it.
+        if tickets.ended.lock().contains_key(&id) {
+            state.logins.write().remove(&id);
+            return Err(dead());
+        }
+        (age > TICKET_RENEWED_AFTER_SECONDS).then(|| self.ticket(state.id, id, &login)).transpose()
+    }
+
+    fn read_ticket(
+        &self,
+        tickets: &Tickets,
+        access: &Access,
+        origin: &Origin,
+        facts: &Facts,
+        changed_pin: bool,
+    ) -> Option<Login> {
+        let opened = tickets.tickets.open(&facts.row.id.0, &access.ticket)?;
+        let ticket: Ticket = minicbor::decode(opened.expose()).ok()?;
+        let holder = facts.holder(ticket.role)?;
+        let is_good = ticket.scope == access.scope
+            && ticket.scope == origin.scope
+            && Some(ticket.login) == access.login
+            && Some(ticket.role) == access.role
+            && ticket.generation + u64::from(changed_pin) == holder.generation
+            && ticket.token_generation == facts.row.generation
+            && *ticket.client == *origin.client
+            && self.seconds().saturating_sub(ticket.issued) <= TICKET_MAX_AGE_SECONDS
+            && !tickets.ended.lock().contains_key(&ticket.login);
+        if !is_good {
+            return None;
+        }
+        let token_key = Key32::from_bytes(&*ticket.token_key)?;
+        Some(Login {
+            scope: ticket.scope,
+            role: ticket.role,
+            generation: AtomicU64::new(holder.generation),
+            token_generation: ticket.token_generation,
+            seals: ObjectSeals::new(&token_key).ok()?,
+            token_key,
+            client: origin.client.clone(),
+            issued: AtomicU64::new(ticket.issued),
+        })
+    }
+
+    /// From now on no ticket of this login is accepted here.
+    pub(super) fn end_ticket(&self, login: LoginId) {
+        let Some(tickets) = &self.tickets else { return };
+        let now = self.world.now();
+        let mut ended = tickets.ended.lock();
+        ended.retain(|_, since| now.saturating_sub(*since).as_secs() <= TICKET_MAX_AGE_SECONDS);
+        ended.insert(login, now);
+    }
+
+    /// Proof of a context-specific login, for whichever partition the use reaches.
+    pub(super) fn permit(&self, token: TokenId, access: &Access) -> Result<Permit> {
+        let (Some(tickets), Some(login)) = (&self.tickets, access.login) else { return Ok(Permit::granted()) };
+        let mut id = [0; 16];
+        self.world.fill_random(&mut id)?;
+        let leave = Leave { id, login, issued: self.seconds() };
+        let sealed = tickets.permits.seal(&*self.world, &token.0, encode(&leave).expose())?;
+        Ok(Permit::proven_by(Arc::from(sealed)))
+    }
+
+    /// Spends a permit. `purpose` is a hash over what it is spent on: only the identical use may come again.
+    ///
+    /// Errors: `UserNotLoggedIn` for a permit that is bent, of another login or token, too old, or spent on something else.
+    pub(super) fn spend(&self, token: TokenId, access: &Access, proof: &[u8], purpose: [u8; 32]) -> Result<()> {
+        let Some(tickets) = &self.tickets else { return Err(no_permit()) };
+        let opened = tickets.permits.open(&token.0, proof).ok_or_else(no_permit)?;
+        let leave: Leave = minicbor::decode(opened.expose()).map_err(|cause| no_permit().because(cause))?;
+        let now = self.world.now();
+        if Some(leave.login) != access.login || now.as_secs().saturating_sub(leave.issued) > PERMIT_MAX_AGE_SECONDS {
+            return Err(no_permit());
+        }
+        let mut spent = tickets.spent.lock();
+        spent.retain(|_, (since, _)| now.saturating_sub(*since).as_secs() <= PERMIT_MAX_AGE_SECONDS);
+        match spent.entry(leave.id).or_insert((now, purpose)).1 == purpose {
+            true => Ok(()),
+            false => Err(no_permit()),
+        }
+    }
+}
+
+fn no_permit() -> Error {
+    refuse(Code::UserNotLoggedIn, "the key asks for a context-specific login before each use (CKA_ALWAYS_AUTHENTICATE)")
+}
+
+mod token_key {
+    use minicbor::bytes::ByteArray;
+    use minicbor::decode::{Decoder, Error as DecodeError};
+    use minicbor::encode::{Encoder, Error as EncodeError, Write};
+    use zeroize::Zeroizing;
+
+    type Key = Zeroizing<[u8; 32]>;
+
+    pub fn encode<C, W: Write>(value: &Key, out: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
+        out.bytes(&value[..]).map(drop)
+    }
+
+    pub fn decode<C>(input: &mut Decoder<'_>, _: &mut C) -> Result<Key, DecodeError> {
+        let bytes: ByteArray<32> = input.decode()?;
+        Ok(Zeroizing::new(bytes.into()))
+    }
+}

@@ -1,0 +1,173 @@
+//! What the application has in the pool, kept here so that no node is needed to remember it: tickets, capsules, what it has seen.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::limits::BEGUN_KEPT_MILLISECONDS;
+use crate::object::ObjectId;
+use crate::token::message::{Begun, Blob, Capsule, Held, Named};
+use crate::token::{Access, LoginId, TokenId};
+
+/// The belongings of one application.
+#[derive(Default)]
+pub struct Belongings {
+    /// The highest mark that was seen: how much the application knows of the past.
+    mark: AtomicU64,
+    /// Numbers changes.
+    sequence: AtomicU64,
+    /// The newest ticket of each login.
+    tickets: RwLock<HashMap<LoginId, Arc<[u8]>>>,
+    /// Session objects.
+    capsules: RwLock<HashMap<(TokenId, ObjectId), Kept>>,
+    /// At which mark an object was changed by the application, or first seen: using it waits for that only.
+    changed: RwLock<HashMap<ObjectId, u64>>,
+    /// The highest mark of `changed` that was forgotten.
+    floor: AtomicU64,
+    /// What is known of uses that were started a moment ago.
+    begun: Mutex<HashMap<Vec<u8>, (Duration, Begun)>>,
+}
+
+/// A session object, as it can be revived.
+struct Kept {
+    capsule: Capsule,
+    private: bool,
+}
+
+/// Marks that are remembered one by one.
+const CHANGED_MAX: usize = 100_000;
+/// Started uses that are remembered.
+const BEGUN_MAX: usize = 10_000;
+
+impl Belongings {
+    /// The number of the next change.
+    pub fn next(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The pool was seen at this mark.
+    pub fn saw(&self, mark: u64) {
+        self.mark.fetch_max(mark, Ordering::Relaxed);
+    }
+
+    /// All that was seen.
+    pub fn mark(&self) -> u64 {
+        self.mark.load(Ordering::Relaxed)
+    }
+
+    /// What must be applied where these objects are used.
+    pub fn mark_of(&self, ids: &[ObjectId]) -> u64 {
+        let changed = self.changed.read();
+        let floor = self.floor.load(Ordering::Relaxed);
+        ids.iter().map(|id| changed.get(id).copied().unwrap_or(floor)).max().unwrap_or(0)
+    }
+
+    /// The application has changed the object, and seen this mark then.
+    pub fn changed(&self, id: ObjectId, mark: u64) {
+        let mut changed = self.changed.write();
+        self.make_room(&mut changed, 1);
+        changed.insert(id, mark);
+    }
+
+    /// The application has seen the objects at this mark: where it is applied, they are.
+    pub fn found(&self, ids: impl Iterator<Item = ObjectId>, mark: u64) {
+        let mut changed = self.changed.write();
+        for id in ids {
+            if !changed.contains_key(&id) {
+                self.make_room(&mut changed, 1);
+                changed.insert(id, mark);
+            }
+        }
+    }
+
+    fn make_room(&self, changed: &mut HashMap<ObjectId, u64>, more: usize) {
+        if changed.len() + more > CHANGED_MAX {
+            // From now on all unknown objects wait for what any of the forgotten ones would.
+            self.floor.fetch_max(changed.values().copied().max().unwrap_or(0), Ordering::Relaxed);
+            changed.clear();
+        }
+    }
+
+    /// The newest ticket of a login; the one that came with it if there is no newer one.
+    pub fn ticket(&self, access: &Access) -> Arc<[u8]> {
+        let newest = access.login.and_then(|id| self.tickets.read().get(&id).cloned());
+        newest.unwrap_or_else(|| access.ticket.clone())
+    }
+
+    /// A login has a new ticket.
+    pub fn keep_ticket(&self, login: LoginId, ticket: Arc<[u8]>) {
+        self.tickets.write().insert(login, ticket);
+    }
+
+    /// A login is over.
+    pub fn end_login(&self, token: TokenId, login: LoginId) {
+        self.tickets.write().remove(&login);
+        self.capsules.write().retain(|(of, _), kept| *of != token || !kept.private);
+        self.forget_begun();
+    }
+
+    /// A session object that is new, or was changed.
+    pub fn keep(&self, token: TokenId, named: &Named) {
+        if let Some(capsule) = &named.capsule {
+            let kept = Kept { capsule: capsule.clone(), private: named.private };
+            self.capsules.write().insert((token, named.id), kept);
+        }
+    }
+
+    /// Session objects that are gone.
+    pub fn forget(&self, token: TokenId, ids: &[ObjectId]) {
+        let mut capsules = self.capsules.write();
+        for id in ids {
+            capsules.remove(&(token, *id));
+        }
+        self.forget_begun();
+    }
+
+    /// Those of the objects that are session objects, as the application knows them.
+    pub fn held(&self, token: TokenId, ids: &[ObjectId]) -> Vec<Held> {
+        let capsules = self.capsules.read();
+        let held = |id: &ObjectId| capsules.get(&(token, *id)).map(|kept| Held { id: *id, version: kept.capsule.version });
+        ids.iter().filter_map(held).collect()
+    }
+
+    /// All session objects of a token.
+    pub fn all_held(&self, token: TokenId) -> Vec<Held> {
+        let capsules = self.capsules.read();
+        let own = capsules.iter().filter(|((of, _), _)| *of == token);
+        own.map(|((_, id), kept)| Held { id: *id, version: kept.capsule.version }).collect()
+    }
+
+    /// Whether it is a session object of ours.
+    pub fn is_held(&self, token: TokenId, id: ObjectId) -> bool {
+        self.capsules.read().contains_key(&(token, id))
+    }
+
+    /// What revives session objects.
+    pub fn capsules(&self, token: TokenId, ids: &[ObjectId]) -> Vec<Blob> {
+        let capsules = self.capsules.read();
+        ids.iter().filter_map(|id| capsules.get(&(token, *id))).map(|kept| kept.capsule.sealed.clone()).collect()
+    }
+
+    /// What a node said lately of the same use.
+    pub fn begun(&self, what: &[u8], now: Duration) -> Option<Begun> {
+        let begun = self.begun.lock();
+        begun.get(what).filter(|(until, _)| now < *until).map(|(_, begun)| begun.clone())
+    }
+
+    /// Remembers it for a moment: the node looks again when the use is run.
+    pub fn keep_begun(&self, what: Vec<u8>, now: Duration, it: Begun) {
+        let mut begun = self.begun.lock();
+        if begun.len() >= BEGUN_MAX {
+            begun.clear();
+        }
+        begun.insert(what, (now + Duration::from_millis(BEGUN_KEPT_MILLISECONDS), it));
+    }
+
+    /// Something has changed that the answers may depend on.
+    pub fn forget_begun(&self) {
+        self.begun.lock().clear();
+    }
+}

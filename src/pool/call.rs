@@ -1,0 +1,283 @@
+//! The loop that gets a request answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::belongings::Belongings;
+use super::retry::{CALL_DEADLINE, patience, pause};
+use super::route::candidates;
+use super::view::View;
+use crate::error::{Code, Error, Result, refuse};
+use crate::object::ObjectId;
+use crate::secret::Secret;
+use crate::token::message::{Answer, Ask, Blob, Health, Held, Reply, Request, Verdict, Who, decode, encode};
+use crate::token::{Access, Scope, TokenId};
+use crate::world::World;
+
+/// Why a node gave no answer. Changes are named, so it does not matter whether the request has reached it.
+pub struct Failure(pub Error);
+
+/// How bytes get to a node and back.
+pub trait Link: Send + Sync {
+    /// Sends a request to a node of the view (by its number there) and waits for its answer, at most so long.
+    fn call(&self, node: usize, request: &[u8], patience: Duration) -> std::result::Result<Secret, Failure>;
+}
+
+/// A pool as one application sees it.
+pub struct Pool {
+    pub(super) view: View,
+    pub(super) link: Box<dyn Link>,
+    pub(super) world: Arc<dyn World>,
+    pub(super) belongings: Belongings,
+}
+
+/// One call, before it is numbered and addressed.
+pub(super) struct Call<'a> {
+    pub token: Option<TokenId>,
+    pub access: &'a Access,
+    pub ask: Ask,
+    /// Objects that are named in it.
+    pub names: &'a [ObjectId],
+    /// The node to ask first.
+    pub prefer: Option<usize>,
+    /// Names one use of a key, where a nonce must not be spent twice.
+    pub sequence: Option<u64>,
+}
+
+/// What a call gave, and which node gave it.
+pub(super) enum Outcome {
+    Done(Reply, usize),
+    /// The node does not have the stream's state.
+    StreamLost(usize),
+}
+
+impl Pool {
+    /// Nothing is sent yet.
+    pub fn new(view: View, link: Box<dyn Link>, world: Arc<dyn World>) -> Arc<Self> {
+        Arc::new(Self { view, link, world, belongings: Belongings::default() })
+    }
+
+    /// Gets a request answered that is not a part of a stream.
+    pub(super) fn ask(&self, call: Call<'_>) -> Result<Reply> {
+        match self.send(call)? {
+            Outcome::Done(reply, _) => Ok(reply),
+            Outcome::StreamLost(node) => Err(self.odd(node)),
+        }
+    }
+
+    /// A node's answer is none that the request can have.
+    pub(super) fn odd(&self, node: usize) -> Error {
+        let name = &self.view.nodes[node].place.name;
+        refuse(Code::DeviceError, format!("node {name} gave an answer that the request cannot have"))
+    }
+
+    pub(super) fn send(&self, call: Call<'_>) -> Result<Outcome> {
+        let prefer = call.prefer;
+        let mut request = self.complete(call);
+        let deadline = self.world.elapsed() + CALL_DEADLINE;
+        let mut last = None;
+        for round in 0.. {
+            self.probe_one();
+            for node in candidates(&self.view, prefer) {
+                let Some(left) = deadline.checked_sub(self.world.elapsed()).filter(|left| !left.is_zero()) else {
+                    return Err(self.gave_up(last));
+                };
+                let patience = patience(&request.ask, round).min(left);
+                match self.at(node, &mut request, patience) {
+                    At::Answered(reply) => return Ok(Outcome::Done(reply, node)),
+                    At::Refused(error) => return Err(error),
+                    At::StreamLost => return Ok(Outcome::StreamLost(node)),
+                    At::Elsewhere(why) => last = Some(why),
+                }
+            }
+            self.world.sleep(pause(round, self.dice()));
+        }
+        Err(self.gave_up(last))
+    }
+
+    fn gave_up(&self, last: Option<Error>) -> Error {
+        let told = format!("no node of the pool could answer within {} s", CALL_DEADLINE.as_secs());
+        match last {
+            Some(cause) => Error::new(Code::DeviceError, told).because(cause),
+            None => Error::new(Code::DeviceError, told),
+        }
+    }
+
+    /// The request, so that any node can carry it out.
+    fn complete(&self, call: Call<'_>) -> Request {
+        let held: Vec<Held> = match (call.token, &call.ask) {
+            (Some(token), Ask::Find { .. }) => self.belongings.all_held(token),
+            (Some(token), _) => self.belongings.held(token, call.names),
+            (None, _) => Vec::new(),
+        };
+        let mark = match uses_a_key(&call.ask) {
+            true => self.belongings.mark_of(call.names),
+            false => self.belongings.mark(),
+        };
+        let ticket = Blob(self.belongings.ticket(call.access).to_vec());
+        let who = Who { ticket, ..Who::from(call.access) };
+        let sequence = call.sequence.or_else(|| changes(&call.ask).then(|| self.belongings.next()));
+        Request { token: call.token, who, sequence, mark, held, capsules: Vec::new(), ask: call.ask }
+    }
+
+    /// One node.
+    fn at(&self, node: usize, request: &mut Request, patience: Duration) -> At {
+        let given_up = self.world.elapsed() + patience;
+        loop {
+            let begun = self.world.elapsed();
+            let Some(left) = given_up.checked_sub(begun).filter(|left| !left.is_zero()) else {
+                return At::Elsewhere(refuse(Code::DeviceError, "the node took too long"));
+            };
+            let bytes = encode(request);
+            let answer = match self.link.call(node, bytes.expose(), left) {
+                Ok(answer) => answer,
+                Err(Failure(error)) => {
+                    self.failed(node);
+                    return At::Elsewhere(error);
+                }
+            };
+            self.view.nodes[node].measured(self.world.elapsed().saturating_sub(begun));
+            let Answer { mark, ticket, verdict } = match decode(answer.expose()) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.failed(node);
+                    return At::Elsewhere(error);
+                }
+            };
+            self.belongings.saw(mark);
+            if let (Some(ticket), Some(login)) = (ticket, request.who.login) {
+                self.belongings.keep_ticket(login, Arc::from(ticket.0));
+            }
+            match verdict {
+                Verdict::Done(reply) => {
+                    match request.ask {
+                        Ask::Find { .. } => self.note_found(&reply, mark),
+                        _ if changes(&request.ask) => self.note_change(&request.ask, &reply, mark),
+                        _ => {}
+                    }
+                    return At::Answered(reply);
+                }
+                Verdict::Refused(refusal) => return At::Refused(refusal.into()),
+                Verdict::Elsewhere(why) => {
+                    self.failed(node);
+                    return At::Elsewhere(refuse(Code::DeviceError, why));
+                }
+                Verdict::Unknown(ids) if ids.is_empty() => return At::StreamLost,
+                Verdict::Unknown(ids) => match request.token.filter(|_| request.capsules.is_empty()) {
+                    Some(token) => request.capsules = self.belongings.capsules(token, &ids),
+                    None => return At::Elsewhere(self.odd(node)),
+                },
+            }
+        }
+    }
+
+    /// Remembers what must be applied where a changed object is used.
+    fn note_change(&self, ask: &Ask, reply: &Reply, mark: u64) {
+        if let Ask::Update { id, .. } | Ask::Destroy { id } = ask {
+            self.belongings.changed(*id, mark);
+            self.belongings.forget_begun();
+        }
+        if let Reply::Objects(objects) = reply {
+            for object in objects.iter().filter(|object| object.token) {
+                self.belongings.changed(object.id, mark);
+            }
+        }
+    }
+
+    /// Remembers that objects were seen at this mark, so that they are used only where they are.
+    fn note_found(&self, reply: &Reply, mark: u64) {
+        if let Reply::Objects(objects) = reply {
+            self.belongings.found(objects.iter().filter(|object| object.token).map(|object| object.id), mark);
+        }
+    }
+
+    fn failed(&self, node: usize) {
+        let (now, jitter) = (self.world.elapsed(), self.dice());
+        let mut health = self.view.nodes[node].health.lock();
+        // Whoever comes second has found out nothing new.
+        if health.is_up() {
+            *health = health.failed(now, jitter);
+        }
+    }
+
+    /// Looks at one node that failed, if it is time.
+    fn probe_one(&self) {
+        let now = self.world.elapsed();
+        let due = self.view.nodes.iter().position(|node| node.health.lock().claim_probe(now));
+        let Some(at) = due else { return };
+        let is_well = self.health_of(at).is_ok_and(|health| health.serves && health.applied >= self.belongings.mark());
+        let (now, jitter) = (self.world.elapsed(), self.dice());
+        let mut health = self.view.nodes[at].health.lock();
+        *health = if is_well { health.probed_well(now) } else { health.failed(now, jitter) };
+    }
+
+    /// How a node is. Errors: `DeviceError` when it does not say.
+    pub fn health_of(&self, node: usize) -> Result<Health> {
+        let who = Who::from(&Access::public(Scope([0; 16]), false));
+        let (held, capsules) = (Vec::new(), Vec::new());
+        let request = Request { token: None, who, sequence: None, mark: 0, held, capsules, ask: Ask::Health };
+        let patience = patience(&request.ask, 0);
+        let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
+        match decode::<Answer>(answer.expose())?.verdict {
+            Verdict::Done(Reply::Health(health)) => Ok(health),
+            _ => Err(self.odd(node)),
+        }
+    }
+
+    /// Tells nodes something that they need not know: no answer is waited for longer than a healthy node takes, none is asked for.
+    pub(super) fn tell(&self, token: TokenId, access: &Access, ask: &dyn Fn() -> Ask) {
+        for node in 0..self.view.nodes.len() {
+            self.tell_one(token, access, ask(), node);
+        }
+    }
+
+    /// The same for one node.
+    pub(super) fn tell_one(&self, token: TokenId, access: &Access, ask: Ask, node: usize) {
+        if self.view.nodes[node].health.lock().is_up() {
+            let mut request = self.complete(Call { token: Some(token), access, ask, names: &[], prefer: None, sequence: None });
+            let patience = patience(&request.ask, 0);
+            self.at(node, &mut request, patience);
+        }
+    }
+
+    fn dice(&self) -> u8 {
+        let mut byte = [0];
+        // Without randomness there is no jitter, which only costs evenness.
+        let _ = self.world.fill_random(&mut byte);
+        byte[0]
+    }
+}
+
+/// What came of asking one node.
+enum At {
+    Answered(Reply),
+    Refused(Error),
+    StreamLost,
+    Elsewhere(Error),
+}
+
+/// Whether the request changes something, so that it must be named.
+fn changes(ask: &Ask) -> bool {
+    matches!(
+        ask,
+        Ask::InitToken { .. }
+            | Ask::DeleteToken { .. }
+            | Ask::Login { .. }
+            | Ask::Authenticate { .. }
+            | Ask::SetPin { .. }
+            | Ask::InitPin { .. }
+            | Ask::Create { .. }
+            | Ask::Copy { .. }
+            | Ask::Update { .. }
+            | Ask::Destroy { .. }
+            | Ask::Generate { .. }
+            | Ask::GeneratePair { .. }
+            | Ask::Unwrap { .. }
+            | Ask::Derive { .. }
+    )
+}
+
+/// Whether it waits for the keys' own changes only.
+fn uses_a_key(ask: &Ask) -> bool {
+    matches!(ask, Ask::Start { .. } | Ask::Run { .. } | Ask::Part { .. } | Ask::Wrap { .. } | Ask::Digest { .. })
+}

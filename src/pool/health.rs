@@ -1,0 +1,102 @@
+//! What is believed of one node, from what was seen: a pure state machine over times.
+//!
+//! A node is left after one failure, since another one can answer; it is taken back after [`PROBES_TO_RETURN`] good probes in a row, so
+//! that one that comes and goes does not draw calls to it each time. Probes are spaced with growing distance.
+
+use std::time::Duration;
+
+/// Good probes in a row after which a node is used again.
+pub const PROBES_TO_RETURN: u32 = 2;
+/// Distance of the first probe from the failure; doubles with each bad one.
+const PROBE_FIRST: Duration = Duration::from_millis(100);
+/// Longest distance between probes.
+const PROBE_MAX: Duration = Duration::from_secs(5);
+
+/// What is believed of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Calls go to it.
+    #[default]
+    Up,
+    /// It failed; it is looked at now and then.
+    Down {
+        /// Probes that failed since.
+        failed: u32,
+        /// Good probes in a row.
+        good: u32,
+        /// When to look next.
+        next: Duration,
+    },
+}
+
+impl Health {
+    /// A call or a probe failed. `jitter` is 0 to 255.
+    pub fn failed(self, now: Duration, jitter: u8) -> Self {
+        let failed = match self {
+            Health::Up => 0,
+            Health::Down { failed, .. } => failed.saturating_add(1),
+        };
+        let distance = PROBE_MAX.min(PROBE_FIRST * 2_u32.saturating_pow(failed.min(16)));
+        // Between three quarters and the whole of it, so that many clients do not look at the same moment.
+        let distance = distance - distance / 4 * u32::from(jitter) / 255;
+        Health::Down { failed, good: 0, next: now + distance }
+    }
+
+    /// A probe found it well.
+    pub fn probed_well(self, now: Duration) -> Self {
+        match self {
+            Health::Down { good, .. } if good + 1 >= PROBES_TO_RETURN => Health::Up,
+            Health::Down { failed, good, .. } => Health::Down { failed, good: good + 1, next: now + PROBE_FIRST },
+            Health::Up => Health::Up,
+        }
+    }
+
+    /// Whether it is time to look. The looker moves `next`, so that others do not look too.
+    pub fn claim_probe(&mut self, now: Duration) -> bool {
+        match self {
+            Health::Down { next, .. } if *next <= now => {
+                *next = now + PROBE_MAX;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether calls go to it.
+    pub fn is_up(self) -> bool {
+        self == Health::Up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn one_failure_takes_a_node_out_and_two_good_probes_bring_it_back() {
+        let mut health = Health::Up.failed(at(1000), 0);
+        assert!(!health.is_up());
+        assert!(!health.claim_probe(at(1099)));
+        assert!(health.claim_probe(at(1100)));
+        assert!(!health.claim_probe(at(1101)), "one looks, the others go elsewhere");
+        health = health.probed_well(at(1110));
+        assert!(!health.is_up());
+        health = health.probed_well(at(1210));
+        assert!(health.is_up());
+    }
+
+    #[test]
+    fn a_bad_probe_starts_the_count_anew_and_the_distance_grows_to_its_bound() {
+        let mut health = Health::Up.failed(at(0), 0).probed_well(at(100)).failed(at(200), 0);
+        assert_eq!(health, Health::Down { failed: 1, good: 0, next: at(400) });
+        for _ in 0..40 {
+            health = health.failed(at(0), 0);
+        }
+        assert_eq!(health, Health::Down { failed: 41, good: 0, next: PROBE_MAX });
+        assert_eq!(Health::Up.failed(at(0), 255), Health::Down { failed: 0, good: 0, next: at(75) });
+    }
+}

@@ -1,0 +1,24 @@
+//! A token made of many nodes: the same verbs, sent to a partition that can answer them.
+//!
+//! Nothing that the application holds depends on one node: logins are tickets, session objects are capsules, operations in parts are
+//! replayed, changes are named so that they happen once. A call fails only when no node answered until its deadline.
+//!
+//! Knows: ck, error, limits, mechanism, object, secret, token, world.
+//! Crates: parking_lot.
+
+mod admin;
+mod belongings;
+mod call;
+mod cipher;
+mod digest;
+mod health;
+mod retry;
+mod route;
+mod sign;
+mod stream;
+mod token;
+mod view;
+
+pub use admin::PooledAdmin;
+pub use call::{Failure, Link, Pool};
+pub use view::{Place, View};

@@ -1,0 +1,70 @@
+//! When to try again, how long to wait for one node, and when to give up: pure.
+
+use std::time::Duration;
+
+use crate::ck::MechanismType;
+use crate::limits::CALL_DEADLINE_SECONDS;
+use crate::token::message::Ask;
+
+/// How long a whole call may take.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(CALL_DEADLINE_SECONDS);
+
+/// What a call costs a healthy node, at most: beyond it another node is asked. Each round doubles it, so that a pool that is slow as a
+/// whole is waited for, and asks no node more often than it can answer.
+pub fn patience(ask: &Ask, round: u32) -> Duration {
+    let first = match ask {
+        Ask::Health => Duration::from_millis(40),
+        Ask::Start { .. } | Ask::Run { .. } | Ask::Part { .. } | Ask::Drop { .. } | Ask::Digest { .. } => {
+            Duration::from_millis(75)
+        }
+        Ask::Wrap { .. } | Ask::Forget { .. } => Duration::from_millis(75),
+        Ask::Tokens | Ask::Describe | Ask::Find { .. } | Ask::Read { .. } | Ask::Size { .. } => Duration::from_millis(250),
+        Ask::Generate { mechanism, .. } | Ask::GeneratePair { mechanism, .. } => match mechanism.kind {
+            // A search for primes takes as long as it takes.
+            MechanismType::RSA_PKCS_KEY_PAIR_GEN
+            | MechanismType::RSA_X9_31_KEY_PAIR_GEN
+            | MechanismType::DSA_PARAMETER_GEN
+            | MechanismType::DH_PKCS_PARAMETER_GEN => Duration::from_secs(8),
+            _ => Duration::from_millis(500),
+        },
+        // A PIN is stretched on purpose, and others may be in front.
+        Ask::Login { .. } | Ask::Authenticate { .. } | Ask::SetPin { .. } | Ask::InitPin { .. } | Ask::InitToken { .. } => {
+            Duration::from_millis(1500)
+        }
+        Ask::DeleteToken { .. }
+        | Ask::Logout
+        | Ask::Leave
+        | Ask::Create { .. }
+        | Ask::Copy { .. }
+        | Ask::Update { .. }
+        | Ask::Destroy { .. }
+        | Ask::Unwrap { .. }
+        | Ask::Derive { .. } => Duration::from_millis(500),
+    };
+    CALL_DEADLINE.min(first * 2_u32.saturating_pow(round.min(12)))
+}
+
+/// The pause after a round in which no node answered. `jitter` is 0 to 255.
+pub fn pause(round: u32, jitter: u8) -> Duration {
+    let longest = Duration::from_millis(500).min(Duration::from_millis(5) * 2_u32.saturating_pow(round.min(8)));
+    longest / 2 + longest / 2 * u32::from(jitter) / 255
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_doubles_up_to_the_deadline() {
+        assert_eq!(patience(&Ask::Logout, 0), Duration::from_millis(500));
+        assert_eq!(patience(&Ask::Logout, 1), Duration::from_millis(1000));
+        assert_eq!(patience(&Ask::Logout, 31), CALL_DEADLINE);
+    }
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        assert_eq!(pause(0, 255), Duration::from_millis(5));
+        assert!(pause(0, 0) >= Duration::from_micros(2500));
+        assert_eq!(pause(40, 255), Duration::from_millis(500));
+    }
+}

@@ -1,0 +1,292 @@
+//! One token of a pool: each verb becomes a request.
+
+use std::sync::Arc;
+
+use super::call::{Call, Pool};
+use super::cipher::RemoteCipher;
+use super::digest::RemoteDigest;
+use super::sign::{RemoteRecover, RemoteSigner, RemoteVerifier};
+use super::stream::Remote;
+use crate::ck::AttributeType;
+use crate::error::{Code, Result, refuse};
+use crate::mechanism::{Cipher, Digester, Mechanism, Params, Recover, Signer, Verifier, table};
+use crate::object::{ObjectId, Template};
+use crate::secret::Secret;
+use crate::token::message::{Ask, Begun, Blob, Named, Reply, Use, Verb, encode};
+use crate::token::{Access, Description, Permit, PermitSlot, Reading, Reference, Role, Scope, Started, Token, TokenId};
+
+/// A token kept by a pool.
+pub struct PooledToken {
+    pool: Arc<Pool>,
+    id: TokenId,
+}
+
+impl PooledToken {
+    pub(super) fn new(pool: Arc<Pool>, id: TokenId) -> Self {
+        Self { pool, id }
+    }
+
+    fn ask(&self, access: &Access, names: &[ObjectId], ask: Ask) -> Result<Reply> {
+        self.pool.ask(Call { token: Some(self.id), access, ask, names, prefer: None, sequence: None })
+    }
+
+    fn odd<T>(&self) -> Result<T> {
+        Err(self.pool.odd(0))
+    }
+
+    fn done(&self, access: &Access, names: &[ObjectId], ask: Ask) -> Result<()> {
+        self.ask(access, names, ask).map(drop)
+    }
+
+    /// A request that gives so many objects.
+    fn objects<const N: usize>(&self, access: &Access, names: &[ObjectId], ask: Ask) -> Result<[Reference; N]> {
+        let Reply::Objects(objects) = self.ask(access, names, ask)? else { return self.odd() };
+        objects.iter().for_each(|named| self.pool.belongings.keep(self.id, named));
+        let references: Vec<Reference> = objects.iter().map(Reference::from).collect();
+        references.try_into().or_else(|_| self.odd())
+    }
+
+    fn object(&self, access: &Access, names: &[ObjectId], ask: Ask) -> Result<Reference> {
+        let [reference] = self.objects(access, names, ask)?;
+        Ok(reference)
+    }
+
+    /// Keeps the ticket that a change of a PIN gave.
+    fn renewed(&self, access: &Access, reply: Reply) {
+        if let (Reply::Who(who), Some(login)) = (reply, access.login) {
+            self.pool.belongings.keep_ticket(login, Arc::from(who.ticket.0));
+        }
+    }
+
+    /// Asks whether the key may be used so, unless that was answered a moment ago.
+    fn begin(&self, access: &Access, verb: Verb, mechanism: &Mechanism, key: ObjectId) -> Result<(Remote, Begun)> {
+        let what = Use { verb, mechanism: mechanism.clone(), key, permit: Blob::default() };
+        let mut name = encode(&what).expose().to_vec();
+        name.extend_from_slice(&self.id.0);
+        name.extend_from_slice(&access.login.map_or([0; 16], |login| login.0));
+        let now = self.pool.world.elapsed();
+        let begun = match self.pool.belongings.begun(&name, now) {
+            Some(begun) => begun,
+            None => {
+                let names = &named(&what);
+                let Reply::Started(begun) = self.ask(access, names, Ask::Start { what: what.clone() })? else {
+                    return self.odd();
+                };
+                self.pool.belongings.keep_begun(name, now, begun.clone());
+                begun
+            }
+        };
+        let slot = begun.authenticate.then(PermitSlot::default);
+        Ok((Remote::new(self.pool.clone(), self.id, access.clone(), what, slot), begun))
+    }
+}
+
+/// The objects that a use names.
+pub(super) fn named(what: &Use) -> Vec<ObjectId> {
+    named_in(&what.mechanism, &[what.key])
+}
+
+/// The objects that a mechanism and a request name.
+fn named_in(mechanism: &Mechanism, ids: &[ObjectId]) -> Vec<ObjectId> {
+    let mut names = ids.to_vec();
+    if let Params::OtherKey(other) = mechanism.params {
+        names.push(other);
+    }
+    names
+}
+
+impl Token for PooledToken {
+    fn describe(&self) -> Result<Description> {
+        // The question is the same for every application.
+        match self.ask(&Access::public(Scope([0; 16]), false), &[], Ask::Describe)? {
+            Reply::Described(described) => Ok(described.into()),
+            _ => self.odd(),
+        }
+    }
+
+    fn login(&self, scope: &Scope, role: Role, pin: &Secret) -> Result<Access> {
+        match self.ask(&Access::public(*scope, true), &[], Ask::Login { role, pin: pin.duplicate() })? {
+            Reply::Who(who) => Ok(Access::from(&who)),
+            _ => self.odd(),
+        }
+    }
+
+    fn logout(&self, access: &Access) -> Result<()> {
+        let answer = self.done(access, &[], Ask::Logout);
+        self.pool.tell(self.id, access, &|| Ask::Logout);
+        if let Some(login) = access.login {
+            self.pool.belongings.end_login(self.id, login);
+        }
+        answer
+    }
+
+    fn authenticate(&self, access: &Access, pin: &Secret) -> Result<Permit> {
+        match self.ask(access, &[], Ask::Authenticate { pin: pin.duplicate() })? {
+            Reply::Permit(proof) => Ok(Permit::proven_by(Arc::from(proof.0))),
+            _ => self.odd(),
+        }
+    }
+
+    fn set_pin(&self, access: &Access, old: &Secret, new: &Secret) -> Result<()> {
+        let reply = self.ask(access, &[], Ask::SetPin { old: old.duplicate(), new: new.duplicate() })?;
+        self.renewed(access, reply);
+        Ok(())
+    }
+
+    fn init_pin(&self, access: &Access, new: &Secret) -> Result<()> {
+        let reply = self.ask(access, &[], Ask::InitPin { new: new.duplicate() })?;
+        self.renewed(access, reply);
+        Ok(())
+    }
+
+    fn find(&self, access: &Access, template: &Template) -> Result<Vec<Reference>> {
+        match self.ask(access, &[], Ask::Find { template: template.duplicate() })? {
+            Reply::Objects(objects) => Ok(objects.iter().map(|named: &Named| Reference::from(named)).collect()),
+            _ => self.odd(),
+        }
+    }
+
+    fn read(&self, access: &Access, id: ObjectId, wanted: &[AttributeType]) -> Result<Vec<Reading>> {
+        match self.ask(access, &[id], Ask::Read { id, wanted: wanted.to_vec() })? {
+            Reply::Readings(readings) if readings.len() == wanted.len() => Ok(readings.into_iter().map(Reading::from).collect()),
+            _ => self.odd(),
+        }
+    }
+
+    fn size(&self, access: &Access, id: ObjectId) -> Result<u64> {
+        match self.ask(access, &[id], Ask::Size { id })? {
+            Reply::Number(size) => Ok(size),
+            _ => self.odd(),
+        }
+    }
+
+    fn create(&self, access: &Access, template: Template) -> Result<Reference> {
+        self.object(access, &[], Ask::Create { template })
+    }
+
+    fn copy(&self, access: &Access, id: ObjectId, changes: Template) -> Result<Reference> {
+        self.object(access, &[id], Ask::Copy { id, changes })
+    }
+
+    fn update(&self, access: &Access, id: ObjectId, changes: Template) -> Result<Reference> {
+        self.object(access, &[id], Ask::Update { id, changes })
+    }
+
+    fn destroy(&self, access: &Access, id: ObjectId) -> Result<()> {
+        let is_ours = self.pool.belongings.is_held(self.id, id);
+        self.done(access, &[id], Ask::Destroy { id })?;
+        if is_ours {
+            self.pool.belongings.forget(self.id, &[id]);
+        }
+        Ok(())
+    }
+
+    fn forget(&self, scope: &Scope, ids: &[ObjectId]) {
+        self.pool.belongings.forget(self.id, ids);
+        // A node that is not told forgets them when the application next searches, or is idle.
+        self.pool.tell(self.id, &Access::public(*scope, false), &|| Ask::Forget { ids: ids.to_vec() });
+    }
+
+    fn leave(&self, scope: &Scope) {
+        self.pool.tell(self.id, &Access::public(*scope, false), &|| Ask::Leave);
+    }
+
+    fn generate(&self, access: &Access, mechanism: &Mechanism, template: Template) -> Result<Reference> {
+        self.object(access, &[], Ask::Generate { mechanism: mechanism.clone(), template })
+    }
+
+    fn generate_pair(
+        &self,
+        access: &Access,
+        mechanism: &Mechanism,
+        public: Template,
+        private: Template,
+    ) -> Result<(Reference, Reference)> {
+        let [public, private] = self.objects(access, &[], Ask::GeneratePair { mechanism: mechanism.clone(), public, private })?;
+        Ok((public, private))
+    }
+
+    fn wrap(&self, access: &Access, mechanism: &Mechanism, wrapping: ObjectId, key: ObjectId) -> Result<Vec<u8>> {
+        let names = named_in(mechanism, &[wrapping, key]);
+        match self.ask(access, &names, Ask::Wrap { mechanism: mechanism.clone(), wrapping, key })? {
+            Reply::Bytes(wrapped) => Ok(wrapped.expose().to_vec()),
+            _ => self.odd(),
+        }
+    }
+
+    fn unwrap(
+        &self,
+        access: &Access,
+        mechanism: &Mechanism,
+        unwrapping: ObjectId,
+        wrapped: &[u8],
+        template: Template,
+    ) -> Result<Reference> {
+        let (mechanism, wrapped) = (mechanism.clone(), wrapped.to_vec());
+        let names = named_in(&mechanism, &[unwrapping]);
+        self.object(access, &names, Ask::Unwrap { mechanism, unwrapping, wrapped, template })
+    }
+
+    fn derive(&self, access: &Access, mechanism: &Mechanism, base: ObjectId, template: Template) -> Result<Reference> {
+        let names = named_in(mechanism, &[base]);
+        self.object(access, &names, Ask::Derive { mechanism: mechanism.clone(), base, template })
+    }
+
+    fn sign(&self, access: &Access, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Signer>>> {
+        let (remote, begun) = self.begin(access, Verb::Sign, mechanism, key)?;
+        let authenticate = remote.slot();
+        Ok(Started { operation: Box::new(RemoteSigner::new(remote, &begun)?), authenticate })
+    }
+
+    fn verify(&self, access: &Access, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Verifier>>> {
+        let (remote, begun) = self.begin(access, Verb::Verify, mechanism, key)?;
+        let authenticate = remote.slot();
+        Ok(Started { operation: Box::new(RemoteVerifier::new(remote, &begun)?), authenticate })
+    }
+
+    fn sign_recover(&self, access: &Access, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Recover>>> {
+        let (remote, begun) = self.begin(access, Verb::SignRecover, mechanism, key)?;
+        let authenticate = remote.slot();
+        Ok(Started { operation: Box::new(RemoteRecover::new(remote, &begun)), authenticate })
+    }
+
+    fn verify_recover(&self, access: &Access, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Recover>>> {
+        let (remote, begun) = self.begin(access, Verb::VerifyRecover, mechanism, key)?;
+        let authenticate = remote.slot();
+        Ok(Started { operation: Box::new(RemoteRecover::new(remote, &begun)), authenticate })
+    }
+
+    fn encrypt(&self, access: &Access, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Cipher>>> {
+        let (remote, begun) = self.begin(access, Verb::Encrypt, mechanism, key)?;
+        let authenticate = remote.slot();
+        let Some(shape) = begun.shape else { return self.odd() };
+        Ok(Started { operation: Box::new(RemoteCipher::new(remote, shape)), authenticate })
+    }
+
+    fn decrypt(&self, access: &Access, mechanism: &Mechanism, key: ObjectId) -> Result<Started<Box<dyn Cipher>>> {
+        let (remote, begun) = self.begin(access, Verb::Decrypt, mechanism, key)?;
+        let authenticate = remote.slot();
+        let Some(shape) = begun.shape else { return self.odd() };
+        Ok(Started { operation: Box::new(RemoteCipher::new(remote, shape)), authenticate })
+    }
+
+    fn digest(&self, mechanism: &Mechanism) -> Result<Box<dyn Digester>> {
+        let row = table::find(mechanism.kind);
+        let make = row
+            .and_then(|row| row.verbs.digest)
+            .ok_or_else(|| refuse(Code::MechanismInvalid, format!("{} is no digest that is offered", mechanism.kind)))?;
+        Ok(Box::new(RemoteDigest::new(self.pool.clone(), self.id, mechanism.clone(), make(mechanism)?)))
+    }
+
+    fn digest_key(&self, access: &Access, key: ObjectId, digest: &mut dyn Digester) -> Result<()> {
+        let remote = digest.as_any().and_then(|any| any.downcast_mut::<RemoteDigest>());
+        let remote = remote
+            .ok_or_else(|| refuse(Code::KeyIndigestible, "the digest was restored from a saved state, which takes no key"))?;
+        remote.take_key(access, key)
+    }
+
+    fn random(&self, out: &mut [u8]) -> Result<()> {
+        // This machine's own generator: as good as a node's, and no node is needed.
+        self.pool.world.fill_random(out)
+    }
+}

@@ -1,0 +1,93 @@
+//! Changes happen once, however often their requests arrive.
+
+use std::collections::HashSet;
+
+use hsmpool::ck::{AttributeType, MechanismType};
+use hsmpool::error::Code;
+use hsmpool::object::{Template, Value};
+use hsmpool::token::{Admin, Role};
+
+use crate::house::{House, SCOPE, aes, ec_pair, mechanism, pin};
+
+fn labelled(label: &str) -> Template {
+    Template::from_iter([(AttributeType::LABEL, Value::Bytes(label.as_bytes().to_vec()))])
+}
+
+#[test]
+fn objects_are_made_changed_and_destroyed_once_though_answers_are_lost() {
+    for seed in 20..26 {
+        let house = House::new(seed);
+        let (token, user) = house.token();
+        house.network.lose(15, 35);
+        let mut made = Vec::new();
+        for number in 0..12 {
+            let mut template = aes(true);
+            template.set(AttributeType::LABEL, Value::Bytes(format!("key {number}").into_bytes()));
+            made.push(token.generate(&user, &mechanism(MechanismType::AES_KEY_GEN), template).unwrap().id);
+        }
+        let (public, private) = ec_pair(true);
+        let pair = token.generate_pair(&user, &mechanism(MechanismType::EC_KEY_PAIR_GEN), public, private).unwrap();
+        let different: HashSet<_> = made.iter().chain([&pair.0.id, &pair.1.id]).collect();
+        assert_eq!(different.len(), 14);
+        assert_eq!(token.find(&user, &Template::new()).unwrap().len(), 14, "seed {seed}: none is doubled");
+        for (number, id) in made.iter().enumerate() {
+            token.update(&user, *id, labelled(&format!("renamed {number}"))).unwrap();
+            let found = token.find(&user, &labelled(&format!("renamed {number}"))).unwrap();
+            assert_eq!(found.iter().map(|found| found.id).collect::<Vec<_>>(), [*id]);
+        }
+        for id in &made {
+            token.destroy(&user, *id).unwrap();
+            let gone = token.destroy(&user, *id).unwrap_err();
+            assert_eq!(gone.code(), Code::ObjectHandleInvalid, "a second destruction is a request of its own");
+        }
+        assert_eq!(token.find(&user, &Template::new()).unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn wrong_pins_are_counted_once_each_though_answers_are_lost() {
+    for seed in 30..34 {
+        let house = House::new(seed);
+        let (token, user) = house.token();
+        token.logout(&user).unwrap();
+        house.network.lose(10, 40);
+        let login = |text: &str| token.login(&SCOPE, Role::User, &pin(text)).map_err(|error| error.code());
+        for _ in 0..2 {
+            assert_eq!(login("wrong").err(), Some(Code::PinIncorrect));
+        }
+        assert!(login("user-pin").is_ok(), "seed {seed}: two wrong ones are below the three that lock");
+        for _ in 0..3 {
+            assert_eq!(login("wrong").err(), Some(Code::PinIncorrect));
+        }
+        assert_eq!(login("user-pin").err(), Some(Code::PinLocked), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_changed_pin_keeps_its_own_login_and_ends_the_others() {
+    for seed in 40..44 {
+        let house = House::new(seed);
+        let (token, user) = house.token();
+        let other = house.other("other").tokens().unwrap().remove(0);
+        let other_user = other.login(&hsmpool::token::Scope([8; 16]), Role::User, &pin("user-pin")).unwrap();
+        let key = token.generate(&user, &mechanism(MechanismType::AES_KEY_GEN), aes(true)).unwrap();
+        house.network.lose(10, 40);
+        token.set_pin(&user, &pin("user-pin"), &pin("new-pin")).unwrap();
+        for node in 0..3 {
+            house.network.kill_only(node);
+            token.read(&user, key.id, &[AttributeType::LABEL]).unwrap();
+            let refused = other.read(&other_user, key.id, &[AttributeType::LABEL]).unwrap_err();
+            assert_eq!(refused.code(), Code::UserNotLoggedIn, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_token_is_made_once_and_seen_by_all() {
+    let house = House::new(50);
+    house.network.lose(10, 50);
+    for number in 1..6 {
+        house.admin.init_token(None, &pin("so-pin"), *b"another one                     ").unwrap();
+        assert_eq!(house.other("other").tokens().unwrap().len(), number);
+    }
+}
