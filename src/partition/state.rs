@@ -113,7 +113,7 @@ impl TokenState {
     }
 
     fn read_facts(&self, partition: &Partition) -> Result<Facts> {
-        let Some(row) = partition.store.token(self.id)? else {
+        let Some((row, users)) = partition.store.token_and_users(self.id)? else {
             return Err(refuse(Code::TokenNotPresent, "the token has been deleted from the store"));
         };
         let known = self.facts.read().as_ref().map(|(_, facts)| facts.clone());
@@ -121,11 +121,12 @@ impl TokenState {
             Some(facts) => facts.public.clone(),
             None => Arc::new(open_token(partition, &row)?),
         };
+        let holder = |role| users.iter().find(|user| user.role == role_number(role)).cloned();
         Ok(Facts {
             policy: policy_of(row.policy)?,
             public,
-            so: partition.store.user(self.id, role_number(Role::SecurityOfficer))?,
-            user: partition.store.user(self.id, role_number(Role::User))?,
+            so: holder(Role::SecurityOfficer),
+            user: holder(Role::User),
             row,
         })
     }

@@ -93,6 +93,14 @@ impl Store {
         self.read("reading a token", |sql| query::token(sql, id))
     }
 
+    /// One token with all its holders of PINs, as of one moment.
+    pub fn token_and_users(&self, id: TokenId) -> Result<Option<(TokenRow, Vec<UserRow>)>> {
+        self.read("reading a token", |sql| {
+            let token = query::token(sql, id)?;
+            token.map(|token| Ok((token, query::users(sql, id)?))).transpose()
+        })
+    }
+
     /// One holder of a PIN: role 0 is the security officer, 1 the user.
     pub fn user(&self, token: TokenId, role: u8) -> Result<Option<UserRow>> {
         self.read("reading a user", |sql| query::user(sql, token, role))
