@@ -3,11 +3,12 @@
 //! The first file that is found counts: `HSMPOOL_CONF`, `~/.config/hsmpool/hsmpool.toml`, `/etc/hsmpool/hsmpool.toml`, then SoftHSM's:
 //! `SOFTHSM2_CONF`, `~/.config/softhsm2/softhsm2.conf`, `/etc/softhsm/softhsm2.conf`. Without any, the defaults hold.
 //!
-//! Knows: ck, error, sys.
-//! Crates: toml.
+//! Knows: ck, error, limits, sys.
+//! Crates: serde, toml.
 
 mod hsmpool;
 pub mod logger;
+pub mod pool;
 mod softhsm;
 pub mod table;
 
@@ -79,6 +80,8 @@ pub struct Config {
     pub reset_on_fork: bool,
     /// Wrong PINs in a row that lock the user of a new token; 0 never locks.
     pub pin_attempts_max: u32,
+    /// The description of a pool that stands behind the module, in place of a store.
+    pub pool_file: Option<PathBuf>,
     /// Whether a root key file stands beside the store.
     pub root_key: bool,
     /// How much is logged.
@@ -194,6 +197,7 @@ fn defaults(environment: &Environment, style: Style, source: Option<PathBuf>) ->
         mechanisms: Mechanisms::All,
         reset_on_fork: style == Style::Hsmpool,
         pin_attempts_max: 10,
+        pool_file: None,
         root_key: true,
         log_level: Level::Warning,
         log_target: LogTarget::default(),
@@ -241,6 +245,9 @@ fn set(config: &mut Config, place: &Place<'_>, text: &str) -> Result<()> {
         "token.pin_attempts_max" => {
             config.pin_attempts_max =
                 text.parse().map_err(|error| place.refuse(format!("{text:?} is no number of attempts")).because(error))?
+        }
+        "pool.file" => {
+            config.pool_file = Some(place.file.parent().map_or_else(|| PathBuf::from(text), |directory| directory.join(text)))
         }
         "slots.removable" => config.removable = flag()?,
         "slots.mechanisms" => config.mechanisms = mechanisms(config, place, text),

@@ -67,6 +67,14 @@ pub const KEYS: &[Key] = &[
               with the store: without it the store cannot be read.",
     },
     Key {
+        name: "pool.file",
+        files: Files::Hsmpool,
+        kind: Kind::Path,
+        default: "none",
+        doc: "The description of a pool (`pool.toml`): its tokens are offered in place of those of a store. A relative path starts at this \
+              file's directory.",
+    },
+    Key {
         name: "directories.tokendir",
         files: Files::SoftHsm,
         kind: Kind::Path,

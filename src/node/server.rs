@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::events::Events;
+use super::metrics::Metrics;
 use super::scopes::Scopes;
 use super::streams::{Running, StreamId, Streams};
 use crate::error::{Code, Error, Result, refuse};
@@ -49,6 +51,8 @@ pub struct Server {
     streams: Streams,
     drains: AtomicBool,
     leader: Box<dyn Fn() -> Option<u64> + Send + Sync>,
+    metrics: Metrics,
+    events: Events,
 }
 
 /// Why a request was not carried out.
@@ -84,21 +88,30 @@ impl Server {
         leader: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     ) -> Self {
         let (scopes, streams, drains) = (Scopes::default(), Streams::default(), AtomicBool::new(false));
-        Self { partition, log, world, standing, scopes, streams, drains, leader }
+        let (metrics, events) = (Metrics::default(), Events::default());
+        Self { partition, log, world, standing, scopes, streams, drains, leader, metrics, events }
     }
 
     /// Answers one request. Total: any bytes get an answer.
     pub fn answer(&self, caller: &Caller, request: &[u8]) -> Secret {
         let mut ticket = None;
-        let verdict = match decode::<Request>(request) {
-            Err(error) => Verdict::Refused(Refusal::from(&error)),
-            Ok(request) => match self.carry_out(caller, &request, &mut ticket) {
-                Ok(reply) => Verdict::Done(reply),
-                Err(Stop::Refused(error)) => Verdict::Refused(Refusal::from(&error)),
-                Err(Stop::Elsewhere(why)) => Verdict::Elsewhere(why),
-                Err(Stop::Unknown(ids)) => Verdict::Unknown(ids),
-            },
+        let begun = self.world.elapsed();
+        let (verb, verdict) = match decode::<Request>(request) {
+            Err(error) => ("undecodable", Verdict::Refused(Refusal::from(&error))),
+            Ok(request) => {
+                if let Some(tally) = &request.tally {
+                    self.metrics.told(tally);
+                }
+                let verdict = match self.carry_out(caller, &request, &mut ticket) {
+                    Ok(reply) => Verdict::Done(reply),
+                    Err(Stop::Refused(error)) => Verdict::Refused(Refusal::from(&error)),
+                    Err(Stop::Elsewhere(why)) => Verdict::Elsewhere(why),
+                    Err(Stop::Unknown(ids)) => Verdict::Unknown(ids),
+                };
+                (request.ask.verb(), verdict)
+            }
         };
+        self.metrics.answered(verb, &verdict, self.world.elapsed().saturating_sub(begun));
         encode(&Answer { mark: self.log.mark(), ticket: ticket.map(|ticket: Arc<[u8]>| Blob(ticket.to_vec())), verdict })
     }
 
@@ -117,6 +130,21 @@ impl Server {
             leader: (self.leader)(),
             applied: self.log.mark(),
         }
+    }
+
+    /// What was counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What happened.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Tells that something happened.
+    pub fn tell(&self, kind: &'static str, told: String) {
+        self.events.add(self.world.now(), kind, told);
     }
 
     /// Applications heard of lately, and operations in parts.

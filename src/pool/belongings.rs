@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::limits::BEGUN_KEPT_MILLISECONDS;
 use crate::object::ObjectId;
-use crate::token::message::{Begun, Blob, Capsule, Held, Named};
+use crate::token::message::{Begun, Blob, Capsule, Held, Named, Tally};
 use crate::token::{Access, LoginId, TokenId};
 
 /// The belongings of one application.
@@ -27,6 +27,11 @@ pub struct Belongings {
     changed: RwLock<HashMap<ObjectId, u64>>,
     /// The highest mark of `changed` that was forgotten.
     floor: AtomicU64,
+    calls: AtomicU64,
+    failed: AtomicU64,
+    retried: AtomicU64,
+    /// When the tally was told last, in milliseconds.
+    told: AtomicU64,
     /// What is known of uses that were started a moment ago.
     begun: Mutex<HashMap<Vec<u8>, (Duration, Begun)>>,
 }
@@ -37,12 +42,41 @@ struct Kept {
     private: bool,
 }
 
+/// How often a module tells what its calls came to.
+const TALLY_MILLISECONDS: u64 = 5000;
 /// Marks that are remembered one by one.
 const CHANGED_MAX: usize = 100_000;
 /// Started uses that are remembered.
 const BEGUN_MAX: usize = 10_000;
 
 impl Belongings {
+    /// Counts one call; gives what there is to tell, if it is time.
+    pub fn tally(&self, now: Duration) -> Option<Tally> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let (now, told) = (now.as_millis() as u64, self.told.load(Ordering::Relaxed));
+        let is_time = now.saturating_sub(told) >= TALLY_MILLISECONDS;
+        if !is_time || self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return None;
+        }
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        Some(Tally { calls: take(&self.calls), failed: take(&self.failed), retried: take(&self.retried) })
+    }
+
+    /// A node did not answer: the same call goes on elsewhere, and what it was to tell is told later.
+    pub fn untold(&self, tally: Option<Tally>, first: bool) {
+        let Tally { calls, failed, retried } = tally.unwrap_or_default();
+        // The next try counts the call again.
+        self.calls.fetch_add(calls.wrapping_sub(1), Ordering::Relaxed);
+        self.failed.fetch_add(failed, Ordering::Relaxed);
+        self.retried.fetch_add(retried + u64::from(first), Ordering::Relaxed);
+    }
+
+    /// A call failed for good.
+    pub fn failed(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The number of the next change.
     pub fn next(&self) -> u64 {
         self.sequence.fetch_add(1, Ordering::Relaxed)

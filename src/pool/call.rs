@@ -83,11 +83,15 @@ impl Pool {
                     return Err(self.gave_up(last));
                 };
                 let patience = patience(&request.ask, round).min(left);
+                request.tally = self.belongings.tally(self.world.elapsed());
                 match self.at(node, &mut request, patience) {
                     At::Answered(reply) => return Ok(Outcome::Done(reply, node)),
                     At::Refused(error) => return Err(error),
                     At::StreamLost => return Ok(Outcome::StreamLost(node)),
-                    At::Elsewhere(why) => last = Some(why),
+                    At::Elsewhere(why) => {
+                        self.belongings.untold(request.tally.take(), last.is_none());
+                        last = Some(why);
+                    }
                 }
             }
             self.world.sleep(pause(round, self.dice()));
@@ -96,6 +100,7 @@ impl Pool {
     }
 
     fn gave_up(&self, last: Option<Error>) -> Error {
+        self.belongings.failed();
         let told = format!("no node of the pool could answer within {} s", CALL_DEADLINE.as_secs());
         match last {
             Some(cause) => Error::new(Code::DeviceError, told).because(cause),
@@ -117,7 +122,7 @@ impl Pool {
         let ticket = Blob(self.belongings.ticket(call.access).to_vec());
         let who = Who { ticket, ..Who::from(call.access) };
         let sequence = call.sequence.or_else(|| changes(&call.ask).then(|| self.belongings.next()));
-        Request { token: call.token, who, sequence, mark, held, capsules: Vec::new(), ask: call.ask }
+        Request { token: call.token, who, sequence, mark, held, capsules: Vec::new(), ask: call.ask, tally: None }
     }
 
     /// One node.
@@ -215,7 +220,7 @@ impl Pool {
     pub fn health_of(&self, node: usize) -> Result<Health> {
         let who = Who::from(&Access::public(Scope([0; 16]), false));
         let (held, capsules) = (Vec::new(), Vec::new());
-        let request = Request { token: None, who, sequence: None, mark: 0, held, capsules, ask: Ask::Health };
+        let request = Request { token: None, who, sequence: None, mark: 0, held, capsules, ask: Ask::Health, tally: None };
         let patience = patience(&request.ask, 0);
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
         match decode::<Answer>(answer.expose())?.verdict {

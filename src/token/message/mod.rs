@@ -45,6 +45,23 @@ pub struct Request {
     /// What is asked for.
     #[n(6)]
     pub ask: Ask,
+    /// What the module's calls have come to since it last told.
+    #[n(7)]
+    pub tally: Option<Tally>,
+}
+
+/// Calls of one module, for those who watch the pool: failed ÷ all is its availability.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Tally {
+    /// Calls that left the module.
+    #[n(0)]
+    pub calls: u64,
+    /// Those that no node answered in time.
+    #[n(1)]
+    pub failed: u64,
+    /// Those that needed another node or another try.
+    #[n(2)]
+    pub retried: u64,
 }
 
 /// Who asks: an [`Access`] as it travels.
@@ -332,6 +349,43 @@ pub enum Ask {
     /// How the node is: no token, no login.
     #[n(28)]
     Health,
+}
+
+impl Ask {
+    /// The verb's name, for those who count.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Ask::Tokens => "Tokens",
+            Ask::InitToken { .. } => "InitToken",
+            Ask::DeleteToken { .. } => "DeleteToken",
+            Ask::Describe => "Describe",
+            Ask::Login { .. } => "Login",
+            Ask::Logout => "Logout",
+            Ask::Authenticate { .. } => "Authenticate",
+            Ask::SetPin { .. } => "SetPin",
+            Ask::InitPin { .. } => "InitPin",
+            Ask::Find { .. } => "Find",
+            Ask::Read { .. } => "Read",
+            Ask::Size { .. } => "Size",
+            Ask::Create { .. } => "Create",
+            Ask::Copy { .. } => "Copy",
+            Ask::Update { .. } => "Update",
+            Ask::Destroy { .. } => "Destroy",
+            Ask::Forget { .. } => "Forget",
+            Ask::Leave => "Leave",
+            Ask::Generate { .. } => "Generate",
+            Ask::GeneratePair { .. } => "GeneratePair",
+            Ask::Wrap { .. } => "Wrap",
+            Ask::Unwrap { .. } => "Unwrap",
+            Ask::Derive { .. } => "Derive",
+            Ask::Start { .. } => "Start",
+            Ask::Run { .. } => "Run",
+            Ask::Part { .. } => "Part",
+            Ask::Drop { .. } => "Drop",
+            Ask::Digest { .. } => "Digest",
+            Ask::Health => "Health",
+        }
+    }
 }
 
 /// One part of a digest.

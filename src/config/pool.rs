@@ -1,0 +1,314 @@
+//! Files of a pool: what a module knows of it (`pool.toml`), and what a node is told (`hsmpoold.toml`). Both are strict: a key that does
+//! not exist is an error that names file, line and key.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::PolicyName;
+use crate::error::{Code, Doing, Error, Result, refuse};
+
+/// What a module knows of its pool.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolFile {
+    /// The pool's id: 32 hexadecimal digits.
+    pub pool: PoolId,
+    /// The zone that the application stands in; calls prefer it.
+    pub zone: String,
+    /// The client's certificate, for TCP. Unix sockets need none.
+    pub certificates: Option<Certificates>,
+    /// Every node.
+    pub node: Vec<NodeEntry>,
+}
+
+/// One node, as a module reaches it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeEntry {
+    /// Its zone.
+    pub zone: String,
+    /// `unix:/path` or `tcp:host:port`, in the order in which they are tried.
+    pub addresses: Vec<String>,
+}
+
+/// What a node is told.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeFile {
+    /// The pool's id: 32 hexadecimal digits.
+    pub pool: PoolId,
+    /// The node's number in the pool; never given to another node, or to this one after its disk was lost.
+    pub node: u64,
+    /// Its zone.
+    pub zone: String,
+    /// Its region.
+    #[serde(default = "home_region")]
+    pub region: String,
+    /// Where its databases are.
+    pub directory: PathBuf,
+    /// The pool's root key: a file of 64 hexadecimal digits, the same at every node. Without it `hsmpool.key` in the directory.
+    pub root_key_file: Option<PathBuf>,
+    /// What it listens on.
+    pub listen: Listen,
+    /// Its certificate.
+    pub certificates: Certificates,
+    /// Users of this machine who may use the Unix socket: numeric user id, and the client's name. Empty: the node's own user.
+    #[serde(default)]
+    pub unix_users: BTreeMap<String, String>,
+    /// Policy of new tokens: `compatible`, `default`, `strict`.
+    #[serde(default = "default_policy")]
+    pub policy: PolicyName,
+    /// Wrong PINs in a row that lock the user of a new token; 0 never locks.
+    #[serde(default = "attempts")]
+    pub pin_attempts_max: u32,
+    /// Where events are posted to, as JSON.
+    #[serde(default)]
+    pub webhooks: Vec<String>,
+}
+
+/// Addresses of a node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// For clients: `unix:/path`, `tcp:address:port`.
+    pub clients: Vec<String>,
+    /// For other nodes: `tcp:address:port`.
+    pub peers: String,
+    /// What other nodes are told, where it differs from `peers`.
+    pub advertise: Option<String>,
+    /// Health and metrics, in plain HTTP: keep it inside.
+    pub operations: Option<String>,
+}
+
+/// Files of a certificate.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificates {
+    /// The pool's own authority.
+    pub ca: PathBuf,
+    /// The certificate, with those between it and the authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// The name of a pool, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolId(pub [u8; 16]);
+
+impl<'de> Deserialize<'de> for PoolId {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl std::str::FromStr for PoolId {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let digit = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let bytes: Option<Vec<u8>> = (0..16).map(|byte| digit(2 * byte)).collect();
+        match bytes.and_then(|bytes| bytes.try_into().ok()).filter(|_| text.len() == 32) {
+            Some(bytes) => Ok(Self(bytes)),
+            None => Err(format!("{text:?} is no pool id: it has 32 hexadecimal digits")),
+        }
+    }
+}
+
+impl std::fmt::Display for PoolId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for PolicyName {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        match String::deserialize(from)?.as_str() {
+            "compatible" => Ok(PolicyName::Compatible),
+            "default" => Ok(PolicyName::Default),
+            "strict" => Ok(PolicyName::Strict),
+            other => Err(serde::de::Error::custom(format!("{other:?} is no policy: compatible, default or strict"))),
+        }
+    }
+}
+
+fn home_region() -> String {
+    "home".to_string()
+}
+
+fn default_policy() -> PolicyName {
+    PolicyName::Default
+}
+
+fn attempts() -> u32 {
+    crate::limits::PIN_ATTEMPTS_MAX_DEFAULT
+}
+
+impl PoolFile {
+    /// Reads `pool.toml`; paths in it are relative to its own directory. Errors: `Configuration`, naming file, line and key.
+    pub fn read(file: &Path) -> Result<Self> {
+        let mut read: Self = parse(file)?;
+        if read.node.is_empty() {
+            return Err(wrong(file, "it names no node: add a [[node]] for each"));
+        }
+        if let Some(entry) = read.node.iter().find(|entry| entry.addresses.is_empty()) {
+            return Err(wrong(file, &format!("a node of zone {:?} has no address", entry.zone)));
+        }
+        if let Some(certificates) = &mut read.certificates {
+            certificates.beside(file);
+        }
+        Ok(read)
+    }
+}
+
+impl NodeFile {
+    /// Reads `hsmpoold.toml`; paths in it are relative to its own directory. Errors: `Configuration`, naming file, line and key.
+    pub fn read(file: &Path) -> Result<Self> {
+        let mut read: Self = parse(file)?;
+        if read.listen.clients.is_empty() {
+            return Err(wrong(file, "listen.clients is empty: nobody could reach the node"));
+        }
+        if let Some(user) = read.unix_users.keys().find(|user| user.parse::<u32>().is_err()) {
+            return Err(wrong(file, &format!("unix_users.{user} is no numeric user id")));
+        }
+        read.certificates.beside(file);
+        read.directory = beside(file, &read.directory);
+        read.root_key_file = read.root_key_file.map(|path| beside(file, &path));
+        Ok(read)
+    }
+}
+
+impl Certificates {
+    fn beside(&mut self, file: &Path) {
+        for path in [&mut self.ca, &mut self.certificate, &mut self.key] {
+            *path = beside(file, path);
+        }
+    }
+}
+
+fn beside(file: &Path, path: &Path) -> PathBuf {
+    file.parent().map_or_else(|| path.to_path_buf(), |directory| directory.join(path))
+}
+
+fn parse<T: DeserializeOwned>(file: &Path) -> Result<T> {
+    let doing = || format!("reading the configuration file {}", file.display());
+    let text = std::fs::read_to_string(file).doing(Code::Configuration, doing())?;
+    toml::from_str(&text).doing(Code::Configuration, doing())
+}
+
+fn wrong(file: &Path, what: &str) -> Error {
+    refuse(Code::Configuration, format!("{}: {what}", file.display()))
+}
+
+/// The keys of both files, for `docs/configuration.md`.
+pub fn markdown() -> String {
+    let mut text = String::new();
+    for (title, keys) in [("`pool.toml`, for a module", POOL_KEYS), ("`hsmpoold.toml`, for a node", NODE_KEYS)] {
+        let _ = writeln!(text, "\n### {title}\n\n| key | default | meaning |\n| --- | --- | --- |");
+        for (name, default, doc) in keys {
+            let _ = writeln!(text, "| `{name}` | {default} | {doc} |");
+        }
+    }
+    text
+}
+
+type Rows = &'static [(&'static str, &'static str, &'static str)];
+
+const POOL_KEYS: Rows = &[
+    ("pool", "–", "The pool's id, 32 hexadecimal digits."),
+    ("zone", "–", "The zone that the application stands in: its nodes are asked first."),
+    ("certificates.ca", "–", "The pool's authority (PEM). The three certificate keys are needed for TCP addresses."),
+    ("certificates.certificate", "–", "The client's certificate (PEM)."),
+    ("certificates.key", "–", "Its private key (PEM)."),
+    ("[[node]] zone", "–", "The zone of one node."),
+    ("[[node]] addresses", "–", "`unix:/path` or `tcp:host:port`, in the order in which they are tried."),
+];
+
+const NODE_KEYS: Rows = &[
+    ("pool", "–", "The pool's id, 32 hexadecimal digits."),
+    ("node", "–", "The node's number; never used again for another node, or for this one after its disk was lost."),
+    ("zone", "–", "The node's zone. No zone may hold a quorum of the voters."),
+    ("region", "`home`", "The node's region."),
+    ("directory", "–", "Where its databases are (mode 0700)."),
+    ("root_key_file", "`hsmpool.key` in the directory", "The pool's root key, the same at every node. Back it up: without it no store can be read."),
+    ("listen.clients", "–", "`unix:/path`, `tcp:address:port`: where modules connect."),
+    ("listen.peers", "–", "`tcp:address:port`: where other nodes connect."),
+    ("listen.advertise", "`listen.peers`", "What other nodes are told to connect to."),
+    ("listen.operations", "none", "`address:port` of health, metrics and events, in plain HTTP."),
+    ("certificates.ca", "–", "The pool's authority (PEM)."),
+    ("certificates.certificate", "–", "The node's certificate (PEM)."),
+    ("certificates.key", "–", "Its private key (PEM)."),
+    ("unix_users", "the node's own user, as `local`", "Users of this machine who may use the Unix socket: numeric user id and client name. A client that also connects with a certificate has the same name there, so that its logins go with it."),
+    ("policy", "`default`", "Policy of new tokens: `compatible`, `default`, `strict`."),
+    ("pin_attempts_max", "10", "Wrong PINs in a row that lock the user of a new token; 0 never locks."),
+    ("webhooks", "none", "URLs that each event is posted to, as JSON."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_file<T>(text: &str, read: impl Fn(&Path) -> Result<T>) -> Result<T> {
+        let file = std::env::temp_dir().join(format!("hsmpool-config-{}-{:p}.toml", std::process::id(), text));
+        std::fs::write(&file, text).unwrap();
+        let answer = read(&file);
+        std::fs::remove_file(&file).unwrap();
+        answer
+    }
+
+    const NODE: &str = r#"
+pool = "000102030405060708090a0b0c0d0e0f"
+node = 2
+zone = "b"
+directory = "data"
+[listen]
+clients = ["unix:/run/b.sock"]
+peers = "tcp:127.0.0.1:7101"
+[certificates]
+ca = "ca.pem"
+certificate = "/etc/node.pem"
+key = "node.key"
+[unix_users]
+0 = "app"
+"#;
+
+    #[test]
+    fn a_node_file_is_read_with_its_defaults_and_paths_beside_it() {
+        let read = in_file(NODE, NodeFile::read).unwrap();
+        assert_eq!(read.pool.to_string(), "000102030405060708090a0b0c0d0e0f");
+        assert_eq!((read.region.as_str(), read.policy, read.pin_attempts_max), ("home", PolicyName::Default, 10));
+        assert_eq!(read.certificates.ca, std::env::temp_dir().join("ca.pem"));
+        assert_eq!(read.certificates.certificate, Path::new("/etc/node.pem"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_file_line_and_key() {
+        let told = |text: &str| {
+            let error = in_file(text, NodeFile::read).err().map(|error| format!("{error:?} {error}")).unwrap_or_default();
+            (error.contains("hsmpool-config"), error)
+        };
+        for (text, word) in [
+            (NODE.replace("zone =", "zoen ="), "zoen"),
+            (NODE.replace("0001", "01"), "32 hexadecimal"),
+            (NODE.replace("node = 2", "node = \"two\""), "node"),
+            (NODE.replace("[\"unix:/run/b.sock\"]", "[]"), "listen.clients"),
+            (NODE.replace("0 = \"app\"", "root = \"app\""), "unix_users.root"),
+        ] {
+            let (names_file, error) = told(&text);
+            assert!(names_file && error.contains(word), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_example_stands_in_the_tables() {
+        let named = |rows: Rows, key: &str| rows.iter().any(|(name, ..)| *name == key);
+        for key in ["pool", "node", "zone", "directory", "listen.clients", "listen.peers", "certificates.key", "unix_users"] {
+            assert!(named(NODE_KEYS, key), "{key}");
+        }
+    }
+}

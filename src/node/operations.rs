@@ -1,0 +1,139 @@
+//! Health, metrics and events of a node over plain HTTP: for the machines that watch it. Nothing secret, nothing that changes anything.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tiny_http::{Header, Method, Response, Server as Http};
+
+use super::events::{Event, Events};
+use super::metrics::Levels;
+use super::server::Server;
+use crate::error::{Code, Result, refuse};
+
+/// The operations port of one node.
+pub struct Operations {
+    http: Arc<Http>,
+    stops: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Followers of events at once.
+const FOLLOWERS_MAX: usize = 64;
+/// How often a follower without events is written to, so that a dead one is noticed.
+const FOLLOWER_BREATH: Duration = Duration::from_secs(10);
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const LINES: &str = "application/x-ndjson";
+
+impl Operations {
+    /// Listens. Errors: `Configuration` when the address cannot be had.
+    pub fn listen(address: &str, server: Arc<Server>) -> Result<Self> {
+        let http = Http::http(address)
+            .map_err(|cause| refuse(Code::Configuration, format!("listen.operations: cannot listen on {address}: {cause}")))?;
+        let (http, stops) = (Arc::new(http), Arc::new(AtomicBool::new(false)));
+        let (of_thread, stop) = (http.clone(), stops.clone());
+        let followers = Arc::new(AtomicUsize::new(0));
+        let serve = move || {
+            for request in of_thread.incoming_requests() {
+                if stop.load(Ordering::Acquire) {
+                    return;
+                }
+                // A watcher that goes away while it is answered is no trouble of ours.
+                let _ = answer(request, &server, &followers);
+            }
+        };
+        let thread = std::thread::Builder::new().name("operations".into()).spawn(serve);
+        let thread = thread.map_err(|cause| refuse(Code::HostMemory, "cannot start a thread").because(cause))?;
+        Ok(Self { http, stops, thread: Some(thread) })
+    }
+}
+
+impl Drop for Operations {
+    fn drop(&mut self) {
+        self.stops.store(true, Ordering::Release);
+        self.http.unblock();
+        if let Some(thread) = self.thread.take() {
+            // It ends by itself; what it panicked of was printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn answer(request: tiny_http::Request, server: &Arc<Server>, followers: &Arc<AtomicUsize>) -> std::io::Result<()> {
+    if *request.method() != Method::Get {
+        return request.respond(text(405, TEXT, "only GET\n"));
+    }
+    let health = server.health();
+    match request.url() {
+        "/live" => request.respond(text(200, TEXT, "live\n")),
+        "/ready" if health.serves && health.in_contact => request.respond(text(200, TEXT, "ready\n")),
+        // Cut off it goes on with keys, but takes no changes: the ones who route traffic must know.
+        "/ready" if health.serves => request.respond(text(503, TEXT, "degraded: no contact to a quorum\n")),
+        "/ready" => request.respond(text(503, TEXT, "draining\n")),
+        "/metrics" => {
+            let (applications, streams) = server.load();
+            let is_leader = health.leader == Some(health.node);
+            let levels = Levels { applied: health.applied, in_contact: health.in_contact, is_leader, applications, streams };
+            match server.metrics().text(levels) {
+                Ok(all) => request.respond(text(200, OPEN_METRICS, &all)),
+                Err(cause) => request.respond(text(500, TEXT, &format!("{cause}\n"))),
+            }
+        }
+        "/events" => follow(request, server.clone(), followers.clone()),
+        _ => request.respond(text(404, TEXT, "/live /ready /metrics /events\n")),
+    }
+}
+
+fn text(status: u16, kind: &'static str, body: &str) -> Response<std::io::Cursor<Vec<u8>>> {
+    let header = Header::from_bytes("Content-Type", kind).expect("a constant that is a header");
+    Response::from_string(body).with_status_code(status).with_header(header)
+}
+
+/// Events as lines of JSON, for as long as the follower listens, on a thread of its own.
+fn follow(request: tiny_http::Request, server: Arc<Server>, followers: Arc<AtomicUsize>) -> std::io::Result<()> {
+    if followers.fetch_add(1, Ordering::AcqRel) >= FOLLOWERS_MAX {
+        followers.fetch_sub(1, Ordering::AcqRel);
+        return request.respond(text(503, TEXT, "too many follow the events already\n"));
+    }
+    let work = move || {
+        let header = Header::from_bytes("Content-Type", LINES).expect("a constant that is a header");
+        let lines = Lines { server, seen: 0, rest: Vec::new() };
+        let response = Response::new(200.into(), vec![header], lines, None, None).with_chunked_threshold(0);
+        let _ = request.respond(response);
+        followers.fetch_sub(1, Ordering::AcqRel);
+    };
+    std::thread::Builder::new().name("events".into()).spawn(work).map(drop)
+}
+
+/// Events as a stream of bytes that does not end by itself.
+struct Lines {
+    server: Arc<Server>,
+    seen: u64,
+    rest: Vec<u8>,
+}
+
+impl Read for Lines {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.rest.is_empty() {
+            let events: Vec<Event> = Events::after(self.server.events(), self.seen, FOLLOWER_BREATH);
+            let health = self.server.health();
+            for event in &events {
+                self.seen = event.number;
+                self.rest.extend_from_slice(event.to_json(health.node, &health.zone).to_string().as_bytes());
+                self.rest.push(b'\n');
+            }
+            if events.is_empty() {
+                // An empty line: whoever is gone is noticed by the write.
+                self.rest.push(b'\n');
+            }
+        }
+        let len = out.len().min(self.rest.len());
+        out[..len].copy_from_slice(&self.rest[..len]);
+        self.rest.drain(..len);
+        Ok(len)
+    }
+}
