@@ -32,4 +32,5 @@ pub mod session;
 pub mod store;
 pub mod sys;
 pub mod token;
+pub mod wire;
 pub mod world;

@@ -44,6 +44,10 @@ pub const TICKET_MAX_AGE_SECONDS: u64 = 30 * 24 * 3600;
 /// How long a context-specific login may be spent.
 pub const PERMIT_MAX_AGE_SECONDS: u64 = 300;
 
+/// Longest payload of a frame: an object of the largest kind, and what stands around it.
+pub const FRAME_MAX_BYTES: usize = OBJECT_MAX_BYTES + (1 << 20);
+/// Most connections of one listening socket.
+pub const CONNECTIONS_MAX: usize = 4096;
 /// How long a call of a pool may take before it fails: longer than two elections, a lease and some margin.
 pub const CALL_DEADLINE_SECONDS: u64 = 30;
 /// How long a module believes what a node said of a use that was started; the node looks again at each use.

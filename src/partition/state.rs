@@ -122,13 +122,7 @@ impl TokenState {
             None => Arc::new(open_token(partition, &row)?),
         };
         let holder = |role| users.iter().find(|user| user.role == role_number(role)).cloned();
-        Ok(Facts {
-            policy: policy_of(row.policy)?,
-            public,
-            so: holder(Role::SecurityOfficer),
-            user: holder(Role::User),
-            row,
-        })
+        Ok(Facts { policy: policy_of(row.policy)?, public, so: holder(Role::SecurityOfficer), user: holder(Role::User), row })
     }
 
     /// The login that `access` proves, if it is still good.

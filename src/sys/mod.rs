@@ -10,6 +10,7 @@ pub mod filesystem;
 pub mod memory;
 pub mod process;
 pub mod simd;
+pub mod socket;
 pub mod syslog;
 pub mod user;
 pub mod vfs;

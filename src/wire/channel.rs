@@ -1,0 +1,97 @@
+//! A stream of bytes to the other side, whatever carries it.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustls::{ClientConnection, ServerConnection, StreamOwned};
+
+/// What carries the bytes.
+pub enum Channel {
+    /// A socket of this machine.
+    Unix(UnixStream),
+    /// TLS, the connecting side.
+    Client(Box<StreamOwned<ClientConnection, TcpStream>>),
+    /// TLS, the accepting side.
+    Server(Box<StreamOwned<ServerConnection, TcpStream>>),
+}
+
+impl Channel {
+    /// How long one read or write waits.
+    pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
+        // Zero would mean for ever.
+        let timeout = Some(timeout.max(Duration::from_millis(1)));
+        match self {
+            Channel::Unix(socket) => socket.set_read_timeout(timeout).and_then(|()| socket.set_write_timeout(timeout)),
+            Channel::Client(tls) => tls.sock.set_read_timeout(timeout).and_then(|()| tls.sock.set_write_timeout(timeout)),
+            Channel::Server(tls) => tls.sock.set_read_timeout(timeout).and_then(|()| tls.sock.set_write_timeout(timeout)),
+        }
+    }
+
+    /// The socket's number.
+    pub fn descriptor(&self) -> RawFd {
+        match self {
+            Channel::Unix(socket) => socket.as_raw_fd(),
+            Channel::Client(tls) => tls.sock.as_raw_fd(),
+            Channel::Server(tls) => tls.sock.as_raw_fd(),
+        }
+    }
+
+    /// No more is read: a thread that waits for a request wakes up and ends; an answer under way is still written.
+    pub fn closer(&self) -> io::Result<Closer> {
+        Ok(match self {
+            Channel::Unix(socket) => Closer::Unix(socket.try_clone()?),
+            Channel::Client(tls) => Closer::Tcp(tls.sock.try_clone()?),
+            Channel::Server(tls) => Closer::Tcp(tls.sock.try_clone()?),
+        })
+    }
+}
+
+/// Ends a connection from another thread.
+pub enum Closer {
+    /// A socket of this machine.
+    Unix(UnixStream),
+    /// TCP.
+    Tcp(TcpStream),
+}
+
+impl Closer {
+    /// Wakes a reader; what is being written goes out.
+    pub fn stop_reading(&self) {
+        // A connection that is gone already needs no end.
+        let _ = match self {
+            Closer::Unix(socket) => socket.shutdown(Shutdown::Read),
+            Closer::Tcp(socket) => socket.shutdown(Shutdown::Read),
+        };
+    }
+}
+
+impl Read for Channel {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Channel::Unix(socket) => socket.read(out),
+            Channel::Client(tls) => tls.read(out),
+            Channel::Server(tls) => tls.read(out),
+        }
+    }
+}
+
+impl Write for Channel {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Channel::Unix(socket) => socket.write(bytes),
+            Channel::Client(tls) => tls.write(bytes),
+            Channel::Server(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Channel::Unix(socket) => socket.flush(),
+            Channel::Client(tls) => tls.flush(),
+            Channel::Server(tls) => tls.flush(),
+        }
+    }
+}

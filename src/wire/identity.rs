@@ -1,0 +1,212 @@
+//! Who is at each end: certificates of the pool's own authority, or a user of this machine.
+//!
+//! What a certificate is for stands in it as a URI: `hsmpool://POOL/node/2`, `hsmpool://POOL/client/NAME?tokens=a,b`,
+//! `hsmpool://POOL/operator/NAME`.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::error::{Code, Doing, Error, Result, refuse};
+
+/// The DNS name in each node's certificate: what a client asks TLS for, whatever the node's address.
+pub const NODE_DNS_NAME: &str = "node.hsmpool.internal";
+
+/// What a certificate says of its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// A node, by its number.
+    Node(u64),
+    /// A module; `tokens`: labels or serial numbers that it may see, or all.
+    Client {
+        /// Its name.
+        name: String,
+        /// The tokens that it may see; `None`: all.
+        tokens: Option<Vec<String>>,
+    },
+    /// A person or program that changes the pool.
+    Operator(String),
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Proven by a certificate.
+    Certificate(Name),
+    /// A process of this machine, by its user id.
+    Unix(u32),
+}
+
+impl Name {
+    /// The URI of a certificate.
+    pub fn uri(&self, pool: &[u8; 16]) -> String {
+        let pool = hex(pool);
+        match self {
+            Name::Node(number) => format!("hsmpool://{pool}/node/{number}"),
+            Name::Client { name, tokens: None } => format!("hsmpool://{pool}/client/{name}"),
+            Name::Client { name, tokens: Some(tokens) } => format!("hsmpool://{pool}/client/{name}?tokens={}", tokens.join(",")),
+            Name::Operator(name) => format!("hsmpool://{pool}/operator/{name}"),
+        }
+    }
+
+    /// Errors: `DeviceError` for a URI of another pool or form.
+    pub fn of_uri(uri: &str, pool: &[u8; 16]) -> Result<Self> {
+        let wrong = |what: &str| refuse(Code::DeviceError, format!("the certificate is for {uri:?}: {what}"));
+        let rest = uri.strip_prefix("hsmpool://").ok_or_else(|| wrong("not for a pool"))?;
+        let mut parts = rest.splitn(3, '/');
+        let (id, kind, name) = (parts.next(), parts.next(), parts.next().filter(|name| !name.is_empty()));
+        if id != Some(&*hex(pool)) {
+            return Err(wrong("another pool"));
+        }
+        match (kind, name) {
+            (Some("node"), Some(number)) => {
+                number.parse().map(Name::Node).map_err(|cause: std::num::ParseIntError| wrong("no node number").because(cause))
+            }
+            (Some("client"), Some(name)) => Ok(match name.split_once("?tokens=") {
+                Some((name, tokens)) => {
+                    Name::Client { name: name.to_string(), tokens: Some(tokens.split(',').map(str::to_string).collect()) }
+                }
+                None => Name::Client { name: name.to_string(), tokens: None },
+            }),
+            (Some("operator"), Some(name)) => Ok(Name::Operator(name.to_string())),
+            _ => Err(wrong("neither node, client nor operator")),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Certificate(Name::Node(number)) => write!(f, "node {number}"),
+            Peer::Certificate(Name::Client { name, .. }) => write!(f, "client {name}"),
+            Peer::Certificate(Name::Operator(name)) => write!(f, "operator {name}"),
+            Peer::Unix(user) => write!(f, "user {user} of this machine"),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One's own certificate, and the authority that others' are checked against.
+#[derive(Clone)]
+pub struct Identity {
+    /// The pool's id.
+    pub pool: [u8; 16],
+    pub(super) client: Arc<ClientConfig>,
+    pub(super) server: Arc<ServerConfig>,
+    expires: i64,
+}
+
+impl Identity {
+    /// Reads PEM files. Errors: `Configuration`, naming the file.
+    pub fn read(pool: [u8; 16], ca: &Path, certificate: &Path, key: &Path) -> Result<Self> {
+        let certificates = |file: &Path| -> Result<Vec<CertificateDer<'static>>> {
+            let doing = || format!("reading certificates from {}", file.display());
+            let read: std::result::Result<Vec<_>, _> =
+                CertificateDer::pem_file_iter(file).doing(Code::Configuration, doing())?.collect();
+            let read = read.doing(Code::Configuration, doing())?;
+            if read.is_empty() {
+                return Err(refuse(Code::Configuration, format!("{} holds no certificate", file.display())));
+            }
+            Ok(read)
+        };
+        let private =
+            PrivateKeyDer::from_pem_file(key).doing(Code::Configuration, format!("reading the private key {}", key.display()))?;
+        Self::new(pool, certificates(ca)?, certificates(certificate)?, private)
+    }
+
+    fn new(
+        pool: [u8; 16],
+        ca: Vec<CertificateDer<'static>>,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self> {
+        let doing = "preparing TLS with the pool's certificates";
+        let mut roots = RootCertStore::empty();
+        for certificate in ca {
+            roots.add(certificate).doing(Code::Configuration, doing)?;
+        }
+        let (roots, provider) = (Arc::new(roots), Arc::new(aws_lc_rs::default_provider()));
+        let expires = parsed(&chain[0])?.validity().not_after.timestamp();
+        let of_nodes = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
+        let client = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .doing(Code::Configuration, doing)?
+            .with_webpki_verifier(of_nodes.doing(Code::Configuration, doing)?)
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .doing(Code::Configuration, doing)?;
+        let of_clients = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .doing(Code::Configuration, doing)?
+            .with_client_cert_verifier(of_clients.doing(Code::Configuration, doing)?)
+            .with_single_cert(chain, key)
+            .doing(Code::Configuration, doing)?;
+        Ok(Self { pool, client: Arc::new(client), server: Arc::new(server), expires })
+    }
+
+    /// When the certificate ends, in seconds since 1970.
+    pub fn expires(&self) -> i64 {
+        self.expires
+    }
+
+    /// What a verified certificate says. Errors: `DeviceError`.
+    pub(super) fn name(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<Name> {
+        let nobody = || refuse(Code::DeviceError, "the other side has shown no certificate");
+        let certificate = parsed(chain.and_then(<[_]>::first).ok_or_else(nobody)?)?;
+        let names = certificate.subject_alternative_name().doing(Code::DeviceError, "reading the names of a certificate")?;
+        let uri = names.and_then(|names| {
+            names.value.general_names.iter().find_map(|name| match name {
+                GeneralName::URI(uri) => Some(*uri),
+                _ => None,
+            })
+        });
+        Name::of_uri(uri.ok_or_else(|| refuse(Code::DeviceError, "the certificate does not say what it is for"))?, &self.pool)
+    }
+}
+
+fn parsed<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>> {
+    let parsed =
+        X509Certificate::from_der(der).map_err(|cause| Error::new(Code::DeviceError, format!("reading a certificate: {cause}")));
+    parsed.map(|(_, certificate)| certificate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_in_certificates_as_uris_and_others_are_refused() {
+        let pool = [0xab; 16];
+        let client = |tokens: Option<&[&str]>| Name::Client {
+            name: "web".to_string(),
+            tokens: tokens.map(|tokens| tokens.iter().map(|token| (*token).to_string()).collect()),
+        };
+        for name in [Name::Node(7), client(None), client(Some(&["tls", "dnssec"])), Name::Operator("ann".to_string())] {
+            assert_eq!(Name::of_uri(&name.uri(&pool), &pool).unwrap(), name);
+            assert!(Name::of_uri(&name.uri(&[1; 16]), &pool).is_err(), "another pool");
+        }
+        let prefix = format!("hsmpool://{}", hex(&pool));
+        for bad in [
+            "",
+            "https://example.org/",
+            &prefix,
+            &format!("{prefix}/node/x"),
+            &format!("{prefix}/root/a"),
+            &format!("{prefix}/client/"),
+        ] {
+            assert!(Name::of_uri(bad, &pool).is_err(), "{bad}");
+        }
+    }
+}

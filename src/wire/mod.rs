@@ -1,0 +1,23 @@
+//! Bytes with an identity on each end: frames over TLS 1.3 or a Unix socket. It knows no message.
+//!
+//! Blocking throughout, one thread a connection on the serving side: a request that computes holds up nobody else's.
+//!
+//! Knows: error, limits, secret, sys.
+//! Crates: minicbor, rcgen, rustls, time, x509-parser.
+
+mod address;
+mod channel;
+mod client;
+mod frame;
+mod hello;
+mod identity;
+pub mod pki;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use address::Address;
+pub use client::{Connection, Failure};
+pub use hello::{Hello, Purpose};
+pub use identity::{Identity, Name, Peer};
+pub use server::{Listener, Service};

@@ -1,0 +1,309 @@
+//! The side that answers: a thread a connection.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustls::{ServerConnection, StreamOwned};
+
+use super::Address;
+use super::channel::{Channel, Closer};
+use super::frame::{HELLO, REFUSED, Reader, until, whole};
+use super::hello::{Hello, Purpose};
+use super::identity::{Identity, Peer};
+use crate::error::{Code, Doing, Error, Result, refuse};
+use crate::limits::CONNECTIONS_MAX;
+use crate::secret::Secret;
+use crate::sys::socket;
+
+/// What answers.
+pub trait Service: Send + Sync + 'static {
+    /// Whether a connection of this peer and purpose is taken at all; the error is told to the other side.
+    fn admit(&self, peer: &Peer, purpose: Purpose) -> Result<()>;
+    /// The answer to one request; `None` ends the connection (a kind that is not known).
+    fn serve(&self, peer: &Peer, purpose: Purpose, kind: u8, payload: &Secret) -> Option<Secret>;
+}
+
+/// Within this time a connection has said who it is, and a frame that has begun is whole.
+const FRAME_PATIENCE: Duration = Duration::from_secs(10);
+/// Connection threads parse, look up and sign; nothing of that recurses.
+const STACK_BYTES: usize = 1 << 20;
+
+/// A listening socket with its connections.
+pub struct Listener {
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+    socket: Bound,
+    address: Address,
+}
+
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+struct Shared {
+    service: Arc<dyn Service>,
+    identity: RwLock<Option<Identity>>,
+    hello: Hello,
+    stops: AtomicBool,
+    connections: Mutex<HashMap<u64, Option<Closer>>>,
+    ended: Condvar,
+    next: AtomicU64,
+}
+
+impl Listener {
+    /// Listens. A Unix socket is made with `mode`; a dead one of that name is replaced, a living one is not.
+    ///
+    /// Errors: `Configuration`: the address is taken or cannot be had; TCP without an identity.
+    pub fn bind(
+        address: &Address,
+        identity: Option<Identity>,
+        hello: Hello,
+        mode: u32,
+        service: Arc<dyn Service>,
+    ) -> Result<Self> {
+        let doing = || format!("listening on {address}");
+        let (socket, address) = match address {
+            Address::Tcp(_) if identity.is_none() => {
+                return Err(refuse(Code::Configuration, format!("{address} needs [certificates]")));
+            }
+            Address::Tcp(place) => {
+                let listener = TcpListener::bind(place).doing(Code::Configuration, doing())?;
+                let bound = listener.local_addr().doing(Code::Configuration, doing())?;
+                (Bound::Tcp(listener), Address::Tcp(bound.to_string()))
+            }
+            Address::Unix(path) => (Bound::Unix(bind_unix(path, mode).doing(Code::Configuration, doing())?), address.clone()),
+        };
+        let shared = Arc::new(Shared {
+            service,
+            identity: RwLock::new(identity),
+            hello,
+            stops: AtomicBool::new(false),
+            connections: Mutex::default(),
+            ended: Condvar::new(),
+            next: AtomicU64::new(0),
+        });
+        let accepting = accept_on_a_thread(&socket, shared.clone()).doing(Code::HostMemory, doing())?;
+        Ok(Self { shared, accepting: Some(accepting), socket, address })
+    }
+
+    /// Where it listens: the port, when 0 was asked for.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// New connections are greeted with another certificate.
+    pub fn set_identity(&self, identity: Identity) {
+        *self.shared.identity.write().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.shared.lock().len()
+    }
+
+    /// Takes no new connection, lets answers go out, and waits for connections to end, at most so long. Returns whether all have.
+    pub fn stop(&mut self, patience: Duration) -> bool {
+        self.shared.stops.store(true, Ordering::Release);
+        match &self.socket {
+            Bound::Tcp(listener) => socket::stop_listening(listener.as_raw_fd()),
+            Bound::Unix(listener) => socket::stop_listening(listener.as_raw_fd()),
+        }
+        if let Some(accepting) = self.accepting.take() {
+            // What it panicked of was printed; it holds nothing.
+            let _ = accepting.join();
+        }
+        if let (Bound::Unix(_), Address::Unix(path)) = (&self.socket, &self.address) {
+            // Who comes now is told that nobody listens, not left waiting.
+            let _ = std::fs::remove_file(path);
+        }
+        let deadline = Instant::now() + patience;
+        let mut connections = self.shared.lock();
+        connections.values().flatten().for_each(Closer::stop_reading);
+        while !connections.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.shared.ended.wait_timeout(connections, left);
+            connections = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.accepting.is_some() {
+            self.stop(Duration::ZERO);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Option<Closer>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a connection on a thread of its own, if there is room for one more.
+    fn begin(self: &Arc<Self>, accepted: Accepted) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut connections = self.lock();
+            if connections.len() >= CONNECTIONS_MAX {
+                return;
+            }
+            connections.insert(number, None);
+        }
+        let shared = self.clone();
+        let work = move || {
+            let _ended = Ended { shared: &shared, number };
+            // Whoever breaks off a connection has its reasons; the other side was told what we could tell.
+            let _ = shared.converse(number, accepted);
+        };
+        let begun = std::thread::Builder::new().name("connection".into()).stack_size(STACK_BYTES).spawn(work);
+        if begun.is_err() {
+            self.lock().remove(&number);
+        }
+    }
+
+    fn converse(&self, number: u64, accepted: Accepted) -> io::Result<()> {
+        let deadline = Instant::now() + FRAME_PATIENCE;
+        let (mut channel, mut peer) = self.channel(accepted)?;
+        channel.set_timeout(FRAME_PATIENCE)?;
+        if let Some(place) = self.lock().get_mut(&number) {
+            *place = Some(channel.closer()?);
+        }
+        let mut reader = Reader::default();
+        let Some((header, payload)) = reader.next(&mut channel, until(deadline))? else { return Ok(()) };
+        // The handshake is over now, so the certificate is known.
+        let greeted = self.greet(&channel, &mut peer, header.kind, payload.expose());
+        let purpose = match greeted {
+            Ok(purpose) => purpose,
+            Err(error) => return send(&mut channel, REFUSED, header.number, error.to_string().as_bytes()),
+        };
+        send(&mut channel, HELLO, header.number, &self.hello.encode())?;
+        let peer = peer.unwrap_or(Peer::Unix(u32::MAX));
+        while !self.stops.load(Ordering::Acquire) {
+            // Silence between two frames is nobody's fault; in the midst of one it is somebody's.
+            let mut since: Option<Instant> = None;
+            let goes_on = |under_way: bool| match since {
+                _ if !under_way => Ok(()),
+                None => {
+                    since = Some(Instant::now());
+                    Ok(())
+                }
+                Some(since) if since.elapsed() < FRAME_PATIENCE => Ok(()),
+                Some(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+            };
+            let Some((header, payload)) = reader.next(&mut channel, goes_on)? else { return Ok(()) };
+            let Some(answer) = self.service.serve(&peer, purpose, header.kind, &payload) else {
+                let told = format!("requests of kind {} are not known here", header.kind);
+                return send(&mut channel, REFUSED, header.number, told.as_bytes());
+            };
+            send(&mut channel, header.kind, header.number, answer.expose())?;
+        }
+        Ok(())
+    }
+
+    fn channel(&self, accepted: Accepted) -> io::Result<(Channel, Option<Peer>)> {
+        match accepted {
+            Accepted::Unix(stream) => {
+                let user = socket::peer_user(&stream)?;
+                Ok((Channel::Unix(stream), Some(Peer::Unix(user))))
+            }
+            Accepted::Tcp(stream) => {
+                stream.set_nodelay(true)?;
+                socket::keep_alive(&stream)?;
+                let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner).clone();
+                let identity = identity.ok_or(io::ErrorKind::PermissionDenied)?;
+                let tls = ServerConnection::new(identity.server.clone()).map_err(io::Error::other)?;
+                Ok((Channel::Server(Box::new(StreamOwned::new(tls, stream))), None))
+            }
+        }
+    }
+
+    /// Who is there and what for. Errors: what the other side is told.
+    fn greet(&self, channel: &Channel, peer: &mut Option<Peer>, kind: u8, payload: &[u8]) -> Result<Purpose> {
+        if kind != HELLO {
+            return Err(refuse(Code::DeviceError, "the first frame is no hello"));
+        }
+        let theirs = Hello::decode(payload)?;
+        self.hello.agree(&theirs)?;
+        if let Channel::Server(tls) = channel {
+            let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let identity: Identity = identity.ok_or_else(|| Error::new(Code::Configuration, "no certificate"))?;
+            *peer = Some(Peer::Certificate(identity.name(tls.conn.peer_certificates())?));
+        }
+        let who = peer.as_ref().ok_or_else(|| refuse(Code::DeviceError, "nobody is there"))?;
+        self.service.admit(who, theirs.purpose)?;
+        Ok(theirs.purpose)
+    }
+}
+
+/// Counts a connection out, however it ended.
+struct Ended<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().remove(&self.number);
+        self.shared.ended.notify_all();
+    }
+}
+
+enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+fn send(channel: &mut Channel, kind: u8, number: u64, payload: &[u8]) -> io::Result<()> {
+    channel.write_all(whole(kind, number, payload)?.expose())?;
+    channel.flush()
+}
+
+fn accept_on_a_thread(socket: &Bound, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    let accept: Box<dyn Fn() -> io::Result<Accepted> + Send> = match socket {
+        Bound::Tcp(listener) => {
+            let listener = listener.try_clone()?;
+            Box::new(move || listener.accept().map(|(stream, _)| Accepted::Tcp(stream)))
+        }
+        Bound::Unix(listener) => {
+            let listener = listener.try_clone()?;
+            Box::new(move || listener.accept().map(|(stream, _)| Accepted::Unix(stream)))
+        }
+    };
+    let work = move || {
+        while !shared.stops.load(Ordering::Acquire) {
+            match accept() {
+                Ok(accepted) => shared.begin(accepted),
+                // No descriptors, no memory: they may come back.
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    };
+    std::thread::Builder::new().name("accept".into()).spawn(work)
+}
+
+fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    if path.exists() {
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}
