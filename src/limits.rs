@@ -83,6 +83,51 @@ pub const LOG_KEPT_CHANGES: u64 = 256;
 /// Longest encoded change that a single member's log keeps; a longer one leaves its request only.
 pub const LOG_CHANGE_MAX_BYTES: usize = 16 << 10;
 
+/// How long a call may wait for the pool: elections are over long before.
+pub const CALL_DEADLINE_MILLISECONDS: u64 = 30_000;
+/// How long a member that hears nothing of its group goes on serving as if nothing had changed.
+pub const SERVING_LEASE_MILLISECONDS: u64 = 2_000;
+/// A group's leader is heard of this often.
+pub const HEARTBEAT_MILLISECONDS: u64 = 100;
+/// Shortest and longest silence after which a member stands for election; ten times a slow disk's sync.
+pub const ELECTION_MIN_MILLISECONDS: u64 = 500;
+/// The longest silence.
+pub const ELECTION_MAX_MILLISECONDS: u64 = 800;
+/// How long a member waits for another's answer before it asks again.
+pub const PEER_ANSWER_MAX_MILLISECONDS: u64 = 2_000;
+/// How long an installed snapshot may take.
+pub const SNAPSHOT_INSTALL_MAX_MILLISECONDS: u64 = 120_000;
+/// Longest piece of a snapshot that is sent at once.
+pub const SNAPSHOT_PIECE_MAX_BYTES: usize = 512 << 10;
+/// Largest snapshot that is taken in.
+pub const SNAPSHOT_MAX_BYTES: u64 = 1 << 40;
+/// Longest encoded proposal.
+pub const PROPOSAL_MAX_BYTES: usize = OBJECT_MAX_BYTES + (4 << 20);
+/// Most bytes of proposals that a leader has under way.
+pub const PROPOSALS_UNDER_WAY_MAX_BYTES: usize = 2 * PROPOSAL_MAX_BYTES;
+/// Entries are sent to a member together up to this many bytes; a longer one goes alone.
+pub const APPEND_MAX_BYTES: usize = 512 << 10;
+/// Most entries that are sent to a member together.
+pub const APPEND_MAX_ENTRIES: u64 = 1024;
+/// Most writes that wait for the log's disk.
+pub const JOURNAL_QUEUE_MAX: usize = 4096;
+/// Most bytes of entries that wait for the log's disk.
+pub const JOURNAL_QUEUE_MAX_BYTES: usize = 2 * PROPOSAL_MAX_BYTES;
+/// Most bytes of the latest entries that a member keeps in memory.
+pub const LOG_TAIL_MAX_BYTES: usize = 32 << 20;
+/// Most entries that are applied in one transaction.
+pub const APPLY_MAX_ENTRIES: usize = 1024;
+/// A group's log is cut after this many entries.
+pub const SNAPSHOT_EVERY_ENTRIES: u64 = 8192;
+/// Entries that are kept when it is cut, for members that lag.
+pub const LOG_KEPT_ENTRIES: u64 = 8192;
+/// Most members of a group.
+pub const MEMBERS_MAX: usize = 64;
+/// Longest name of a zone or region, and longest address.
+pub const MEMBER_NAME_MAX_BYTES: usize = 256;
+
+const _: () = assert!(ELECTION_MIN_MILLISECONDS >= 5 * HEARTBEAT_MILLISECONDS);
+const _: () = assert!(CALL_DEADLINE_MILLISECONDS > 2 * ELECTION_MAX_MILLISECONDS + SERVING_LEASE_MILLISECONDS + 10_000);
 const _: () = assert!(PIN_LEN_MIN_BYTES < PIN_LEN_MAX_BYTES);
 const _: () = assert!(TICKET_RENEWED_AFTER_SECONDS < TICKET_MAX_AGE_SECONDS);
 const _: () = assert!(ATTRIBUTE_VALUE_MAX_BYTES < OBJECT_MAX_BYTES);

@@ -1,8 +1,11 @@
 //! The only way to change the store: proposals become committed changes, in one order.
 //!
-//! Knows: error, limits, store.
+//! Knows: error, limits, store, sys.
+//! Crates: futures-util, minicbor, openraft, tokio.
 
+mod decide;
 mod dedup;
+pub mod raft;
 mod solo;
 #[cfg(test)]
 mod tests;
@@ -51,6 +54,19 @@ pub trait Log: Send + Sync {
     /// The state of the store, for caches: whatever was read after a version was taken is still true while the version is equal. Costs a few
     /// loads: no system call, no lock, no SQL.
     fn version(&self) -> Version;
+
+    /// Returns when all that was committed anywhere before this call is applied here. Errors: `DeviceError`: no quorum within the call's deadline.
+    fn barrier(&self) -> Result<()>;
+
+    /// Returns when every member in contact has applied all that this one has; one out of contact is waited for as long as it may go on
+    /// serving, [`SERVING_LEASE_MILLISECONDS`](crate::limits::SERVING_LEASE_MILLISECONDS). Errors: `DeviceError`: a member in contact lags past the call's deadline.
+    fn spread(&self) -> Result<()>;
+
+    /// How many changes the store has applied: the same number is the same state on every member. 0 if the store cannot be read.
+    fn mark(&self) -> u64;
+
+    /// Returns when the store has applied as many changes as some member's [`Log::mark`] said. Errors: `DeviceError`: not within the call's deadline.
+    fn reach(&self, mark: u64) -> Result<()>;
 }
 
 /// A state of the store, comparable within one process.

@@ -48,9 +48,28 @@ impl<'a> Batch<'a> {
             return run(self.sql, "ROLLBACK");
         }
         let stamp = self.stamp.map(|stamp| stamp(&message(self.applied, &self.sum))).transpose()?;
-        let update = "UPDATE state SET applied = ?, sum = ?, stamp = ?";
+        // Who writes beside the facts without the owner's key leaves the stamp as it is.
+        let update = "UPDATE state SET applied = ?1, sum = ?2,
+            stamp = CASE WHEN ?3 IS NULL AND applied = ?1 AND sum = ?2 THEN stamp ELSE ?3 END";
         self.sql.prepare_cached(update)?.execute(params![self.applied.cast_signed(), self.sum.to_bytes(), stamp])?;
         run(self.sql, "COMMIT")
+    }
+
+    /// The open transaction's connection.
+    pub(super) fn sql(&self) -> &'a Connection {
+        self.sql
+    }
+
+    /// States that something was written beside the facts, so that the batch is kept.
+    pub(super) fn keep(&mut self) {
+        self.changed = true;
+    }
+
+    /// Reads where the store stands once more, after its rows were replaced.
+    pub(super) fn refresh(&mut self) -> Result<()> {
+        (self.applied, self.sum) = state(self.sql)?;
+        self.changed = true;
+        Ok(())
     }
 
     /// How many changes have been applied, those of this batch included.

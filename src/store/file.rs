@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::facts::Sum;
-use super::schema::{APPLICATION_ID, FORMAT, PAGE_BYTES, TABLES};
+use super::schema::{APPLICATION_ID, FORMAT, FORMAT_ALONE, PAGE_BYTES, TABLES};
 use super::trouble::{Result as InnerResult, Trouble, damaged};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::sys::process::NoFork;
@@ -88,7 +88,7 @@ fn write_empty(draft: &Path) -> InnerResult<()> {
     let sql = vfs::open(draft, true)?;
     sql.execute_batch(&format!(
         "PRAGMA page_size = {PAGE_BYTES}; PRAGMA synchronous = FULL; BEGIN; {TABLES}
-         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_ALONE};"
     ))?;
     sql.execute("INSERT INTO state (one, applied, sum) VALUES (1, 0, ?)", [Sum::EMPTY.to_bytes()])?;
     sql.execute_batch("COMMIT")?;
@@ -101,7 +101,7 @@ fn write_empty(draft: &Path) -> InnerResult<()> {
 }
 
 /// Whether the file is a database, ours, whole, and of a format that we know.
-fn check_header(path: &Path) -> Result<()> {
+pub fn check_header(path: &Path) -> Result<()> {
     let shown = path.display().to_string();
     let cannot = format!("{DOING}: cannot read {shown}; it must be readable and writable by this user");
     // A link is refused as well: a database with two names would have two logs.
@@ -122,7 +122,7 @@ fn check_header(path: &Path) -> Result<()> {
         return Err(refuse(Code::StoreRefused, told + "; move it away, or name another directory"));
     }
     match number(&header, 60) {
-        FORMAT => Ok(()),
+        FORMAT_ALONE..=FORMAT => Ok(()),
         newer if newer > FORMAT => {
             let told = format!("{DOING}: {shown} has format {newer}, this version knows up to {FORMAT}; use a newer hsmpool");
             Err(refuse(Code::StoreRefused, told))

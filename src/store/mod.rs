@@ -10,8 +10,10 @@ mod check;
 mod codec;
 mod facts;
 mod file;
+mod journal;
 mod pool;
 mod query;
+mod replica;
 mod schema;
 pub mod softhsm;
 #[cfg(test)]
@@ -20,12 +22,15 @@ mod trouble;
 mod turnstile;
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 pub use batch::{Batch, Stamper};
 pub use change::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, Sealed, Tag, TokenRow, UserRow};
 pub use check::CheckReport;
+pub use journal::{Journal, JournalFact, JournalWrite};
 pub use query::Found;
+pub use replica::Place;
 pub use trouble::Trouble;
 
 use crate::error::{Code, Result, refuse};
@@ -41,6 +46,9 @@ use pool::Pool;
 pub struct Store {
     path: PathBuf,
     pool: PerProcess<Pool>,
+    /// Whether it is of a group's member, and whether that member is this process.
+    member: AtomicBool,
+    replicating: Arc<AtomicBool>,
     stamper: OnceLock<Stamper>,
 }
 
@@ -54,8 +62,12 @@ impl Store {
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
         let path = file::prepare(&dir)?;
         let shared = path.clone();
-        let store = Self { path, pool: PerProcess::new(move || Pool::new(shared.clone())), stamper: OnceLock::new() };
-        store.read("opening the store", batch::state)?;
+        let replicating = Arc::new(AtomicBool::new(false));
+        let relaxed = replicating.clone();
+        let pool = PerProcess::new(move || Pool::new(shared.clone(), relaxed.clone()));
+        let store = Self { path, pool, member: AtomicBool::new(false), replicating, stamper: OnceLock::new() };
+        let member = store.read("opening the store", |sql| batch::state(sql).and_then(|_| replica::is_member(sql)))?;
+        store.member.store(member, Ordering::Release);
         Ok(store)
     }
 
@@ -155,6 +167,7 @@ impl Store {
 
     /// One write transaction, durable when this returns: for room `log` alone, which decides what is applied.
     pub fn write<T>(&self, work: impl FnOnce(&mut Batch<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
+        self.refuse_beside_group()?;
         self.pool.get().write(self.stamper.get(), work).map_err(|trouble| trouble.told(&self.path, "writing"))
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -25,6 +25,8 @@ const STATEMENTS_KEPT: usize = 64;
 /// that other threads held at the fork can be in its way.
 pub struct Pool {
     path: PathBuf,
+    /// Whether a write may be lost at a power failure, because a group's log still has it (see [`super::replica`]).
+    relaxed: Arc<AtomicBool>,
     writer: Turnstile<Option<Connection>>,
     readers: Mutex<Vec<Connection>>,
     /// Set by a write that failed on the way to the disk: what is there is uncertain until the file is opened anew.
@@ -41,9 +43,10 @@ struct Anchor {
 
 impl Pool {
     /// Connections are opened as they are needed.
-    pub fn new(path: PathBuf) -> Self {
+    pub fn new(path: PathBuf, relaxed: Arc<AtomicBool>) -> Self {
         Self {
             path,
+            relaxed,
             writer: Turnstile::new(None),
             readers: Mutex::default(),
             uncertain: AtomicBool::new(false),
@@ -93,9 +96,47 @@ impl Pool {
         answer
     }
 
-    /// Runs `work` in one write transaction, which is durable when this returns. Threads of this process take turns; other processes are waited
-    /// for. A batch that has changed nothing, and one that failed, leaves no trace.
+    /// Runs `work` in one write transaction, which is durable when this returns (unless the pool is relaxed). Threads of this process take
+    /// turns; other processes are waited for. A batch that has changed nothing, and one that failed, leaves no trace.
     pub fn write<T>(&self, stamper: Option<&Stamper>, work: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
+        self.with_writer(|sql| self.transact(sql, stamper, work))
+    }
+
+    /// The same, durable even if the pool is relaxed, and all earlier writes with it. `prepare` runs on the connection before the transaction
+    /// begins and `tidy` after it has ended, however it ended: what SQLite does not allow within one.
+    pub fn write_for_good<T>(
+        &self,
+        stamper: Option<&Stamper>,
+        prepare: impl FnOnce(&Connection) -> Result<()>,
+        tidy: impl FnOnce(&Connection) -> Result<()>,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.with_writer(|sql| {
+            sql.execute_batch("PRAGMA synchronous = FULL")?;
+            let answer = prepare(sql).and_then(|()| self.transact(sql, stamper, work));
+            if answer.is_err() && !sql.is_autocommit() {
+                run(sql, "ROLLBACK")?;
+            }
+            let tidied = tidy(sql).and_then(|()| Ok(sql.execute_batch(self.durability())?));
+            let answer = answer?;
+            tidied.map(|()| answer)
+        })
+    }
+
+    /// From now on a write may be lost at a power failure, together with all later ones; never torn.
+    pub fn relax(&self) {
+        let mut turn = self.writer.enter();
+        self.relaxed.store(true, Ordering::Release);
+        let _held = NoFork::hold();
+        drop(turn.take());
+    }
+
+    fn durability(&self) -> &'static str {
+        if self.relaxed.load(Ordering::Acquire) { "PRAGMA synchronous = NORMAL" } else { "PRAGMA synchronous = FULL" }
+    }
+
+    /// Runs `work` on the connection that writes, when it is this thread's turn.
+    fn with_writer<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let mut turn = self.writer.enter();
         if self.uncertain.load(Ordering::Acquire) {
             let what = "an earlier write failed on its way to the disk";
@@ -108,27 +149,40 @@ impl Pool {
         // Taken out: a connection that fails, or panics, is not used again.
         let sql = match turn.take() {
             Some(sql) => sql,
-            None => connect(&self.path)?,
+            None => {
+                let sql = connect(&self.path)?;
+                sql.execute_batch(self.durability())?;
+                sql
+            }
         };
-        let answer = patiently(|| {
-            let held = NoFork::hold();
-            run(&sql, "BEGIN IMMEDIATE")?;
-            Ok(held)
-        })
-        .and_then(|held| if vfs::has_moved(&sql)? { Err(self.moved().into()) } else { Ok(held) })
-        .and_then(|_held| {
-            let mut batch = Batch::begin(&sql)?;
-            batch.stamped_by(stamper);
-            let answer = work(&mut batch)?;
-            batch.finish()?;
-            Ok(answer)
-        });
+        let answer = work(&sql);
         match &answer {
             Err(trouble) if trouble.is_uncertain() => self.uncertain.store(true, Ordering::Release),
             _ if sql.is_autocommit() || run(&sql, "ROLLBACK").is_ok() => *turn = Some(sql),
             _ => {}
         }
         answer
+    }
+
+    fn transact<T>(
+        &self,
+        sql: &Connection,
+        stamper: Option<&Stamper>,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let _held = patiently(|| {
+            let held = NoFork::hold();
+            run(sql, "BEGIN IMMEDIATE")?;
+            Ok(held)
+        })?;
+        if vfs::has_moved(sql)? {
+            return Err(self.moved().into());
+        }
+        let mut batch = Batch::begin(sql)?;
+        batch.stamped_by(stamper);
+        let answer = work(&mut batch)?;
+        batch.finish()?;
+        Ok(answer)
     }
 }
 
@@ -149,7 +203,7 @@ impl Drop for Pool {
 }
 
 /// A connection with our settings.
-fn connect(path: &Path) -> Result<Connection> {
+pub fn connect(path: &Path) -> Result<Connection> {
     let _held = NoFork::hold();
     let sql = vfs::open(path, false)?;
     sql.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);

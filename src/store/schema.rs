@@ -2,8 +2,12 @@
 
 /// `application_id` of the database header: "HSMp". Tells our store from any other SQLite database.
 pub const APPLICATION_ID: u32 = 0x4853_4d70;
-/// `user_version` of the database header: the format below. Raised by each migration.
-pub const FORMAT: u32 = 1;
+/// `user_version` of the database header: the newest format that is known.
+pub const FORMAT: u32 = FORMAT_MEMBER;
+/// A store of its own: the tables below.
+pub const FORMAT_ALONE: u32 = 1;
+/// A member of a group: [`MEMBER_TABLES`] besides. A store becomes one by [`super::Store::replicate`]; then only the group's log writes.
+pub const FORMAT_MEMBER: u32 = 2;
 /// Bytes of a database page.
 pub const PAGE_BYTES: u32 = 4096;
 
@@ -73,3 +77,17 @@ CREATE TABLE log (
     change BLOB
 ) STRICT;
 ";
+
+/// What format 2 adds. `raft`: one row. Which entry of the group's log was applied last, and the last membership in it; bytes that
+/// [`crate::log`] understands.
+pub const MEMBER_TABLES: &str = "
+CREATE TABLE raft (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    applied BLOB,
+    membership BLOB
+) STRICT;
+INSERT INTO raft (one) VALUES (1);
+";
+
+/// The tables that are the same on all members, in an order in which they can be copied.
+pub const SHARED_TABLES: [&str; 7] = ["state", "token", "user", "object", "tag", "request", "log"];

@@ -34,6 +34,7 @@ const KEPT: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("cryptoki-sys", &["ck", "ffi"]),
     ("libc", &["sys"]),
+    ("openraft", &["log"]),
     ("rusqlite", &["store", "sys"]),
 ];
 

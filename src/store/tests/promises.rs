@@ -261,7 +261,7 @@ fn damaged_files_are_refused_by_name() {
         ("truncated", |bytes| bytes.truncate(bytes.len() - 1)),
         ("does not begin as an SQLite database does", |bytes| bytes[3] ^= 1),
         ("another program's", |bytes| bytes[71] ^= 1),
-        ("format 2, this version knows up to 1", |bytes| bytes[63] = 2),
+        ("format 3, this version knows up to 2", |bytes| bytes[63] = 3),
         ("malformed", |bytes| bytes[100..4096].fill(0x55)),
     ];
     for (told, spoil) in spoilers {

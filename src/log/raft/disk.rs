@@ -1,0 +1,138 @@
+//! The thread that writes the log: one writer, many entries to one sync, answers in the order of the writes.
+//!
+//! An error ends it for good: what is on the disk is uncertain then, and a sync that failed is never tried again. Everything that was queued,
+//! and everything after, gets the error; openraft stops, and the member is poisoned.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use openraft::storage::IOFlushed;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::codec;
+use super::types::{Entry, LogId, Types, Vote};
+use crate::error::{Code, Doing, Result};
+use crate::limits::{APPEND_MAX_BYTES, JOURNAL_QUEUE_MAX, JOURNAL_QUEUE_MAX_BYTES};
+use crate::store::{Journal, JournalFact, JournalWrite, Trouble};
+
+/// Permits are counted in units of this many bytes.
+const PERMIT_BYTES: usize = 1024;
+
+/// What is asked of the writing thread.
+pub enum Write {
+    /// Entries, and whom to tell when they are on the disk; the permit stands for their bytes.
+    Append(Vec<Entry>, IOFlushed<Types>, Flushed, OwnedSemaphorePermit),
+    /// A vote.
+    Vote(Vote, Done<()>),
+    /// Up to where the log is known to be committed. Nobody waits for it.
+    Committed(LogId),
+    /// Drops the entries from an index on.
+    DropFrom(u64, Done<()>),
+    /// Drops the entries up to one. Nobody waits for it.
+    Purge(LogId),
+    /// Another fact.
+    Set(JournalFact, Vec<u8>, Done<()>),
+    /// Reads entries that are no longer in memory; at least one, and not much more than [`APPEND_MAX_BYTES`].
+    Read(Range<u64>, Done<Vec<Entry>>),
+}
+
+/// Whom to tell.
+pub type Done<T> = oneshot::Sender<io::Result<T>>;
+/// Called when entries are on the disk.
+pub type Flushed = Box<dyn FnOnce() + Send>;
+
+/// The way to the writing thread. When the last one is dropped the thread closes the journal and ends.
+#[derive(Clone)]
+pub struct Disk {
+    queue: mpsc::Sender<Write>,
+    bytes: Arc<Semaphore>,
+}
+
+impl Disk {
+    /// Starts the thread.
+    pub fn start(journal: Journal) -> Result<(Self, JoinHandle<()>)> {
+        let (queue, writes) = mpsc::channel(JOURNAL_QUEUE_MAX);
+        let thread = std::thread::Builder::new().name("raft-log".into()).spawn(move || run(journal, writes));
+        let thread = thread.doing(Code::HostMemory, "cannot start the thread that writes the log")?;
+        Ok((Self { queue, bytes: Arc::new(Semaphore::new(JOURNAL_QUEUE_MAX_BYTES / PERMIT_BYTES)) }, thread))
+    }
+
+    /// Waits until there is room for so many bytes.
+    pub async fn room(&self, bytes: usize) -> io::Result<OwnedSemaphorePermit> {
+        let permits = (bytes / PERMIT_BYTES + 1).min(JOURNAL_QUEUE_MAX_BYTES / PERMIT_BYTES);
+        let permits = u32::try_from(permits).expect("the bound is some ten thousand permits");
+        self.bytes.clone().acquire_many_owned(permits).await.map_err(io::Error::other)
+    }
+
+    /// Queues a write.
+    pub async fn send(&self, write: Write) -> io::Result<()> {
+        self.queue.send(write).await.map_err(|_lost| ended())
+    }
+
+    /// Queues a write and waits for its answer.
+    pub async fn ask<T>(&self, write: impl FnOnce(Done<T>) -> Write) -> io::Result<T> {
+        let (done, answer) = oneshot::channel();
+        self.send(write(done)).await?;
+        answer.await.unwrap_or_else(|_lost| Err(ended()))
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the thread that writes the log has ended")
+}
+
+fn run(mut journal: Journal, mut writes: mpsc::Receiver<Write>) {
+    let mut failed = None;
+    let mut batch = Vec::new();
+    while writes.blocking_recv_many(&mut batch, JOURNAL_QUEUE_MAX) > 0 {
+        let is_write = batch.iter().any(|write| !matches!(write, Write::Read(..)));
+        if is_write && failed.is_none() {
+            let written = journal.write(|journal| batch.iter().try_for_each(|write| put(journal, write)));
+            failed = written.err().map(|error| error.to_string());
+        }
+        for write in batch.drain(..) {
+            let result = failed.as_ref().map_or(Ok(()), |told| Err(io::Error::other(told.clone())));
+            tell(&journal, write, result);
+        }
+    }
+}
+
+fn put(journal: &JournalWrite<'_>, write: &Write) -> std::result::Result<(), Trouble> {
+    match write {
+        Write::Append(entries, ..) => {
+            entries.iter().try_for_each(|entry| journal.put(entry.log_id.index, &codec::encode_entry(entry)))
+        }
+        Write::Vote(vote, _) => journal.set(JournalFact::Vote, &codec::encode(&codec::VoteRow::from(*vote))),
+        Write::Committed(id) => journal.set(JournalFact::Committed, &codec::encode(&codec::LogIdRow::from(*id))),
+        Write::DropFrom(index, _) => journal.drop_from(*index),
+        Write::Purge(id) => {
+            journal.set(JournalFact::Purged, &codec::encode(&codec::LogIdRow::from(*id)))?;
+            journal.drop_before(id.index + 1)
+        }
+        Write::Set(name, bytes, _) => journal.set(*name, bytes),
+        Write::Read(..) => Ok(()),
+    }
+}
+
+/// Answers a write. Who asked may have gone: nobody needs the answer then.
+fn tell(journal: &Journal, write: Write, result: io::Result<()>) {
+    match write {
+        Write::Append(_, callback, flushed, permit) => {
+            if result.is_ok() {
+                flushed();
+            }
+            drop(permit);
+            callback.io_completed(result);
+        }
+        Write::Vote(_, done) | Write::DropFrom(_, done) | Write::Set(_, _, done) => drop(done.send(result)),
+        Write::Read(range, done) => drop(done.send(result.and_then(|()| read(journal, range)))),
+        Write::Committed(_) | Write::Purge(_) => {}
+    }
+}
+
+fn read(journal: &Journal, range: Range<u64>) -> io::Result<Vec<Entry>> {
+    let rows = journal.read(range, APPEND_MAX_BYTES).map_err(io::Error::other)?;
+    rows.iter().map(|(_, bytes)| codec::decode_entry(bytes).map_err(io::Error::other)).collect()
+}

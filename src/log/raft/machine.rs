@@ -1,0 +1,202 @@
+//! The store as openraft's state machine: committed entries are applied many to a transaction, and a snapshot is a copy of the whole store.
+//!
+//! A snapshot costs nothing until it is sent: the store itself is durable, so "building" one only makes it so up to now, and the log may be cut.
+//! What is sent is a copy as of the sending, which is never older than the snapshot that openraft has in mind.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::{Stream, TryStreamExt};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::{OptionalSend, RaftSnapshotBuilder};
+use parking_lot::Mutex;
+
+use super::codec;
+use super::progress::{Mark, Progress};
+use super::types::{Applied, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
+use crate::error::Result;
+use crate::limits::APPLY_MAX_ENTRIES;
+use crate::log::decide::decide;
+use crate::store::{Batch, Store, Trouble};
+
+/// A file that goes when it is dropped.
+#[derive(Debug)]
+pub struct Draft(PathBuf);
+
+impl Draft {
+    /// A name in `dir` that no other draft has; there is no such file yet.
+    pub fn new(dir: &Path, what: &str) -> io::Result<Self> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let path = dir.join(format!("{what}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(Self(path)),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// What a snapshot carries.
+pub enum Carried {
+    /// Whatever this member's store holds when it is sent.
+    Own(Arc<Store>),
+    /// Another member's copy, whole.
+    Received(Draft),
+}
+
+/// The state machine of one member.
+#[derive(Clone)]
+pub struct Machine {
+    store: Arc<Store>,
+    progress: Arc<Progress>,
+    standing: Arc<Mutex<(Option<LogId>, StoredMembership)>>,
+    snapshot: Arc<Mutex<Option<SnapshotMeta>>>,
+}
+
+impl Machine {
+    /// The state machine over a store that this process replicates.
+    pub fn new(store: Arc<Store>, progress: Arc<Progress>) -> Result<Self> {
+        let standing = codec::standing(&store.place()?)?;
+        let (changes, _) = store.set_hash()?;
+        progress.set(Mark { before: standing.0.map_or(0, |id| id.index + 1), changes });
+        Ok(Self { store, progress, standing: Arc::new(Mutex::new(standing)), snapshot: Arc::default() })
+    }
+
+    /// Runs what waits for the disk on a thread that may wait.
+    async fn off_loop<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> io::Result<T> {
+        let machine = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&machine));
+        done.await.map_err(io::Error::other)?.map_err(io::Error::other)
+    }
+
+    /// Applies entries in one transaction. The answers are in their order.
+    fn apply_all(&self, entries: &[Entry]) -> Result<Vec<Applied>> {
+        let (mut applied, mut membership) = self.standing.lock().clone();
+        let (answers, changes) = self.store.write(|batch| {
+            let mut answers = Vec::with_capacity(entries.len());
+            for entry in entries {
+                answers.push(apply(batch, entry, &mut membership)?);
+                applied = Some(entry.log_id);
+            }
+            batch.set_place(&codec::place(applied, &membership))?;
+            Ok((answers, batch.applied()))
+        })?;
+        *self.standing.lock() = (applied, membership);
+        self.progress.set(Mark { before: applied.map_or(0, |id| id.index + 1), changes });
+        Ok(answers)
+    }
+
+    fn install(&self, meta: &SnapshotMeta, file: &Path) -> Result<()> {
+        let changes = self.store.install(file, &codec::place(meta.last_log_id, &meta.last_membership))?;
+        *self.standing.lock() = (meta.last_log_id, meta.last_membership.clone());
+        *self.snapshot.lock() = Some(meta.clone());
+        self.progress.set(Mark { before: meta.last_log_id.map_or(0, |id| id.index + 1), changes });
+        Ok(())
+    }
+
+    /// Makes everything applied so far durable, so that the log need not keep it.
+    fn settle(&self) -> Result<SnapshotMeta> {
+        let (last_log_id, last_membership) = self.standing.lock().clone();
+        self.store.settle()?;
+        let meta = SnapshotMeta { last_log_id, last_membership };
+        *self.snapshot.lock() = Some(meta.clone());
+        Ok(meta)
+    }
+}
+
+/// Applies one entry within a transaction.
+fn apply(batch: &mut Batch<'_>, entry: &Entry, membership: &mut StoredMembership) -> std::result::Result<Applied, Trouble> {
+    match &entry.payload {
+        Payload::Blank => Ok(Applied(None)),
+        // Every member must do the same with it, so one that cannot read it, being older, must stop.
+        Payload::Normal(command) => Ok(Applied(Some(decide(batch, codec::proposal(command)?)?))),
+        Payload::Membership(new) => {
+            *membership = StoredMembership::new(Some(entry.log_id), new.clone());
+            Ok(Applied(None))
+        }
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = Carried;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok(self.standing.lock().clone())
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let mut more = true;
+        while more {
+            let mut some: Vec<Entry> = Vec::new();
+            let mut responders: Vec<Option<ApplyResponder<Types>>> = Vec::new();
+            while some.len() < APPLY_MAX_ENTRIES {
+                let Some((entry, responder)) = entries.try_next().await? else {
+                    more = false;
+                    break;
+                };
+                some.push(entry);
+                responders.push(responder);
+            }
+            if !some.is_empty() {
+                let answers = self.off_loop(move |machine| machine.apply_all(&some)).await?;
+                responders.into_iter().zip(answers).for_each(|(responder, answer)| {
+                    if let Some(responder) = responder {
+                        responder.send(answer);
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Carried) -> io::Result<()> {
+        let meta = meta.clone();
+        self.off_loop(move |machine| match snapshot {
+            Carried::Received(file) => machine.install(&meta, file.path()),
+            Carried::Own(store) => {
+                let dir = machine.store.path().parent().unwrap_or(Path::new("/"));
+                let file = Draft::new(dir, "copy").map_err(|cause| {
+                    crate::error::refuse(crate::error::Code::DeviceError, "cannot make room for a copy").because(cause)
+                })?;
+                store.copy_to(file.path())?;
+                machine.install(&meta, file.path())
+            }
+        })
+        .await
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let meta = self.snapshot.lock().clone();
+        Ok(meta.map(|meta| Snapshot { meta, snapshot: Carried::Own(self.store.clone()) }))
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for Machine {
+    type SnapshotData = Carried;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let meta = self.off_loop(Self::settle).await?;
+        Ok(Snapshot { meta, snapshot: Carried::Own(self.store.clone()) })
+    }
+}
