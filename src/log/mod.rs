@@ -1,7 +1,7 @@
 //! The only way to change the store: proposals become committed changes, in one order.
 //!
 //! Knows: error, limits, store, sys.
-//! Crates: futures-util, minicbor, openraft, tokio.
+//! Crates: futures-util, minicbor, openraft, parking_lot, tokio.
 
 mod decide;
 mod dedup;

@@ -30,7 +30,7 @@ pub use change::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, Sea
 pub use check::CheckReport;
 pub use journal::{Journal, JournalFact, JournalWrite};
 pub use query::Found;
-pub use replica::Place;
+pub use replica::{CheckedCopy, Place};
 pub use trouble::Trouble;
 
 use crate::error::{Code, Result, refuse};

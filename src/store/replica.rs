@@ -3,7 +3,7 @@
 //! The log has every change on disk before it is applied here, so a member's writes need no sync of their own: after a power failure the
 //! store may lack its latest changes, and they are applied again. What the log drops must be durable here first: [`Store::settle`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -80,18 +80,10 @@ impl Store {
         copy().map_err(|trouble| trouble.told(&self.path, "copying the store"))
     }
 
-    /// Replaces everything by what another member's copy holds, at once and durably: readers, and a crash, see the old or the new. The copy
-    /// is checked first. Returns how many changes it stands for.
-    ///
-    /// Errors: `StoreRefused`: the file is no whole and sound copy of a member's store.
-    pub fn install(&self, file: &Path, stands_at: &Place) -> Result<u64> {
-        check_header(file)?;
-        let found = place_of_copy(file).map_err(|trouble| trouble.told(file, "checking another member's copy"))?;
-        if found != *stands_at {
-            let told = format!("{} stands elsewhere in the group's log than its sender said; have it sent again", file.display());
-            return Err(refuse(Code::StoreRefused, told));
-        }
-        let name = file.to_string_lossy();
+    /// Replaces everything by what another member's copy holds, at once and durably: readers, and a crash, see the old or the new. Returns how
+    /// many changes it stands for.
+    pub fn install(&self, copy: &CheckedCopy) -> Result<u64> {
+        let name = copy.file.to_string_lossy();
         let attach = |sql: &Connection| {
             sql.execute("ATTACH ? AS arrived", [&name])?;
             Ok(())
@@ -110,7 +102,7 @@ impl Store {
                 let replace = format!("DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM arrived.{table};");
                 batch.sql().execute_batch(&replace)?;
             }
-            batch.set_place(stands_at)?;
+            batch.set_place(&copy.place)?;
             batch.refresh()?;
             Ok(batch.applied())
         });
@@ -124,6 +116,33 @@ impl Store {
             return Err(refuse(Code::StoreRefused, told + "; send the request to the node, or name another store"));
         }
         Ok(())
+    }
+}
+
+/// A copy of another member's store that has been read and checked from beginning to end.
+#[derive(Clone, Debug)]
+pub struct CheckedCopy {
+    file: PathBuf,
+    place: Place,
+}
+
+impl CheckedCopy {
+    /// Checks a copy, of which its sender said where it stands in the group's log. The file must stay as it is until it is installed.
+    ///
+    /// Errors: `StoreRefused`: the file is no whole and sound copy of a member's store, or stands elsewhere.
+    pub fn of(file: &Path, stands_at: &Place) -> Result<Self> {
+        check_header(file)?;
+        let found = place_of_copy(file).map_err(|trouble| trouble.told(file, "checking another member's copy"))?;
+        if found != *stands_at {
+            let told = format!("{} stands elsewhere in the group's log than its sender said; have it sent again", file.display());
+            return Err(refuse(Code::StoreRefused, told));
+        }
+        Ok(Self { file: file.to_path_buf(), place: found })
+    }
+
+    /// Where it stands in the group's log.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 }
 
@@ -162,7 +181,7 @@ fn place_of_copy(file: &Path) -> InnerResult<Place> {
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::{CheckedCopy, Place};
     use crate::error::Code;
     use crate::store::tests::fixtures::{Directory, TOKEN, apply, create, filled, row};
     use crate::store::{Outcome, Store};
@@ -202,17 +221,18 @@ mod tests {
         source.copy_to(&file).unwrap();
         assert!(source.copy_to(&file).is_err(), "it exists");
         let other = Place::default();
-        assert_eq!(target.install(&file, &other).unwrap_err().code(), Code::StoreRefused);
+        assert_eq!(CheckedCopy::of(&file, &other).unwrap_err().code(), Code::StoreRefused);
         assert_eq!(target.count(TOKEN).unwrap(), 20);
         let before = target.stamp();
-        let applied = target.install(&file, &place).unwrap();
+        let copy = CheckedCopy::of(&file, &place).unwrap();
+        let applied = target.install(&copy).unwrap();
         assert_eq!(applied, source.set_hash().unwrap().0);
         assert_ne!(target.stamp(), before);
         assert_eq!(target.set_hash().unwrap(), source.set_hash().unwrap());
         assert_eq!(target.check().unwrap(), source.check().unwrap());
         assert_eq!(target.place().unwrap(), place);
         assert_eq!(apply(&target, create(vec![row(900)])).unwrap(), Outcome::Done);
-        target.install(&file, &place).unwrap();
+        target.install(&copy).unwrap();
         assert_eq!(target.set_hash().unwrap(), source.set_hash().unwrap());
     }
 
@@ -228,13 +248,12 @@ mod tests {
         let whole = std::fs::read(&file).unwrap();
         let cut = whole.len() / 2;
         std::fs::write(&file, &whole[..cut]).unwrap();
-        assert_eq!(target.install(&file, &place).unwrap_err().code(), Code::StoreRefused);
-        let sql = rusqlite::Connection::open(&file).map(|sql| {
-            std::fs::write(&file, &whole).unwrap();
-            sql
-        });
-        sql.unwrap().execute("DELETE FROM object WHERE number = 3", []).unwrap();
-        assert_eq!(target.install(&file, &place).unwrap_err().code(), Code::StoreRefused);
+        assert_eq!(CheckedCopy::of(&file, &place).unwrap_err().code(), Code::StoreRefused);
+        std::fs::write(&file, &whole).unwrap();
+        let sql = rusqlite::Connection::open(&file).unwrap();
+        sql.execute("DELETE FROM object WHERE number = 3", []).unwrap();
+        drop(sql);
+        assert_eq!(CheckedCopy::of(&file, &place).unwrap_err().code(), Code::StoreRefused);
         assert_eq!(target.set_hash().unwrap(), before);
     }
 }

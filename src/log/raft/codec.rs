@@ -13,6 +13,9 @@ use crate::store::{Change, Outcome, Place, Proposal, RequestId};
 /// Most sets of voters at once: one, and two while the group goes from one to the other.
 const VOTER_SETS_MAX: usize = 2;
 
+/// Above any term or index that a group can come to, and far enough below what a number holds.
+const COUNT_MAX: u64 = 1 << 60;
+
 /// The place of an entry: its index and by whom, in which term, it was proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct LogIdRow {
@@ -123,9 +126,11 @@ impl From<LogId> for LogIdRow {
     }
 }
 
-impl From<LogIdRow> for LogId {
-    fn from(row: LogIdRow) -> Self {
-        Self { leader_id: LeaderId { term: row.term, node_id: row.node }, index: row.index }
+impl LogIdRow {
+    /// The place, when terms and indices can still grow from it. Errors: `DeviceError`.
+    pub fn read(self) -> Result<LogId> {
+        within_bounds(self.term, self.index)?;
+        Ok(LogId { leader_id: LeaderId { term: self.term, node_id: self.node }, index: self.index })
     }
 }
 
@@ -135,10 +140,19 @@ impl From<Vote> for VoteRow {
     }
 }
 
-impl From<VoteRow> for Vote {
-    fn from(row: VoteRow) -> Self {
-        Self { leader_id: LeaderId { term: row.term, node_id: row.node }, committed: row.committed }
+impl VoteRow {
+    /// The vote, when terms can still grow from it. Errors: `DeviceError`.
+    pub fn read(self) -> Result<Vote> {
+        within_bounds(self.term, 0)?;
+        Ok(Vote { leader_id: LeaderId { term: self.term, node_id: self.node }, committed: self.committed })
     }
+}
+
+fn within_bounds(term: u64, index: u64) -> Result<()> {
+    if term > COUNT_MAX || index > COUNT_MAX {
+        return Err(refuse(Code::DeviceError, format!("term {term} or index {index} is above all bounds, {COUNT_MAX}")));
+    }
+    Ok(())
 }
 
 impl From<&Membership> for MembershipRow {
@@ -203,7 +217,7 @@ impl EntryRow {
             PayloadRow::Command { proposal } => Payload::Normal(Command(Arc::from(proposal))),
             PayloadRow::Membership { membership } => Payload::Membership(membership.try_into()?),
         };
-        Ok(Entry { log_id: self.id.into(), payload })
+        Ok(Entry { log_id: self.id.read()?, payload })
     }
 }
 
@@ -276,9 +290,9 @@ pub fn standing(place: &Place) -> Result<(Option<LogId>, StoredMembership)> {
     let membership = match place.membership.as_deref() {
         Some(bytes) => {
             let row: StoredMembershipRow = decode(bytes, "the membership")?;
-            StoredMembership::new(row.at.map(LogId::from), row.membership.try_into()?)
+            StoredMembership::new(row.at.map(LogIdRow::read).transpose()?, row.membership.try_into()?)
         }
         None => StoredMembership::default(),
     };
-    Ok((applied.map(LogId::from), membership))
+    Ok((applied.map(LogIdRow::read).transpose()?, membership))
 }

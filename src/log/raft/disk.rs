@@ -36,6 +36,8 @@ pub enum Write {
     Set(JournalFact, Vec<u8>, Done<()>),
     /// Reads entries that are no longer in memory; at least one, and not much more than [`APPEND_MAX_BYTES`].
     Read(Range<u64>, Done<Vec<Entry>>),
+    /// Ends the thread.
+    End,
 }
 
 /// Whom to tell.
@@ -43,7 +45,7 @@ pub type Done<T> = oneshot::Sender<io::Result<T>>;
 /// Called when entries are on the disk.
 pub type Flushed = Box<dyn FnOnce() + Send>;
 
-/// The way to the writing thread. When the last one is dropped the thread closes the journal and ends.
+/// The way to the writing thread, which closes the journal when it is told to, or when the last one of these is dropped.
 #[derive(Clone)]
 pub struct Disk {
     queue: mpsc::Sender<Write>,
@@ -68,26 +70,34 @@ impl Disk {
 
     /// Queues a write.
     pub async fn send(&self, write: Write) -> io::Result<()> {
-        self.queue.send(write).await.map_err(|_lost| ended())
+        self.queue.send(write).await.map_err(|lost| ended(&lost))
+    }
+
+    /// Ends the thread, once what is queued is written. Never called from the loop.
+    pub fn close(&self) {
+        // If it has ended already, that is as well.
+        let _ = self.queue.blocking_send(Write::End);
     }
 
     /// Queues a write and waits for its answer.
     pub async fn ask<T>(&self, write: impl FnOnce(Done<T>) -> Write) -> io::Result<T> {
         let (done, answer) = oneshot::channel();
         self.send(write(done)).await?;
-        answer.await.unwrap_or_else(|_lost| Err(ended()))
+        answer.await.unwrap_or_else(|lost| Err(ended(&lost)))
     }
 }
 
-fn ended() -> io::Error {
-    io::Error::other("the thread that writes the log has ended")
+fn ended(cause: &dyn std::fmt::Display) -> io::Error {
+    io::Error::other(format!("the thread that writes the log has ended: {cause}"))
 }
 
 fn run(mut journal: Journal, mut writes: mpsc::Receiver<Write>) {
     let mut failed = None;
     let mut batch = Vec::new();
-    while writes.blocking_recv_many(&mut batch, JOURNAL_QUEUE_MAX) > 0 {
-        let is_write = batch.iter().any(|write| !matches!(write, Write::Read(..)));
+    let mut ended = false;
+    while !ended && writes.blocking_recv_many(&mut batch, JOURNAL_QUEUE_MAX) > 0 {
+        ended = batch.iter().any(|write| matches!(write, Write::End));
+        let is_write = batch.iter().any(|write| !matches!(write, Write::Read(..) | Write::End));
         if is_write && failed.is_none() {
             let written = journal.write(|journal| batch.iter().try_for_each(|write| put(journal, write)));
             failed = written.err().map(|error| error.to_string());
@@ -112,7 +122,7 @@ fn put(journal: &JournalWrite<'_>, write: &Write) -> std::result::Result<(), Tro
             journal.drop_before(id.index + 1)
         }
         Write::Set(name, bytes, _) => journal.set(*name, bytes),
-        Write::Read(..) => Ok(()),
+        Write::Read(..) | Write::End => Ok(()),
     }
 }
 
@@ -128,7 +138,7 @@ fn tell(journal: &Journal, write: Write, result: io::Result<()>) {
         }
         Write::Vote(_, done) | Write::DropFrom(_, done) | Write::Set(_, _, done) => drop(done.send(result)),
         Write::Read(range, done) => drop(done.send(result.and_then(|()| read(journal, range)))),
-        Write::Committed(_) | Write::Purge(_) => {}
+        Write::Committed(_) | Write::Purge(_) | Write::End => {}
     }
 }
 

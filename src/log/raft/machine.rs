@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 use super::codec;
 use super::progress::{Mark, Progress};
 use super::types::{Applied, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
-use crate::error::Result;
+use crate::error::{Code, Doing, Result};
 use crate::limits::APPLY_MAX_ENTRIES;
 use crate::log::decide::decide;
-use crate::store::{Batch, Store, Trouble};
+use crate::store::{Batch, CheckedCopy, Store, Trouble};
 
 /// A file that goes when it is dropped.
 #[derive(Debug)]
@@ -53,8 +53,8 @@ impl Drop for Draft {
 pub enum Carried {
     /// Whatever this member's store holds when it is sent.
     Own(Arc<Store>),
-    /// Another member's copy, whole.
-    Received(Draft),
+    /// Another member's copy, and the file that it is in.
+    Received(CheckedCopy, Draft),
 }
 
 /// The state machine of one member.
@@ -99,12 +99,20 @@ impl Machine {
         Ok(answers)
     }
 
-    fn install(&self, meta: &SnapshotMeta, file: &Path) -> Result<()> {
-        let changes = self.store.install(file, &codec::place(meta.last_log_id, &meta.last_membership))?;
+    fn install(&self, meta: &SnapshotMeta, copy: &CheckedCopy) -> Result<()> {
+        let changes = self.store.install(copy)?;
         *self.standing.lock() = (meta.last_log_id, meta.last_membership.clone());
         *self.snapshot.lock() = Some(meta.clone());
         self.progress.set(Mark { before: meta.last_log_id.map_or(0, |id| id.index + 1), changes });
         Ok(())
+    }
+
+    /// Takes over the store of a member in the same process.
+    fn install_own(&self, meta: &SnapshotMeta, store: &Store) -> Result<()> {
+        let dir = self.store.path().parent().unwrap_or(Path::new("/"));
+        let draft = Draft::new(dir, "copy").doing(Code::DeviceError, "cannot make room for a copy of a store")?;
+        let place = store.copy_to(draft.path())?;
+        self.install(meta, &CheckedCopy::of(draft.path(), &place)?)
     }
 
     /// Makes everything applied so far durable, so that the log need not keep it.
@@ -173,15 +181,8 @@ impl RaftStateMachine<Types> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Carried) -> io::Result<()> {
         let meta = meta.clone();
         self.off_loop(move |machine| match snapshot {
-            Carried::Received(file) => machine.install(&meta, file.path()),
-            Carried::Own(store) => {
-                let dir = machine.store.path().parent().unwrap_or(Path::new("/"));
-                let file = Draft::new(dir, "copy").map_err(|cause| {
-                    crate::error::refuse(crate::error::Code::DeviceError, "cannot make room for a copy").because(cause)
-                })?;
-                store.copy_to(file.path())?;
-                machine.install(&meta, file.path())
-            }
+            Carried::Received(copy, _draft) => machine.install(&meta, &copy),
+            Carried::Own(store) => machine.install_own(&meta, &store),
         })
         .await
     }

@@ -1,17 +1,30 @@
 //! The log of a group of members: openraft decides the order, and nothing outside this directory knows it.
 //!
-//! - `types`, `codec`: openraft's types as we use them, and their form on the disk and between members.
+//! - `types`, `codec`, `message`: openraft's types as we use them, and their form on the disk and between members.
 //! - `disk`, `storage`: the log. `machine`, `progress`: the store, and how far it is.
+//! - `network`, `answer`: what members ask of one another. `zones`: what keeps the loss of a zone from losing anything.
+//! - `group`, `propose`, `manage`, `status`, `rescue`: what room `node` uses.
 
+mod answer;
 mod codec;
 mod disk;
+mod group;
 mod machine;
+mod manage;
+mod message;
+mod network;
 mod progress;
+mod propose;
+mod rescue;
+mod status;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod types;
+mod zones;
 
+pub use group::{Group, GroupSettings, Peers};
+pub use status::GroupStatus;
 pub use types::{Member, NodeId};
 
 use super::decide::Decision;

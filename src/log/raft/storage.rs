@@ -57,10 +57,10 @@ impl Tail {
     pub fn load(journal: &Journal) -> Result<Self> {
         let id = |name| -> Result<Option<LogId>> {
             let bytes = journal.fact(name)?;
-            Ok(bytes.map(|bytes| codec::decode::<codec::LogIdRow>(&bytes, "a fact of the log")).transpose()?.map(LogId::from))
+            bytes.map(|bytes| codec::decode::<codec::LogIdRow>(&bytes, "a fact of the log")?.read()).transpose()
         };
         let vote = journal.fact(JournalFact::Vote)?;
-        let vote = vote.map(|bytes| codec::decode::<codec::VoteRow>(&bytes, "the vote")).transpose()?.map(Vote::from);
+        let vote = vote.map(|bytes| codec::decode::<codec::VoteRow>(&bytes, "the vote")?.read()).transpose()?;
         let purged = id(JournalFact::Purged)?;
         let mut tail = Self { vote, committed: id(JournalFact::Committed)?, purged, last: purged, ..Self::default() };
         let Some((first, last)) = journal.ends()? else { return Ok(tail) };
@@ -109,7 +109,7 @@ impl Tail {
     fn truncate_after(&mut self, last: Option<LogId>) {
         let gone = self.entries.split_off(&last.map_or(0, |id| id.index + 1));
         self.bytes -= gone.values().map(weight).sum::<usize>();
-        self.last = last.max(self.purged);
+        self.last = self.last.min(last).max(self.purged);
     }
 
     fn purge(&mut self, upto: LogId) {
@@ -153,6 +153,11 @@ impl LogStore {
         Self { tail: Arc::new(Mutex::new(tail)), disk }
     }
 
+    /// Lets the writing thread end, once what is queued is written.
+    pub fn close(&self) {
+        self.disk.close();
+    }
+
     /// Writes a fact beside the log; durable when this returns.
     pub async fn set(&self, name: JournalFact, bytes: Vec<u8>) -> io::Result<()> {
         self.disk.ask(|done| Write::Set(name, bytes, done)).await
@@ -161,9 +166,15 @@ impl LogStore {
     /// Some entries from `start` on, before `end`: at least one if there is one.
     async fn some(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
         let found = self.tail.lock().read(start, end, max_bytes);
-        match found {
-            Found::Here(entries) => Ok(entries),
-            Found::OnDisk(start, end) => self.disk.ask(|done| Write::Read(start..end, done)).await,
+        let (from, to) = match found {
+            Found::Here(entries) => return Ok(entries),
+            Found::OnDisk(from, to) => (from, to),
+        };
+        let entries = self.disk.ask(|done| Write::Read(from..to, done)).await?;
+        // A log that begins with a snapshot has nothing on the disk before its first entry.
+        match (entries.is_empty(), self.tail.lock().read(to, end, max_bytes)) {
+            (true, Found::Here(entries)) => Ok(entries),
+            _ => Ok(entries),
         }
     }
 }

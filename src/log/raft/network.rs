@@ -1,0 +1,250 @@
+//! openraft's calls to other members, carried by whatever room `node` gave us.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use parking_lot::RwLock;
+
+use super::Peers;
+use super::codec::{self, EntryRow, LogIdRow, VoteRow};
+use super::machine::{Carried, Draft};
+use super::message::{Answer, Ask, Envelope, PlaceRow};
+use super::types::{LogId, Member, NodeId, Snapshot, Types, Vote};
+use crate::error::{Code, Doing, Result, refuse};
+use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, SNAPSHOT_INSTALL_MAX_MILLISECONDS, SNAPSHOT_PIECE_MAX_BYTES};
+use crate::store::Store;
+
+/// A group's name. All zeros: not known yet, as the member is new and nobody has called.
+pub type GroupId = [u8; 16];
+
+/// What a call needs besides its target.
+pub struct Wires {
+    /// The caller.
+    pub node: NodeId,
+    /// Its group.
+    pub group: RwLock<GroupId>,
+    /// The carrier.
+    pub peers: Arc<dyn Peers>,
+    /// Where drafts may be made.
+    pub dir: PathBuf,
+    /// Numbers copies.
+    pub copies: AtomicU64,
+}
+
+impl Wires {
+    /// Asks a member and waits for its answer. Blocks. Errors: `DeviceError`: none came, or none that can be read.
+    pub fn ask(&self, to: NodeId, member: &Member, ask: Ask, deadline: Duration) -> Result<Answer> {
+        let envelope = Envelope { group: *self.group.read(), from: self.node, to, ask };
+        let answer = self.peers.call(to, member, codec::encode(&envelope), deadline)?;
+        codec::decode(&answer, &format!("the answer of member {to}"))
+    }
+
+    /// The same, off the loop that must not block.
+    pub async fn ask_off_loop(self: &Arc<Self>, to: NodeId, member: &Member, ask: Ask, deadline: Duration) -> Result<Answer> {
+        let (wires, member) = (self.clone(), member.clone());
+        let asked = tokio::task::spawn_blocking(move || wires.ask(to, &member, ask, deadline)).await;
+        asked.doing(Code::DeviceError, format!("the call to member {to} broke off"))?
+    }
+
+    /// Sends a copy of the store in pieces. Returns the receiver's vote.
+    fn send_copy(&self, to: NodeId, member: &Member, vote: Vote, store: &Store) -> Result<Vote> {
+        let told = "cannot make a copy of the store for another member";
+        let draft = Draft::new(&self.dir, "copy").doing(Code::DeviceError, told)?;
+        let place = store.copy_to(draft.path())?;
+        let mut file = File::open(draft.path()).doing(Code::DeviceError, told)?;
+        let copy = self.copies.fetch_add(1, Ordering::Relaxed);
+        let mut offset = 0;
+        let mut bytes = read_piece(&mut file).doing(Code::DeviceError, told)?;
+        loop {
+            let next = read_piece(&mut file).doing(Code::DeviceError, told)?;
+            let sent = bytes.len() as u64;
+            let is_last = next.is_empty();
+            let last = is_last.then(|| PlaceRow { applied: place.applied.clone(), membership: place.membership.clone() });
+            let wait = if is_last { SNAPSHOT_INSTALL_MAX_MILLISECONDS } else { PEER_ANSWER_MAX_MILLISECONDS };
+            let ask = Ask::Piece { vote: vote.into(), copy, offset, bytes, last };
+            match self.ask(to, member, ask, Duration::from_millis(wait))? {
+                Answer::Voted { vote, .. } => return vote.read(),
+                Answer::Done if !is_last => {}
+                other => return Err(unexpected(to, &other)),
+            }
+            offset += sent;
+            bytes = next;
+        }
+    }
+}
+
+fn read_piece(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut piece = Vec::new();
+    file.take(SNAPSHOT_PIECE_MAX_BYTES as u64).read_to_end(&mut piece)?;
+    Ok(piece)
+}
+
+/// The refusal of an answer that does not fit the question.
+pub fn unexpected(to: NodeId, answer: &Answer) -> crate::error::Error {
+    match answer {
+        Answer::Refused { fault, told } => refuse(fault.code(), format!("member {to} refuses: {told}")),
+        Answer::NotLeader { .. } => refuse(Code::DeviceError, format!("member {to} does not lead")),
+        other => refuse(Code::DeviceError, format!("member {to} gave an answer that does not fit: {other:?}")),
+    }
+}
+
+/// Makes the links of one member.
+pub struct Network {
+    pub wires: Arc<Wires>,
+}
+
+/// The way to one other member.
+pub struct Link {
+    wires: Arc<Wires>,
+    to: NodeId,
+    member: Member,
+    /// How long an answer to entries may take; a heartbeat's has openraft's own bound.
+    patience: Option<Duration>,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
+        let patience = Some(Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS));
+        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: NodeId, node: &Member) -> Link {
+        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience: None }
+    }
+}
+
+impl Link {
+    async fn ask(&self, ask: Ask, deadline: Duration) -> std::result::Result<Answer, RPCError<Types>> {
+        self.wires.ask_off_loop(self.to, &self.member, ask, deadline).await.map_err(unreachable)
+    }
+
+    fn misfit(&self, answer: &Answer) -> RPCError<Types> {
+        unreachable(unexpected(self.to, answer))
+    }
+}
+
+fn read(id: Option<LogIdRow>) -> std::result::Result<Option<LogId>, RPCError<Types>> {
+    id.map(LogIdRow::read).transpose().map_err(unreachable)
+}
+
+fn unreachable(error: crate::error::Error) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::new(&error))
+}
+
+impl RaftNetworkV2<Types> for Link {
+    type SnapshotData = Carried;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> std::result::Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let ask = Ask::Append {
+            vote: rpc.vote.into(),
+            previous: rpc.prev_log_id.map(Into::into),
+            entries: rpc.entries.iter().map(EntryRow::from).collect(),
+            committed: rpc.leader_commit.map(Into::into),
+        };
+        match self.ask(ask, self.patience.unwrap_or(option.hard_ttl())).await? {
+            Answer::Appended { partly: false, .. } => Ok(AppendEntriesResponse::Success),
+            Answer::Appended { partly: true, upto } => Ok(AppendEntriesResponse::PartialSuccess(read(upto)?)),
+            Answer::Diverged => Ok(AppendEntriesResponse::Conflict),
+            Answer::Newer { vote } => Ok(AppendEntriesResponse::HigherVote(vote.read().map_err(unreachable)?)),
+            other => Err(self.misfit(&other)),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> std::result::Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_vote(rpc, false, option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> std::result::Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_vote(rpc, true, option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> std::result::Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let Carried::Own(store) = snapshot.snapshot else {
+            let told = refuse(Code::DeviceError, "a received copy is not sent on");
+            return Err(StreamingError::Unreachable(Unreachable::new(&told)));
+        };
+        let (wires, to, member) = (self.wires.clone(), self.to, self.member.clone());
+        let sending = tokio::task::spawn_blocking(move || wires.send_copy(to, &member, vote, &store));
+        match select(pin!(cancel), sending).await {
+            // What is under way ends by itself at its next piece's deadline.
+            Either::Left((closed, _)) => Err(StreamingError::Closed(closed)),
+            Either::Right((sent, _)) => {
+                let sent = sent.doing(Code::DeviceError, "sending a copy of the store broke off").and_then(|sent| sent);
+                let vote = sent.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
+                Ok(SnapshotResponse { vote })
+            }
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> std::result::Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let ask = Ask::Transfer { from: (*req.from_leader()).into(), last: req.last_log_id().copied().map(Into::into) };
+        match self.ask(ask, option.hard_ttl()).await? {
+            Answer::Done => Ok(Ok(())),
+            Answer::Newer { vote } => {
+                let actual = vote.read().map_err(unreachable)?;
+                Ok(Err(TransferLeaderError::VoteChanged { expected: *req.from_leader(), actual }))
+            }
+            Answer::Appended { upto, .. } => {
+                Ok(Err(TransferLeaderError::LogNotFlushed { expected: req.last_log_id().copied(), actual: read(upto)? }))
+            }
+            other => Err(self.misfit(&other)),
+        }
+    }
+}
+
+impl Link {
+    async fn ask_vote(
+        &self,
+        rpc: VoteRequest<Types>,
+        rehearsal: bool,
+        option: RPCOption,
+    ) -> std::result::Result<VoteResponse<Types>, RPCError<Types>> {
+        let vote = VoteRow::from(rpc.vote);
+        let ask = Ask::Vote { vote, last: rpc.last_log_id.map(Into::into), transfer: rpc.leadership_transfer, rehearsal };
+        match self.ask(ask, option.hard_ttl()).await? {
+            Answer::Voted { vote, granted, last } => {
+                let vote = vote.read().map_err(unreachable)?;
+                Ok(VoteResponse { vote, vote_granted: granted, last_log_id: read(last)? })
+            }
+            other => Err(self.misfit(&other)),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The log's face: changes are proposed, reads are ordered, wherever the leader is.
+
+use std::time::{Duration, Instant};
+
+use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use tokio::task::JoinSet;
+
+use super::codec;
+use super::group::{Group, Retry, Tried};
+use super::message::{Answer, Ask};
+use super::network::unexpected;
+use super::types::{Command, Member, NodeId};
+use super::{status, zones};
+use crate::error::{Code, Doing, Result, refuse};
+use crate::limits::{
+    CALL_DEADLINE_MILLISECONDS, PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MILLISECONDS,
+};
+use crate::log::decide::Decision;
+use crate::log::{Log, Proposal, Version};
+use crate::store::Outcome;
+
+/// How much earlier than its asker a leader gives up, so that the refusal still arrives.
+const ANSWER_MARGIN: Duration = Duration::from_millis(200);
+/// How long a member lets another wait that asks whether it has caught up.
+const REACH_WAIT: Duration = Duration::from_millis(500);
+/// The pause before a silent member is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+fn call_deadline() -> Instant {
+    Instant::now() + Duration::from_millis(CALL_DEADLINE_MILLISECONDS)
+}
+
+/// One attempt's time: after that the leader may be another.
+fn attempt(left: Duration) -> Duration {
+    left.min(Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS))
+}
+
+impl Log for Group {
+    fn propose(&self, proposal: Proposal) -> Result<Outcome> {
+        let (command, deadline) = (codec::command(proposal)?, call_deadline());
+        let (index, decision) = self.by_leader(
+            deadline,
+            "proposing a change",
+            |deadline| self.propose_here(&command, deadline),
+            |to, member, left| self.propose_there(&command, to, member, attempt(left)),
+        )?;
+        if !self.progress().wait(deadline, |mark| mark.before > index) {
+            let told = "the change was made, but this member did not get it in time: it is cut off from the group";
+            return Err(refuse(Code::DeviceError, told));
+        }
+        decision.told()
+    }
+
+    fn version(&self) -> Version {
+        self.store().stamp().map_or(Version::UNSETTLED, Version::settled)
+    }
+
+    fn barrier(&self) -> Result<()> {
+        let deadline = call_deadline();
+        let before = self.by_leader(
+            deadline,
+            "asking for the latest state",
+            |deadline| self.read_index_here(deadline),
+            |to, member, left| match self.wires().ask(to, member, Ask::ReadIndex, attempt(left)).map_err(Retry::Again)? {
+                Answer::Before { index } => Ok(index),
+                other => Err(Retry::Again(unexpected(to, &other))),
+            },
+        )?;
+        self.wait_for(deadline, "the latest state", |mark| mark.before >= before)
+    }
+
+    fn spread(&self) -> Result<()> {
+        let before = self.progress().mark().before;
+        let membership = self.metrics().membership_config;
+        let others = membership.nodes().filter(|(node, _)| **node != self.wires().node);
+        let (deadline, others): (_, Vec<(NodeId, Member)>) =
+            (call_deadline(), others.map(|(node, member)| (*node, member.clone())).collect());
+        self.block_on(async {
+            let mut waiting = JoinSet::new();
+            for (node, member) in others {
+                let wires = self.wires().clone();
+                waiting.spawn_blocking(move || reached(&wires, node, &member, before, deadline));
+            }
+            while let Some(ended) = waiting.join_next().await {
+                ended.doing(Code::DeviceError, "waiting for the other members broke off")??;
+            }
+            Ok(())
+        })
+    }
+
+    fn mark(&self) -> u64 {
+        self.progress().mark().changes
+    }
+
+    fn reach(&self, mark: u64) -> Result<()> {
+        self.wait_for(call_deadline(), "a state that was seen elsewhere", |reached| reached.changes >= mark)
+    }
+}
+
+impl Group {
+    fn wait_for(&self, deadline: Instant, what: &str, passed: impl Fn(super::progress::Mark) -> bool) -> Result<()> {
+        if self.progress().wait(deadline, passed) {
+            return Ok(());
+        }
+        let told = format!("this member did not reach {what} in time: it is cut off from the group, or far behind");
+        Err(refuse(Code::DeviceError, told))
+    }
+
+    /// Proposes, if this member leads. Returns the entry's index, when it is committed and safe from the loss of any one zone.
+    pub(super) fn propose_here(&self, command: &Command, deadline: Instant) -> Tried<(u64, Decision)> {
+        let bytes = command.0.len().clamp(1, PROPOSALS_UNDER_WAY_MAX_BYTES);
+        let bytes = u32::try_from(bytes).expect("the bound is below 2^32");
+        let written = self.within(deadline, async {
+            // Never closed, so a permit always comes.
+            let _permit = self.room.acquire_many(bytes).await;
+            self.raft().client_write(command.clone()).await
+        })?;
+        let written = written.map_err(|error| match error {
+            RaftError::Fatal(fatal) => status::poisoned(&fatal).into(),
+            RaftError::APIError(error @ (ClientWriteError::ForwardToLeader(_) | ClientWriteError::LogEntryDiscarded(_))) => {
+                Retry::Again(refuse(Code::DeviceError, "this member does not lead").because(error))
+            }
+            RaftError::APIError(error) => refuse(Code::DeviceError, "the log takes no change").because(error).into(),
+        })?;
+        let index = written.log_id.index;
+        self.wait_for_zones(index, deadline)?;
+        let lost = || refuse(Code::DeviceError, "a change was applied without an answer");
+        Ok((index, written.data.0.ok_or_else(lost)?))
+    }
+
+    /// Waits until members of two zones have an entry on their disks. Where every quorum has such members, it is so already.
+    fn wait_for_zones(&self, index: u64, deadline: Instant) -> Tried<()> {
+        if zones::quorums_span_two(self.metrics().membership_config.membership()) {
+            return Ok(());
+        }
+        let mut watch = self.raft().metrics();
+        let node = self.wires().node;
+        let safe = self.within(deadline, async {
+            loop {
+                let metrics = watch.borrow_watched().clone();
+                let Some(held) = &metrics.replication else { return false };
+                let has = held.iter().filter(|(_, id)| id.is_some_and(|id| id.index >= index));
+                let holders = has.map(|(node, _)| *node).collect();
+                if zones::survives(metrics.membership_config.membership(), node, &holders) {
+                    return true;
+                }
+                if watch.changed().await.is_err() {
+                    return false;
+                }
+            }
+        });
+        match safe {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Retry::Again(refuse(Code::DeviceError, "this member no longer leads"))),
+            Err(Retry::Again(late) | Retry::Never(late)) => {
+                let told = "the change is in one zone only, as no member of another zone has taken it in time";
+                let todo = "bring one back, or remove those that are gone from the group";
+                Err(Retry::Again(refuse(Code::DeviceError, format!("{told}; {todo}")).because(late)))
+            }
+        }
+    }
+
+    fn propose_there(&self, command: &Command, to: NodeId, member: &Member, left: Duration) -> Tried<(u64, Decision)> {
+        let wait_milliseconds = u64::try_from(left.saturating_sub(ANSWER_MARGIN).as_millis()).unwrap_or(u64::MAX);
+        let ask = Ask::Propose { proposal: command.0.to_vec(), wait_milliseconds };
+        match self.wires().ask(to, member, ask, left).map_err(Retry::Again)? {
+            Answer::Committed { index, decision } => Ok((index, decision.into())),
+            // Whatever became of it: the request's id makes a second attempt harmless.
+            other => Err(Retry::Again(unexpected(to, &other))),
+        }
+    }
+
+    /// Before which index one must have applied to have seen all that is committed now, if this member leads.
+    pub(super) fn read_index_here(&self, deadline: Instant) -> Tried<u64> {
+        match self.within(deadline, self.raft().get_read_log_id(ReadPolicy::ReadIndex))? {
+            Ok((id, _)) => Ok(id.index() + 1),
+            Err(RaftError::Fatal(fatal)) => Err(status::poisoned(&fatal).into()),
+            Err(RaftError::APIError(error @ LinearizableReadError::ForwardToLeader(_))) => {
+                Err(Retry::Again(refuse(Code::DeviceError, "this member does not lead").because(error)))
+            }
+            Err(RaftError::APIError(error)) => {
+                Err(Retry::Again(refuse(Code::DeviceError, "this member leads no quorum").because(error)))
+            }
+        }
+    }
+}
+
+/// Waits until one other member has applied the entries before an index, or has been silent for as long as it may serve.
+fn reached(wires: &super::network::Wires, node: NodeId, member: &Member, before: u64, deadline: Instant) -> Result<()> {
+    let lease = Duration::from_millis(SERVING_LEASE_MILLISECONDS);
+    let wait_milliseconds = REACH_WAIT.as_millis() as u64;
+    let mut heard = Instant::now();
+    loop {
+        let left = lease.saturating_sub(heard.elapsed());
+        if left.is_zero() {
+            return Ok(());
+        }
+        match wires.ask(node, member, Ask::Reach { before, wait_milliseconds }, left) {
+            Ok(Answer::Done) => return Ok(()),
+            Ok(Answer::NotYet) => heard = Instant::now(),
+            // Silent, or no member of this group (yet): it serves nothing that it did not hear of in its lease.
+            Ok(_) | Err(_) => std::thread::sleep(ASK_AGAIN.min(left)),
+        }
+        if Instant::now() > deadline {
+            let told = format!("member {node} is in contact, but too far behind to have applied the change in time");
+            return Err(refuse(Code::DeviceError, told));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a member knows of its group.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use openraft::Instant;
+use openraft::errors::Fatal;
+
+use super::group::Group;
+use super::types::{Member, NodeId, Types};
+use crate::error::{Code, Error, refuse};
+
+/// A member's view of its group. What others know may be newer.
+#[derive(Clone, Debug)]
+pub struct GroupStatus {
+    /// This member.
+    pub node: NodeId,
+    /// Its group: a new one after [`Group::force_new`]; all zeros before the first contact.
+    pub group: [u8; 16],
+    /// Who leads, if known.
+    pub leader: Option<NodeId>,
+    /// The term, which each election raises.
+    pub term: u64,
+    /// Members that vote.
+    pub voters: BTreeMap<NodeId, Member>,
+    /// Members that follow without a vote.
+    pub learners: BTreeMap<NodeId, Member>,
+    /// Entries of the log before this index are applied here.
+    pub applied_before: u64,
+    /// Entries of the log before this index are known here to be committed.
+    pub committed_before: u64,
+    /// Changes applied to the store here.
+    pub changes: u64,
+    /// On the leader: the entries before this index that each member has on its disk.
+    pub held_before: BTreeMap<NodeId, u64>,
+    /// How long ago a quorum (on the leader), or the leader (elsewhere), was heard of; `None`: not since this member started.
+    pub contact_age: Option<Duration>,
+    /// Why this member has stopped for good, if it has: it must be started anew, or replaced.
+    pub poisoned: Option<String>,
+}
+
+impl Group {
+    /// What this member knows of its group. Waits for nobody.
+    pub fn status(&self) -> GroupStatus {
+        let metrics = self.metrics();
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<NodeId> = membership.voter_ids().collect();
+        let (voting, learning) = membership
+            .nodes()
+            .map(|(node, member)| (*node, member.clone()))
+            .partition::<BTreeMap<_, _>, _>(|(node, _)| voters.contains(node));
+        let mark = self.progress().mark();
+        let held = metrics.replication.iter().flatten();
+        let contact_age = if metrics.current_leader == Some(self.wires().node) {
+            let alone = voters.len() == 1;
+            let quorum = metrics.last_quorum_acked.map(|acked| acked.into_inner().elapsed());
+            if alone { Some(Duration::ZERO) } else { quorum }
+        } else {
+            self.heard().map(|heard| heard.elapsed())
+        };
+        GroupStatus {
+            node: self.wires().node,
+            group: *self.wires().group.read(),
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            voters: voting,
+            learners: learning,
+            applied_before: mark.before,
+            committed_before: metrics.local_committed.map_or(0, |id| id.index + 1),
+            changes: mark.changes,
+            held_before: held.map(|(node, id)| (*node, id.map_or(0, |id| id.index + 1))).collect(),
+            contact_age,
+            poisoned: metrics.running_state.err().map(|fatal| fatal.to_string()),
+        }
+    }
+}
+
+/// The refusal of everything by a member that has stopped.
+pub fn poisoned(fatal: &Fatal<Types>) -> Error {
+    let told = "this member of the group has stopped, because its log or store could not be written, or is shutting down";
+    refuse(Code::DeviceError, format!("{told}: {fatal}; start it anew, and replace its disk if that does not help"))
+}

@@ -1,0 +1,102 @@
+//! What is acknowledged survives the loss of a zone, of most members, and of a disk that lies.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::super::Group;
+use super::{Cluster, eventually, member};
+use crate::error::Code;
+use crate::log::Log;
+use crate::store::Outcome;
+use crate::store::tests::fixtures::{TOKEN, create, row};
+
+#[test]
+fn a_write_waits_for_a_second_zone_even_where_one_holds_a_forced_quorum() {
+    let cluster = Cluster::new(&["a", "a", "b"]);
+    assert_eq!(cluster.create(1, 0), Outcome::Done);
+    let leader = cluster.leader(&[1, 2, 3]);
+    if leader == 3 {
+        cluster.get(1).transfer_leader(1).unwrap();
+    }
+    cluster.net.isolate(3, true);
+    std::thread::scope(|threads| {
+        let waiting = threads.spawn(|| cluster.create(2, 1));
+        // Zone a commits by itself, but says nothing.
+        eventually("commit", || (cluster.get(1).store().count(TOKEN).unwrap() == 2).then_some(()));
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(!waiting.is_finished());
+        cluster.net.isolate(3, false);
+        let start = Instant::now();
+        assert_eq!(waiting.join().unwrap(), Outcome::Done);
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    });
+    eventually("zone b", || (cluster.get(3).store().count(TOKEN).unwrap() == 2).then_some(()));
+    cluster.assert_same();
+}
+
+#[test]
+fn a_survivor_goes_on_alone_and_the_old_group_is_fenced() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    (0..10).for_each(|number| assert_eq!(cluster.create(1, number), Outcome::Done));
+    cluster.assert_same();
+    let old = cluster.get(3).status();
+    let error = Group::force_new(cluster.directory(3).path(), 3, member("c")).unwrap_err();
+    assert_eq!(error.code(), Code::DeviceError, "it is running: {error}");
+    cluster.kill(3);
+    let error = Group::force_new(cluster.directory(3).path(), 2, member("c")).unwrap_err();
+    assert_eq!(error.code(), Code::ArgumentsBad);
+    Group::force_new(cluster.directory(3).path(), 3, member("c")).unwrap();
+    cluster.start(3);
+    assert_eq!(cluster.create(3, 10), Outcome::Done);
+    let status = cluster.get(3).status();
+    assert_eq!(status.voters.keys().copied().collect::<Vec<_>>(), [3]);
+    assert!(status.term > old.term && status.group != old.group);
+    assert_eq!(cluster.get(3).store().count(TOKEN).unwrap(), 11);
+    // The two others still are a quorum of the old group; neither group changes the other.
+    assert_eq!(cluster.create(1, 500), Outcome::Done);
+    assert_eq!(cluster.create(3, 11), Outcome::Done);
+    assert_eq!(cluster.get(3).store().count(TOKEN).unwrap(), 12);
+    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 11);
+    [1, 2].into_iter().for_each(|node| cluster.kill(node));
+    // The new group grows by new members.
+    cluster.add(11, "a");
+    cluster.get(3).add_learner(11, member("a")).unwrap();
+    cluster.get(3).change_voters(BTreeSet::from([3, 11]), false).unwrap();
+    assert_eq!(cluster.create(11, 12), Outcome::Done);
+    cluster.assert_same();
+}
+
+#[test]
+fn without_a_quorum_writes_are_refused_and_reads_go_on() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    assert_eq!(cluster.create(1, 0), Outcome::Done);
+    cluster.kill(2);
+    let start = Instant::now();
+    let error = cluster.try_propose(1, create(vec![row(1)])).unwrap_err();
+    assert_eq!(error.code(), Code::DeviceError);
+    assert!(error.to_string().contains("no quorum"), "{error}");
+    let took = start.elapsed();
+    assert!(took > Duration::from_secs(25) && took < Duration::from_secs(40), "{took:?}");
+    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 1);
+    let age = cluster.get(1).status().contact_age;
+    assert!(age.is_none_or(|age| age > Duration::from_secs(20)), "{age:?}");
+}
+
+#[test]
+fn a_member_whose_state_lost_its_last_changes_applies_them_again() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    (0..5).for_each(|number| assert_eq!(cluster.create(1, number), Outcome::Done));
+    cluster.kill(2);
+    let path = cluster.directory(2).path().to_path_buf();
+    let kept = std::fs::read(path.join("hsmpool.db")).unwrap();
+    cluster.start(2);
+    (5..60).for_each(|number| assert_eq!(cluster.create(2, number), Outcome::Done));
+    cluster.kill(2);
+    // As after a power failure: the log is as it was, the store is older.
+    let _ = std::fs::remove_file(path.join("hsmpool.db-wal"));
+    std::fs::write(path.join("hsmpool.db"), kept).unwrap();
+    cluster.start(2);
+    cluster.get(2).barrier().unwrap();
+    assert_eq!(cluster.get(2).store().count(TOKEN).unwrap(), 60);
+    cluster.assert_same();
+}

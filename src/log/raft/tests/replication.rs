@@ -1,0 +1,182 @@
+//! Changes reach every member once, in one order, whoever is asked and whoever dies.
+
+use std::time::{Duration, Instant};
+
+use super::{Cluster, eventually};
+use crate::log::{Log, Proposal};
+use crate::store::tests::fixtures::{TOKEN, create, row};
+use crate::store::{Change, Outcome};
+
+const ZONES: [&str; 3] = ["a", "b", "c"];
+
+fn attempt() -> Change {
+    Change::ReserveAttempt { token: TOKEN, role: 0 }
+}
+
+#[test]
+fn every_member_takes_changes_and_all_hold_the_same() {
+    let cluster = Cluster::new(&ZONES);
+    for number in 0..30 {
+        let node = number % 3 + 1;
+        assert_eq!(cluster.create(node, number), Outcome::Done);
+        // Whoever was asked has it.
+        assert_eq!(cluster.get(node).store().count(TOKEN).unwrap(), number + 1);
+    }
+    assert_eq!(cluster.create(2, 0), Outcome::Conflict);
+    cluster.assert_same();
+    let status = cluster.get(1).status();
+    assert_eq!(status.voters.len(), 3);
+    assert_eq!(status.voters[&2].zone, "b");
+    assert!(status.poisoned.is_none() && status.contact_age.is_some());
+    assert_eq!(status.held_before.len(), 3);
+    assert_eq!(cluster.get(3).status().leader, Some(1));
+}
+
+#[test]
+fn a_repeated_request_is_applied_once_and_answered_the_same_by_anybody() {
+    let cluster = Cluster::new(&ZONES);
+    let request = cluster.request();
+    let proposal = || Proposal { request, change: attempt() };
+    for node in [1, 2, 3, 1] {
+        assert_eq!(cluster.get(node).propose(proposal()).unwrap(), Outcome::Attempt { attempts: 1 });
+    }
+    assert_eq!(cluster.propose(3, attempt()), Outcome::Attempt { attempts: 2 });
+    cluster.assert_same();
+}
+
+#[test]
+fn writers_on_all_members_at_once_lose_nothing() {
+    let cluster = Cluster::new(&ZONES);
+    std::thread::scope(|threads| {
+        for writer in 0..9 {
+            let cluster = &cluster;
+            threads.spawn(move || {
+                for number in 0..20 {
+                    assert_eq!(cluster.create(writer % 3 + 1, writer * 100 + number), Outcome::Done);
+                }
+            });
+        }
+    });
+    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 180);
+    cluster.assert_same();
+}
+
+#[test]
+fn a_dead_leader_is_replaced_and_no_call_fails() {
+    let mut cluster = Cluster::new(&ZONES);
+    assert_eq!(cluster.create(2, 0), Outcome::Done);
+    cluster.kill(1);
+    let start = Instant::now();
+    assert_eq!(cluster.create(2, 1), Outcome::Done);
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert_ne!(cluster.leader(&[2, 3]), 1);
+    assert_eq!(cluster.create(3, 2), Outcome::Done);
+    cluster.start(1);
+    assert_eq!(cluster.create(1, 3), Outcome::Done);
+    cluster.assert_same();
+}
+
+#[test]
+fn a_cut_off_leader_is_replaced_and_follows_afterwards() {
+    let cluster = Cluster::new(&ZONES);
+    cluster.net.isolate(1, true);
+    std::thread::scope(|threads| {
+        // Proposed where it cannot be committed: it waits, and is done after the link is back.
+        let waiting = threads.spawn(|| cluster.create(1, 0));
+        assert_eq!(cluster.create(2, 1), Outcome::Done);
+        let leader = cluster.leader(&[2, 3]);
+        assert_eq!(cluster.get(leader).store().count(TOKEN).unwrap(), 1);
+        cluster.net.isolate(1, false);
+        assert_eq!(waiting.join().unwrap(), Outcome::Done);
+    });
+    cluster.assert_same();
+    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 2);
+}
+
+#[test]
+fn a_follower_that_was_away_comes_back_from_its_disk() {
+    let mut cluster = Cluster::new(&ZONES);
+    (0..5).for_each(|number| assert_eq!(cluster.create(1, number), Outcome::Done));
+    cluster.kill(3);
+    (5..50).for_each(|number| assert_eq!(cluster.create(2, number), Outcome::Done));
+    cluster.start(3);
+    cluster.get(3).barrier().unwrap();
+    assert_eq!(cluster.get(3).store().count(TOKEN).unwrap(), 50);
+    cluster.assert_same();
+}
+
+#[test]
+fn all_members_may_stop_and_start() {
+    let mut cluster = Cluster::new(&ZONES);
+    (0..5).for_each(|number| assert_eq!(cluster.create(1, number), Outcome::Done));
+    [1, 2, 3].into_iter().for_each(|node| cluster.kill(node));
+    [3, 2, 1].into_iter().for_each(|node| cluster.start(node));
+    assert_eq!(cluster.create(2, 5), Outcome::Done);
+    cluster.get(1).barrier().unwrap();
+    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 6);
+    cluster.assert_same();
+}
+
+#[test]
+fn a_member_whose_entries_are_gone_gets_a_copy() {
+    let mut cluster = Cluster::cutting(&ZONES, (20, 0));
+    cluster.kill(3);
+    (0..100).for_each(|number| assert_eq!(cluster.create(1, number), Outcome::Done));
+    cluster.start(3);
+    cluster.get(3).barrier().unwrap();
+    assert_eq!(cluster.get(3).store().count(TOKEN).unwrap(), 100);
+    // And a new one, that never had any.
+    cluster.add(4, "a");
+    cluster.get(2).add_learner(4, super::member("a")).unwrap();
+    eventually("copy", || (cluster.get(4).store().count(TOKEN).unwrap() == 100).then_some(()));
+    assert_eq!(cluster.create(4, 100), Outcome::Done);
+    cluster.assert_same();
+    cluster.kill(4);
+    cluster.start(4);
+    assert_eq!(cluster.create(4, 101), Outcome::Done);
+    cluster.assert_same();
+}
+
+#[test]
+fn a_barrier_shows_what_was_committed_before_it() {
+    let cluster = Cluster::new(&ZONES);
+    for number in 0..40 {
+        assert_eq!(cluster.create(1, number), Outcome::Done);
+        let reader = cluster.get(number % 2 + 2);
+        reader.barrier().unwrap();
+        assert_eq!(reader.store().count(TOKEN).unwrap(), number + 1);
+    }
+}
+
+#[test]
+fn a_spread_change_is_everywhere_and_a_mark_can_be_waited_for() {
+    let cluster = Cluster::new(&ZONES);
+    for number in 0..10 {
+        assert_eq!(cluster.create(2, number), Outcome::Done);
+        cluster.get(2).spread().unwrap();
+        for node in cluster.nodes() {
+            assert_eq!(cluster.get(node).store().count(TOKEN).unwrap(), number + 1, "member {node}");
+        }
+    }
+    assert_eq!(cluster.create(1, 10), Outcome::Done);
+    let mark = cluster.get(1).mark();
+    cluster.get(3).reach(mark).unwrap();
+    assert_eq!(cluster.get(3).mark(), mark);
+    // One that is cut off is waited for as long as it may serve, and not longer.
+    cluster.net.isolate(3, true);
+    assert_eq!(cluster.create(1, 11), Outcome::Done);
+    let start = Instant::now();
+    cluster.get(1).spread().unwrap();
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(6), "{took:?}");
+}
+
+#[test]
+fn an_older_client_s_request_is_refused_by_all_alike() {
+    let cluster = Cluster::new(&ZONES);
+    let old = Proposal { request: crate::log::RequestId { client: [9; 16], sequence: u64::MAX }, change: attempt() };
+    let error = cluster.get(2).propose(old).unwrap_err();
+    assert!(error.to_string().contains("above all bounds"), "{error}");
+    assert_eq!(cluster.propose(1, create(vec![row(1), row(2)])), Outcome::Done);
+    cluster.assert_same();
+}

@@ -1,0 +1,100 @@
+//! Zones fail whole: what a membership must look like, and when a write is safe, so that the loss of any one zone loses nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::types::{Membership, NodeId};
+
+/// A zone that holds a quorum of these voters although others have voters too: its loss stops the group, and it could commit alone. Voters in
+/// one zone only, as in a pool that is being made, are no offence.
+pub fn overweight(membership: &Membership, voters: &BTreeSet<NodeId>) -> Option<String> {
+    let mut weights: BTreeMap<&str, usize> = BTreeMap::new();
+    for voter in voters {
+        *weights.entry(zone(membership, *voter)).or_default() += 1;
+    }
+    let quorum = voters.len() / 2 + 1;
+    let heavy = weights.iter().find(|(_, weight)| **weight >= quorum);
+    heavy.filter(|_| weights.len() > 1).map(|(zone, _)| (*zone).to_owned())
+}
+
+/// Whether every quorum of the voters has members of two zones, so that what is committed is in two zones.
+pub fn quorums_span_two(membership: &Membership) -> bool {
+    membership.get_joint_config().iter().all(|voters| {
+        let zones: BTreeSet<&str> = voters.iter().map(|voter| zone(membership, *voter)).collect();
+        zones.len() > 1 && overweight(membership, voters).is_none()
+    })
+}
+
+/// Whether an entry that these members have on disk would survive the loss of any one zone, as far as the group has members in another zone
+/// of the leader's region. Members in other regions follow at their own pace and do not count.
+pub fn survives(membership: &Membership, leader: NodeId, holders: &BTreeSet<NodeId>) -> bool {
+    let region = membership.get_node(&leader).map(|member| member.region.as_str());
+    let near = |node: &&NodeId| membership.get_node(node).map(|member| member.region.as_str()) == region;
+    let zones_of = |nodes: &mut dyn Iterator<Item = &NodeId>| -> BTreeSet<String> {
+        nodes.filter(near).map(|node| zone(membership, *node).to_owned()).collect()
+    };
+    let there_are = zones_of(&mut membership.nodes().map(|(node, _)| node)).len();
+    let held_in = zones_of(&mut holders.iter()).len();
+    held_in >= there_are.min(2)
+}
+
+/// A member without a record counts as a zone without a name.
+fn zone(membership: &Membership, node: NodeId) -> &str {
+    membership.get_node(&node).map_or("", |member| member.zone.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::{overweight, quorums_span_two, survives};
+    use crate::log::raft::types::{Member, Membership};
+
+    /// Members 1, 2, … in these zones, all of them voters; a zone that starts with "far" is in another region.
+    fn members(zones: &[&str]) -> (Membership, BTreeSet<u64>) {
+        let nodes: BTreeMap<u64, Member> = (1..).zip(zones.iter().map(|zone| member(zone))).collect();
+        let voters: BTreeSet<u64> = nodes.keys().copied().collect();
+        (Membership::new(vec![voters.clone()], nodes).unwrap(), voters)
+    }
+
+    fn member(zone: &str) -> Member {
+        let region = if zone.starts_with("far") { "far" } else { "near" };
+        Member { zone: zone.into(), region: region.into(), address: String::new() }
+    }
+
+    #[test]
+    fn no_zone_may_hold_a_quorum_once_there_are_two() {
+        let cases: [(&[&str], Option<&str>); 8] = [
+            (&["a"], None),
+            (&["a", "a", "a"], None),
+            (&["a", "b"], None),
+            (&["a", "b", "c"], None),
+            (&["a", "a", "b"], Some("a")),
+            (&["b", "a", "b", "c"], None),
+            (&["a", "b", "b", "b"], Some("b")),
+            (&["a", "a", "b", "b", "c"], None),
+        ];
+        for (zones, expected) in cases {
+            let (membership, voters) = members(zones);
+            assert_eq!(overweight(&membership, &voters).as_deref(), expected, "{zones:?}");
+            assert_eq!(quorums_span_two(&membership), expected.is_none() && zones.contains(&"b"), "{zones:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_survives_when_two_zones_of_the_region_have_it() {
+        let cases: [(&[&str], &[u64], bool); 7] = [
+            (&["a", "a"], &[1, 2], true),
+            (&["a", "a", "b"], &[1, 2], false),
+            (&["a", "a", "b"], &[1, 3], true),
+            (&["a", "a", "b"], &[2, 3], true),
+            (&["a", "b", "c"], &[2, 3], true),
+            (&["a", "a", "far"], &[1, 2], true),
+            (&["a", "b", "far"], &[1, 3], false),
+        ];
+        for (zones, holders, expected) in cases {
+            let (membership, _) = members(zones);
+            let holders = holders.iter().copied().collect();
+            assert_eq!(survives(&membership, 1, &holders), expected, "{zones:?} {holders:?}");
+        }
+    }
+}
