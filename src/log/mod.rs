@@ -26,27 +26,30 @@ pub trait Log: Send + Sync {
     /// answer is forgotten, or the store could not be written; `DeviceMemory`: the disk is full.
     fn propose(&self, proposal: Proposal) -> Result<Outcome>;
 
-    /// Whatever was committed anywhere before this call is applied here when it returns. Errors: `DeviceError` when no quorum can be asked.
+    /// Returns when all that was committed anywhere before this call is applied here; a single member's log has applied it already, and so with the
+    /// functions below. Errors: `DeviceError`: no quorum within the call's deadline.
     fn barrier(&self) -> Result<()> {
         Ok(())
     }
 
-    /// How many changes are applied here.
+    /// How many changes a group has applied here: the same number is the same state on every member. 0 for a single member.
     fn mark(&self) -> u64 {
         0
     }
 
-    /// Waits until so many changes are applied here. Errors: `DeviceError` when that takes too long.
+    /// Returns when so many changes are applied here. Errors: `DeviceError`: not within the call's deadline.
     fn reach(&self, _mark: u64) -> Result<()> {
         Ok(())
     }
 
-    /// Whether a living quorum was heard of lately.
+    /// Whether a living quorum was heard of within [`SERVING_LEASE_MILLISECONDS`](crate::limits::SERVING_LEASE_MILLISECONDS): directly, or by its leader.
     fn in_contact(&self) -> bool {
         true
     }
 
-    /// Waits until every member in contact has applied all that this one has.
+    /// Returns when every member in contact has applied all that this one has; one out of contact is waited for as long as it may go on
+    /// serving, [`SERVING_LEASE_MILLISECONDS`](crate::limits::SERVING_LEASE_MILLISECONDS). Errors: `DeviceError`: a member in contact lags past the call's
+    /// deadline.
     fn spread(&self) -> Result<()> {
         Ok(())
     }
@@ -54,19 +57,6 @@ pub trait Log: Send + Sync {
     /// The state of the store, for caches: whatever was read after a version was taken is still true while the version is equal. Costs a few
     /// loads: no system call, no lock, no SQL.
     fn version(&self) -> Version;
-
-    /// Returns when all that was committed anywhere before this call is applied here. Errors: `DeviceError`: no quorum within the call's deadline.
-    fn barrier(&self) -> Result<()>;
-
-    /// Returns when every member in contact has applied all that this one has; one out of contact is waited for as long as it may go on
-    /// serving, [`SERVING_LEASE_MILLISECONDS`](crate::limits::SERVING_LEASE_MILLISECONDS). Errors: `DeviceError`: a member in contact lags past the call's deadline.
-    fn spread(&self) -> Result<()>;
-
-    /// How many changes the store has applied: the same number is the same state on every member. 0 if the store cannot be read.
-    fn mark(&self) -> u64;
-
-    /// Returns when the store has applied as many changes as some member's [`Log::mark`] said. Errors: `DeviceError`: not within the call's deadline.
-    fn reach(&self, mark: u64) -> Result<()>;
 }
 
 /// A state of the store, comparable within one process.

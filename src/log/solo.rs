@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::decide::decide;
 use super::{Log, Version};
-use crate::error::{Code, Result, refuse};
+use crate::error::Result;
 use crate::store::{Outcome, Proposal, Store};
 
 /// A log without other members.
@@ -26,27 +26,5 @@ impl Log for Solo {
 
     fn version(&self) -> Version {
         self.store.stamp().map_or(Version::UNSETTLED, Version::settled)
-    }
-
-    fn barrier(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn spread(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn mark(&self) -> u64 {
-        self.store.set_hash().map_or(0, |(applied, _)| applied)
-    }
-
-    fn reach(&self, mark: u64) -> Result<()> {
-        let (applied, _) = self.store.set_hash()?;
-        if applied < mark {
-            let told =
-                format!("the store has {applied} changes where {mark} were seen before: an older copy was put in its place");
-            return Err(refuse(Code::DeviceError, told));
-        }
-        Ok(())
     }
 }

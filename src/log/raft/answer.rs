@@ -15,7 +15,7 @@ use super::status;
 use super::types::{Command, Entry, LogId, NodeId, Snapshot, SnapshotMeta, Types, Vote};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::limits::{
-    APPEND_MAX_ENTRIES, CALL_DEADLINE_MILLISECONDS, PEER_ANSWER_MAX_MILLISECONDS, PROPOSAL_MAX_BYTES, SNAPSHOT_MAX_BYTES,
+    APPEND_MAX_ENTRIES, CALL_DEADLINE_SECONDS, PEER_ANSWER_MAX_MILLISECONDS, PROPOSAL_MAX_BYTES, SNAPSHOT_MAX_BYTES,
     SNAPSHOT_PIECE_MAX_BYTES,
 };
 use crate::store::{CheckedCopy, Place};
@@ -69,7 +69,7 @@ impl Group {
     }
 
     fn answer_to(&self, from: NodeId, ask: Ask) -> Tried<Answer> {
-        let soon = |wait: u64| Instant::now() + Duration::from_millis(wait.min(CALL_DEADLINE_MILLISECONDS));
+        let soon = |wait: u64| Instant::now() + Duration::from_millis(wait.min(1000 * CALL_DEADLINE_SECONDS));
         match ask {
             Ask::Append { vote, previous, entries, committed } => {
                 let request = appended(from, vote, previous, entries, committed)?;
@@ -102,7 +102,7 @@ impl Group {
                 let there = self.progress().wait(deadline, |mark| mark.before >= before);
                 Ok(if there { Answer::Done } else { Answer::NotYet })
             }
-            Ask::Manage { manage } => self.manage_here(&manage, soon(CALL_DEADLINE_MILLISECONDS)).map(|()| Answer::Done),
+            Ask::Manage { manage } => self.manage_here(&manage, soon(1000 * CALL_DEADLINE_SECONDS)).map(|()| Answer::Done),
         }
     }
 

@@ -24,7 +24,7 @@ use super::storage::{LogStore, Tail};
 use super::types::{Member, NodeId, Raft, Types};
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::limits::{
-    APPEND_MAX_ENTRIES, CALL_DEADLINE_MILLISECONDS, ELECTION_MAX_MILLISECONDS, ELECTION_MIN_MILLISECONDS, HEARTBEAT_MILLISECONDS,
+    APPEND_MAX_ENTRIES, CALL_DEADLINE_SECONDS, ELECTION_MAX_MILLISECONDS, ELECTION_MIN_MILLISECONDS, HEARTBEAT_MILLISECONDS,
     LOG_KEPT_ENTRIES, PROPOSALS_UNDER_WAY_MAX_BYTES, SNAPSHOT_EVERY_ENTRIES, SNAPSHOT_INSTALL_MAX_MILLISECONDS,
 };
 use crate::store::{Journal, JournalFact, Store};
@@ -196,7 +196,7 @@ impl Group {
         let me = std::iter::once((self.wires.node, self.member.clone())).collect::<std::collections::BTreeMap<_, _>>();
         let begun = self.block_on(self.raft.initialize(me));
         begun.doing(Code::DeviceError, "cannot begin a group")?;
-        let deadline = Instant::now() + Duration::from_millis(CALL_DEADLINE_MILLISECONDS);
+        let deadline = Instant::now() + Duration::from_secs(CALL_DEADLINE_SECONDS);
         self.by_leader(
             deadline,
             "beginning a group",

@@ -13,12 +13,12 @@ use super::types::{Membership, NodeId, Types};
 use super::zones;
 use super::{codec, status};
 use crate::error::{Code, Result, refuse};
-use crate::limits::{CALL_DEADLINE_MILLISECONDS, MEMBERS_MAX};
+use crate::limits::{CALL_DEADLINE_SECONDS, MEMBERS_MAX};
 
 impl Group {
     /// Asks the leader, wherever it is, for a change of the membership, and waits until it is in force.
     pub(super) fn manage(&self, manage: &Manage) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_millis(CALL_DEADLINE_MILLISECONDS);
+        let deadline = Instant::now() + Duration::from_secs(CALL_DEADLINE_SECONDS);
         self.by_leader(
             deadline,
             "changing the group",

@@ -15,7 +15,7 @@ use super::types::{Command, Member, NodeId};
 use super::{status, zones};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::limits::{
-    CALL_DEADLINE_MILLISECONDS, PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MILLISECONDS,
+    CALL_DEADLINE_SECONDS, PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MILLISECONDS,
 };
 use crate::log::decide::Decision;
 use crate::log::{Log, Proposal, Version};
@@ -29,7 +29,7 @@ const REACH_WAIT: Duration = Duration::from_millis(500);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 fn call_deadline() -> Instant {
-    Instant::now() + Duration::from_millis(CALL_DEADLINE_MILLISECONDS)
+    Instant::now() + Duration::from_secs(CALL_DEADLINE_SECONDS)
 }
 
 /// One attempt's time: after that the leader may be another.
@@ -69,6 +69,11 @@ impl Log for Group {
             },
         )?;
         self.wait_for(deadline, "the latest state", |mark| mark.before >= before)
+    }
+
+    fn in_contact(&self) -> bool {
+        let lease = Duration::from_millis(SERVING_LEASE_MILLISECONDS);
+        self.contact_age().is_some_and(|age| age < lease)
     }
 
     fn spread(&self) -> Result<()> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use openraft::Instant;
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 
 use super::group::Group;
@@ -51,13 +52,6 @@ impl Group {
             .partition::<BTreeMap<_, _>, _>(|(node, _)| voters.contains(node));
         let mark = self.progress().mark();
         let held = metrics.replication.iter().flatten();
-        let contact_age = if metrics.current_leader == Some(self.wires().node) {
-            let alone = voters.len() == 1;
-            let quorum = metrics.last_quorum_acked.map(|acked| acked.into_inner().elapsed());
-            if alone { Some(Duration::ZERO) } else { quorum }
-        } else {
-            self.heard().map(|heard| heard.elapsed())
-        };
         GroupStatus {
             node: self.wires().node,
             group: *self.wires().group.read(),
@@ -69,9 +63,22 @@ impl Group {
             committed_before: metrics.local_committed.map_or(0, |id| id.index + 1),
             changes: mark.changes,
             held_before: held.map(|(node, id)| (*node, id.map_or(0, |id| id.index + 1))).collect(),
-            contact_age,
+            contact_age: self.contact_age(),
             poisoned: metrics.running_state.err().map(|fatal| fatal.to_string()),
         }
+    }
+}
+
+impl Group {
+    /// How long ago a quorum (on the leader), or the leader (elsewhere), was heard of.
+    pub(super) fn contact_age(&self) -> Option<Duration> {
+        let watched = self.raft().metrics();
+        let metrics = watched.borrow_watched();
+        if metrics.running_state.is_err() || metrics.current_leader != Some(self.wires().node) {
+            return self.heard().map(|heard| heard.elapsed());
+        }
+        let is_alone = metrics.membership_config.voter_ids().count() == 1;
+        if is_alone { Some(Duration::ZERO) } else { metrics.last_quorum_acked.map(|acked| acked.into_inner().elapsed()) }
     }
 }
 
