@@ -10,6 +10,7 @@ pub mod context;
 pub mod crypt;
 pub mod module;
 pub mod names;
+pub mod provoked;
 pub mod report;
 pub mod run;
 pub mod sample_keys;

@@ -1,7 +1,7 @@
 //! Runs cases, each in a process of its own with a time limit, so that a crash or a hang is a result and not the end.
 
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -13,11 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::case::{Case, Verdict};
 use crate::cases;
 use crate::context::{Context, Settings};
+use crate::provoked::{self, Provoked};
 
 /// The environment variable through which a child gets its [`Settings`].
 pub const SETTINGS_VARIABLE: &str = "PKCS11_CONFORMANCE_SETTINGS";
 /// The line that carries a child's verdict starts with this; modules may print what they like before it.
 const MARK: &str = "pkcs11-conformance-verdict:";
+/// Starts the line by which a case says what it is about to try; the last one tells where a crash or a hang happened.
+const STEP: &str = "pkcs11-conformance-step:";
 /// How often a running child is looked at.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -31,6 +34,23 @@ pub struct CaseResult {
     pub verdict: Verdict,
     /// Wall-clock time in milliseconds.
     pub millis: u64,
+    /// Which return values each function gave. Nothing is known of a case that crashed or hung.
+    #[serde(default)]
+    pub provoked: Provoked,
+}
+
+/// What a child tells at its end.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    #[serde(flatten)]
+    verdict: Verdict,
+    #[serde(default)]
+    provoked: Provoked,
+}
+
+/// Says what the case is about to try, so that a crash or a hang can be told by it.
+pub fn step(what: &str) {
+    println!("\n{STEP}{what}");
 }
 
 /// How cases are run.
@@ -70,9 +90,10 @@ impl Plan {
 
     fn run_one(&self, program: &PathBuf, case: &Case) -> CaseResult {
         let started = Instant::now();
-        let verdict = self.start(program, &["__case", case.id]).and_then(|child| self.watch(child, started));
-        let verdict = verdict.unwrap_or_else(Verdict::Crash);
-        CaseResult { id: case.id.into(), verdict, millis: started.elapsed().as_millis() as u64 }
+        let told = self.start(program, &["__case", case.id]).and_then(|child| self.watch(child, started));
+        let told = told.unwrap_or_else(|reason| Told { verdict: Verdict::Crash(reason), provoked: Provoked::new() });
+        let millis = started.elapsed().as_millis() as u64;
+        CaseResult { id: case.id.into(), verdict: told.verdict, millis, provoked: told.provoked }
     }
 
     /// Starts a child of this program.
@@ -85,11 +106,12 @@ impl Plan {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .process_group(0)
             .spawn()
             .map_err(|error| format!("the process of the case could not be started: {error}"))
     }
 
-    fn watch(&self, mut child: Child, started: Instant) -> Result<Verdict, String> {
+    fn watch(&self, mut child: Child, started: Instant) -> Result<Told, String> {
         // The pipe is read by a thread, so that a talkative module cannot block on it.
         let mut pipe = child.stdout.take().ok_or("the child has no output")?;
         let reader = std::thread::spawn(move || {
@@ -98,23 +120,38 @@ impl Plan {
             let _ = pipe.by_ref().take(1 << 20).read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
-        let status = loop {
+        let status = self.wait(&mut child, started)?;
+        let text = reader.join().map_err(|_| "the reader of the child's output panicked")?;
+        if let Some(told) = text.lines().rev().find_map(reported).filter(|_| status.is_some()) {
+            return Ok(told);
+        }
+        let at =
+            text.lines().rev().find_map(|line| line.strip_prefix(STEP)).map_or(String::new(), |step| format!(", at: {step}"));
+        let verdict = match status {
+            Some(status) => Verdict::Crash(describe_end(status) + &at),
+            None => Verdict::Hang(format!("not done after {} s{at}", self.limit.as_secs())),
+        };
+        Ok(Told { verdict, provoked: Provoked::new() })
+    }
+
+    /// The child's end; `None` where the limit had to end it, together with the processes that it forked.
+    fn wait(&self, child: &mut Child, started: Instant) -> Result<Option<ExitStatus>, String> {
+        loop {
             if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
-                break status;
+                return Ok(Some(status));
             }
             if started.elapsed() > self.limit {
-                child.kill().map_err(|error| error.to_string())?;
+                // SAFETY: plain system call; the child leads a process group of its own and is not reaped yet.
+                unsafe { libc::killpg(child.id() as libc::pid_t, libc::SIGKILL) };
                 child.wait().map_err(|error| error.to_string())?;
-                return Ok(Verdict::Hang(format!("not done after {} s", self.limit.as_secs())));
+                return Ok(None);
             }
             std::thread::sleep(POLL);
-        };
-        let text = reader.join().map_err(|_| "the reader of the child's output panicked")?;
-        Ok(text.lines().rev().find_map(reported).unwrap_or_else(|| Verdict::Crash(describe_end(status))))
+        }
     }
 }
 
-fn reported(line: &str) -> Option<Verdict> {
+fn reported(line: &str) -> Option<Told> {
     serde_json::from_str(line.strip_prefix(MARK)?).ok()
 }
 
@@ -127,8 +164,8 @@ fn describe_end(status: ExitStatus) -> String {
 
 /// The child's side: runs one case and reports. Returns the exit code.
 pub fn child(id: &str) -> i32 {
-    let verdict = child_verdict(id);
-    match serde_json::to_string(&verdict) {
+    let told = Told { verdict: child_verdict(id), provoked: provoked::taken() };
+    match serde_json::to_string(&told) {
         Ok(text) => println!("\n{MARK}{text}"),
         Err(error) => eprintln!("the verdict cannot be written: {error}"),
     }

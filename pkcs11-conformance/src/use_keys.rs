@@ -79,6 +79,7 @@ impl Session<'_> {
         let place = if room.is_some() { out.as_mut_ptr() } else { std::ptr::null_mut() };
         // SAFETY: the function is from the module's own table; both buffers are ours, with their lengths.
         let rv = Rv(unsafe { function(self.handle, data.as_mut_ptr(), data.len() as CK_ULONG, place, &mut len) });
+        crate::provoked::record(self.context.module.transform_name(function), rv);
         (rv, len as usize, out)
     }
 }

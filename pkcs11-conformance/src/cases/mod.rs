@@ -3,6 +3,7 @@
 mod general;
 mod object;
 mod operation;
+mod security;
 mod session;
 mod token;
 
@@ -10,5 +11,6 @@ use crate::case::Case;
 
 /// Every case, chapter by chapter.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [general::CASES, token::CASES, session::CASES, object::CASES, operation::CASES].into_iter().flatten()
+    let chapters = [general::CASES, token::CASES, session::CASES, object::CASES, operation::CASES];
+    chapters.into_iter().flatten().chain(security::cases())
 }
