@@ -1,5 +1,6 @@
 //! The cases, one file a chapter. To add one: write a function and its row in the chapter's `CASES`.
 
+mod concurrency;
 mod general;
 mod object;
 mod operation;
@@ -11,6 +12,6 @@ use crate::case::Case;
 
 /// Every case, chapter by chapter.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    let chapters = [general::CASES, token::CASES, session::CASES, object::CASES, operation::CASES];
+    let chapters = [general::CASES, token::CASES, session::CASES, object::CASES, operation::CASES, concurrency::CASES];
     chapters.into_iter().flatten().chain(security::cases())
 }
