@@ -1,18 +1,24 @@
-//! The only place that knows every room: configuration → library.
+//! The only place that knows every room: configuration → library, configuration → node.
 //!
-//! Knows: config, error, log, object, partition, session, store, sys, world.
+//! Knows: config, error, log, node, object, partition, pool, session, store, sys, token, wire, world.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::pool::{Certificates, NodeFile, PoolFile, PoolId};
 use crate::config::{self, Config, Environment, Mechanisms, PolicyName, Style, logger};
 use crate::error::{Level, Result, Sink};
 use crate::log::Solo;
+use crate::log::raft::Member;
+use crate::node::{Node, NodeSettings};
 use crate::object::policy::Policy;
 use crate::partition::{self, LocalAdmin, Partition, RootKeySource};
-use crate::session::{Identity, Library, MechanismFilter, Settings};
+use crate::pool::{Place, Pool, PooledAdmin, View, Wires};
+use crate::session::{self, Library, MechanismFilter, Settings};
 use crate::store::Store;
 use crate::sys::user;
+use crate::token::Admin;
+use crate::wire::{Address, Identity};
 use crate::world::{Real, World};
 
 /// Name of the root key's file, beside the database.
@@ -44,6 +50,14 @@ pub fn open() -> Result<Opened> {
     for warning in &config.warnings {
         log(Level::Warning, warning);
     }
+    if let Some(file) = &config.pool_file {
+        return Ok(Opened {
+            library: library(Arc::new(pool(file)?), &config)?,
+            log,
+            carries_on_after_fork: !config.reset_on_fork,
+            softhsm_codes: config.style == Style::SoftHsm,
+        });
+    }
     let partition = partition(&config)?;
     if config.style == Style::SoftHsm && has_softhsm_tokens(&config.store_dir) {
         let line = format!(
@@ -53,7 +67,7 @@ pub fn open() -> Result<Opened> {
         log(Level::Warning, &line);
     }
     Ok(Opened {
-        library: library(partition, &config)?,
+        library: library(Arc::new(LocalAdmin(partition)), &config)?,
         log,
         carries_on_after_fork: !config.reset_on_fork,
         softhsm_codes: config.style == Style::SoftHsm,
@@ -75,11 +89,7 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
     store.authenticate(root_key.stamper()?)?;
     let settings = partition::Settings {
         pin_attempts_max: config.pin_attempts_max,
-        policy: match config.policy {
-            PolicyName::Compatible => Policy::Compatible,
-            PolicyName::Default => Policy::Default,
-            PolicyName::Strict => Policy::Strict,
-        },
+        policy: policy(config.policy),
         root_key,
         tickets: false,
     };
@@ -87,10 +97,86 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
     Partition::new(store, log, world, settings)
 }
 
-/// What an application sees of a partition.
-pub fn library(partition: Arc<Partition>, config: &Config) -> Result<Library> {
+/// The pool that a module's description names. Nothing is connected yet.
+///
+/// Errors: `Configuration`.
+pub fn pool(file: &Path) -> Result<PooledAdmin> {
+    let pool = PoolFile::read(file)?;
+    let identity = pool.certificates.as_ref().map(|files| identity(pool.pool, files)).transpose()?;
+    let (places, ways): (Vec<_>, Vec<_>) = pool
+        .node
+        .iter()
+        .map(|node| {
+            let place = Place { zone: node.zone.clone(), name: node.addresses.join(", ") };
+            let addresses: Result<Vec<Address>> = node.addresses.iter().map(|address| address.parse()).collect();
+            addresses.map(|addresses| (place, addresses))
+        })
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .unzip();
+    let wires = Wires::new(pool.pool.0, ways, identity);
+    PooledAdmin::new(Pool::new(View::new(pool.zone, places), Box::new(wires), Arc::new(Real)))
+}
+
+/// A certificate with the authority of its pool. Errors: `Configuration`.
+pub fn identity(pool: PoolId, files: &Certificates) -> Result<Identity> {
+    Identity::read(pool.0, &files.ca, &files.certificate, &files.key)
+}
+
+/// Starts the node that a file describes.
+///
+/// Errors: `Configuration`, `StoreRefused`, `DeviceError`.
+pub fn node(file: &NodeFile) -> Result<Node> {
+    let world: Arc<dyn World> = Arc::new(Real);
+    let store = Arc::new(Store::open(&file.directory)?);
+    let key_file = file.root_key_file.clone().unwrap_or_else(|| file.directory.join(ROOT_KEY_FILE));
+    // A node never makes the key: each would make another one.
+    let root_key = partition::load_root_key(&RootKeySource::File(key_file), false, &*world)?;
+    store.authenticate(root_key.stamper()?)?;
+    let listen = &file.listen;
+    let clients = listen.clients.iter().map(|address| address.parse()).collect::<Result<Vec<Address>>>()?;
+    let unix_users = match file.unix_users.is_empty() {
+        true => [(user::id(), "local".to_string())].into(),
+        false => file.unix_users.iter().filter_map(|(id, name)| Some((id.parse().ok()?, name.clone()))).collect(),
+    };
+    let (pool, certificates) = (file.pool, file.certificates.clone());
+    let settings = NodeSettings {
+        pool: pool.0,
+        node: file.node,
+        member: Member {
+            zone: file.zone.clone(),
+            region: file.region.clone(),
+            address: listen.advertise.clone().unwrap_or_else(|| listen.peers.clone()),
+        },
+        directory: file.directory.clone(),
+        clients,
+        peers: listen.peers.parse()?,
+        operations: listen.operations.clone(),
+        unix_users,
+        own_user: user::id(),
+        identity: Box::new(move || identity(pool, &certificates)),
+        partition: partition::Settings {
+            pin_attempts_max: file.pin_attempts_max,
+            policy: policy(file.policy),
+            root_key,
+            tickets: true,
+        },
+    };
+    Node::start(settings, store, world)
+}
+
+fn policy(name: PolicyName) -> Policy {
+    match name {
+        PolicyName::Compatible => Policy::Compatible,
+        PolicyName::Default => Policy::Default,
+        PolicyName::Strict => Policy::Strict,
+    }
+}
+
+/// What an application sees of its tokens.
+pub fn library(admin: Arc<dyn Admin>, config: &Config) -> Result<Library> {
     let settings = Settings {
-        identity: if config.softhsm_identity { Identity::SoftHsm } else { Identity::Hsmpool },
+        identity: if config.softhsm_identity { session::Identity::SoftHsm } else { session::Identity::Hsmpool },
         removable: config.removable,
         mechanisms: match &config.mechanisms {
             Mechanisms::All => MechanismFilter::All,
@@ -99,7 +185,7 @@ pub fn library(partition: Arc<Partition>, config: &Config) -> Result<Library> {
         },
         softhsm_codes: config.style == Style::SoftHsm,
     };
-    Library::new(Arc::new(LocalAdmin(partition)), Arc::new(Real), settings)
+    Library::new(admin, Arc::new(Real), settings)
 }
 
 /// Where a failure is explained while there is no library: as the configuration says if that can be read, otherwise standard error,

@@ -44,6 +44,10 @@ pub const TICKET_MAX_AGE_SECONDS: u64 = 30 * 24 * 3600;
 /// How long a context-specific login may be spent.
 pub const PERMIT_MAX_AGE_SECONDS: u64 = 300;
 
+/// How long a node that is stopped waits for answers under way.
+pub const DRAIN_SECONDS: u64 = 5;
+/// Connections to one node that a module keeps for the next call.
+pub const IDLE_CONNECTIONS_MAX: usize = 64;
 /// Longest payload of a frame: an object of the largest kind, and what stands around it.
 pub const FRAME_MAX_BYTES: usize = OBJECT_MAX_BYTES + (1 << 20);
 /// Most connections of one listening socket.

@@ -1,10 +1,11 @@
 //! The command line: one file a command.
 //!
-//! Knows: assemble, ck, config, error, limits, mechanism, object, partition, secret, store, token.
-//! Crates: clap, clap_complete, cryptoki, pkcs8, rpassword, serde_json.
+//! Knows: assemble, ck, config, error, limits, log, mechanism, node, object, partition, secret, store, sys, token, wire, world.
+//! Crates: clap, clap_complete, cryptoki, pkcs8, rpassword, sd-notify, serde_json, signal-hook.
 
 mod check;
 mod config_show;
+mod daemon;
 mod docs;
 mod import_softhsm;
 mod keyconv;
@@ -12,6 +13,7 @@ mod mechanisms;
 mod module;
 mod pem;
 mod pin;
+mod pool;
 mod token;
 mod util;
 mod util_import;
@@ -41,6 +43,8 @@ struct Arguments {
 enum Command {
     /// Lists, makes, deletes tokens and sets their PINs
     Token(token::Arguments),
+    /// Makes a replicated pool, shows it, changes it
+    Pool(pool::Arguments),
     /// Brings SoftHSM's tokens over, with all attributes, serial numbers and PINs
     ImportSofthsm(import_softhsm::Arguments),
     /// Reads the whole store and checks that it fits together
@@ -72,6 +76,11 @@ enum Command {
     },
 }
 
+/// Runs `hsmpoold` with its arguments (the program's name first).
+pub fn daemon(arguments: Vec<OsString>) -> ExitCode {
+    daemon::main(&arguments)
+}
+
 /// Runs the command that the arguments (the program's name first) ask for.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let name = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
@@ -83,6 +92,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
     let done = match Arguments::parse_from(&arguments).command {
         Command::Token(arguments) => token::run(arguments),
+        Command::Pool(arguments) => pool::run(arguments),
         Command::ImportSofthsm(arguments) => import_softhsm::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Mechanisms(arguments) => mechanisms::run(&arguments),

@@ -1,15 +1,20 @@
 //! A node: one partition of a pool, as its clients and peers reach it.
 //!
-//! Knows: error, limits, log, mechanism, object, partition, secret, token, world.
-//! Crates: parking_lot, prometheus-client, serde_json, tiny_http.
+//! Knows: error, limits, log, mechanism, object, partition, secret, store, token, wire, world.
+//! Crates: minicbor, parking_lot, prometheus-client, serde_json, tiny_http.
 
+mod daemon;
 mod events;
 mod metrics;
+mod operate;
 mod operations;
+mod peers;
 mod scopes;
 mod server;
 mod streams;
 
+pub use daemon::{Node, NodeSettings};
 pub use events::{Event, Events};
+pub use operate::{MemberStatus, NodeStatus, OPERATE_KIND, Operate, Operated};
 pub use operations::Operations;
 pub use server::{Caller, Server, Standing};

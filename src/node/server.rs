@@ -197,10 +197,10 @@ impl Server {
     /// All that was committed before now is applied here. A node that is cut off answers from what it has: where the majority is dead,
     /// nothing can have changed.
     fn catch_up(&self) -> Result<()> {
-        match self.log.barrier() {
-            Err(_) if !self.log.in_contact() => Ok(()),
-            other => other,
+        if !self.log.in_contact() {
+            return Ok(());
         }
+        self.log.barrier()
     }
 
     /// Errors: `TokenNotPresent` for a token that the caller may not see.

@@ -28,7 +28,7 @@ mod token;
 pub use admin::LocalAdmin;
 pub use import::ImportedToken;
 pub use origin::Origin;
-pub use root::{RootKeySource, load_root_key};
+pub use root::{RootKeySource, load_root_key, make_root_key};
 pub use seal::RootKey;
 pub use token::LocalToken;
 
@@ -59,6 +59,13 @@ pub struct Settings {
     pub root_key: RootKey,
     /// Whether logins give tickets that other partitions of the pool accept. Needs a root key.
     pub tickets: bool,
+}
+
+impl Settings {
+    /// Of no partition: what is left where the real ones were taken out.
+    pub fn none() -> Self {
+        Self { pin_attempts_max: 0, policy: Policy::Strict, root_key: RootKey::new(None), tickets: false }
+    }
 }
 
 /// All tokens of one store.

@@ -36,7 +36,7 @@ pub fn load_root_key(source: &RootKeySource, store_is_new: bool, world: &dyn Wor
         }
         Err(ReadFailure::Other(error)) => return Err(error),
     }
-    make(path, world)?;
+    make_root_key(path, world)?;
     match read(path) {
         Ok(key) => Ok(RootKey::new(Some(key))),
         Err(ReadFailure::Missing) => Err(refuse(Code::StoreRefused, format!("{} was removed while it was made", path.display()))),
@@ -88,7 +88,7 @@ fn digit(character: u8) -> Option<u8> {
 
 /// Writes a new key under a name of its own, makes it durable, and links it to its place, so that of two processes
 /// that start at once one wins and nobody ever sees half a key.
-fn make(path: &Path, world: &dyn World) -> Result<()> {
+pub fn make_root_key(path: &Path, world: &dyn World) -> Result<()> {
     let failed = |what: &str| format!("{what} the root key {}", path.display());
     let mut key = Secret::zeroed(32);
     world.fill_random(key.expose_mut())?;

@@ -3,13 +3,14 @@
 //! Nothing that the application holds depends on one node: logins are tickets, session objects are capsules, operations in parts are
 //! replayed, changes are named so that they happen once. A call fails only when no node answered until its deadline.
 //!
-//! Knows: ck, error, limits, mechanism, object, secret, token, world.
+//! Knows: ck, error, limits, mechanism, object, secret, sys, token, wire, world.
 //! Crates: parking_lot.
 
 mod admin;
 mod belongings;
 mod call;
 mod cipher;
+mod connection;
 mod digest;
 mod health;
 mod retry;
@@ -21,4 +22,5 @@ mod view;
 
 pub use admin::PooledAdmin;
 pub use call::{Failure, Link, Pool};
+pub use connection::Wires;
 pub use view::{Place, View};

@@ -34,6 +34,16 @@ pub fn prepare(dir: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The path of a database that is not there yet, in a directory that is made if it is missing. Errors: `Configuration`.
+pub fn prepare_new(dir: &Path) -> Result<PathBuf> {
+    prepare_directory(dir)?;
+    let path = dir.join(FILE_NAME);
+    if path.try_exists().doing(Code::Configuration, format!("cannot look for {}", path.display()))? {
+        return Err(refuse(Code::Configuration, format!("{} is there already: name another directory", path.display())));
+    }
+    Ok(path)
+}
+
 fn prepare_directory(dir: &Path) -> Result<()> {
     match fs::metadata(dir) {
         Ok(found) if found.is_dir() => {}

@@ -155,6 +155,18 @@ impl Store {
         self.pool.get().stamp()
     }
 
+    /// Writes a copy of the whole store, as of now, into a directory that has none yet. The root key is not part of it.
+    ///
+    /// Errors: `Configuration`: the directory cannot be made, or holds a store.
+    pub fn copy_into(&self, dir: &Path) -> Result<()> {
+        let file = file::prepare_new(dir)?;
+        let copy = || -> std::result::Result<(), Trouble> {
+            pool::connect(&self.path)?.execute("VACUUM INTO ?", [file.to_string_lossy()])?;
+            Ok(())
+        };
+        copy().map_err(|trouble| trouble.told(&self.path, "copying the store"))
+    }
+
     /// Reads everything and checks that it fits together. Errors: `StoreRefused` names the first thing that does not.
     pub fn check(&self) -> Result<CheckReport> {
         self.read("checking the store", check::check)

@@ -154,6 +154,19 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Tells whether the descriptors are this process's own.
 static DESCRIPTORS_WORD: OnceLock<ForkWord> = OnceLock::new();
 
+/// Asks a process to end (`SIGTERM`). Error: there is none of that number, or it is another user's.
+pub fn terminate(pid: u32) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(|cause| io::Error::new(io::ErrorKind::InvalidInput, cause))?;
+    // SAFETY: takes numbers only.
+    if unsafe { libc::kill(pid, libc::SIGTERM) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// From now on a crash leaves no memory image on the disk, and other processes of the user cannot look into this one.
+pub fn keep_memory_private() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    if unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// A file descriptor that belongs to one process: forked children close their copy at birth.
 ///
 /// That matters for locks of open file descriptions, which last until the last copy is closed: a child that kept one would keep the

@@ -13,6 +13,12 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
+/// The process's effective user.
+pub fn id() -> u32 {
+    // SAFETY: takes nothing, always succeeds.
+    unsafe { libc::geteuid() }
+}
+
 /// The home directory that the password file names for the process's user.
 pub fn home_of_password_file() -> Option<PathBuf> {
     let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();

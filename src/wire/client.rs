@@ -34,6 +34,7 @@ pub struct Connection {
     number: u64,
     timeout: Duration,
     place: String,
+    peer: Option<Name>,
 }
 
 impl Connection {
@@ -58,7 +59,7 @@ impl Connection {
         };
         socket::close_on_exec(channel.descriptor()).map_err(failed)?;
         let place = address.to_string();
-        let mut connection = Self { channel, reader: Reader::default(), number: 0, timeout: Duration::ZERO, place };
+        let mut connection = Self { channel, reader: Reader::default(), number: 0, timeout: Duration::ZERO, place, peer: None };
         connection.greet(identity, hello, deadline)?;
         Ok(connection)
     }
@@ -69,12 +70,19 @@ impl Connection {
             let told = String::from_utf8_lossy(payload.expose()).into_owned();
             return Err(refuse(Code::DeviceError, format!("{} refuses the connection: {told}", self.place)));
         }
-        if let (Channel::Client(tls), Some(identity)) = (&self.channel, identity)
-            && !matches!(identity.name(tls.conn.peer_certificates())?, Name::Node(_))
-        {
-            return Err(refuse(Code::DeviceError, format!("{} shows a certificate that is no node's", self.place)));
+        if let (Channel::Client(tls), Some(identity)) = (&self.channel, identity) {
+            let name = identity.name(tls.conn.peer_certificates())?;
+            if !matches!(name, Name::Node(_)) {
+                return Err(refuse(Code::DeviceError, format!("{} shows a certificate that is no node's", self.place)));
+            }
+            self.peer = Some(name);
         }
         hello.agree(&Hello::decode(payload.expose())?).map(drop)
+    }
+
+    /// What the other side's certificate says; none over a Unix socket.
+    pub fn peer(&self) -> Option<&Name> {
+        self.peer.as_ref()
     }
 
     /// Sends a request and waits for its answer.

@@ -353,12 +353,6 @@ impl Group {
         &self.store
     }
 
-    /// Lets every sync of its log fail from now on.
-    #[cfg(test)]
-    pub(super) fn break_disk(&self) {
-        self.block_on(self.log.break_disk());
-    }
-
     /// When a leader was last heard of.
     pub(super) fn heard(&self) -> Option<Instant> {
         *self.heard.lock()

@@ -21,6 +21,9 @@ use crate::mechanism::Mechanism;
 use crate::object::{ObjectId, Template};
 use crate::secret::Secret;
 
+/// The kind of frame that carries a [`Request`] and comes back with an [`Answer`].
+pub const FRAME_KIND: u8 = 1;
+
 /// One request.
 #[derive(Encode, Decode)]
 pub struct Request {

@@ -2,14 +2,12 @@
 
 mod durability;
 mod hostile;
-mod killed;
 mod membership;
 mod replication;
 mod speed;
 mod suite;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -73,8 +71,7 @@ impl Peers for Wire {
 /// Members that have run, each with its own directory.
 pub struct Cluster {
     pub net: Arc<Net>,
-    base: Directory,
-    zones: BTreeMap<NodeId, String>,
+    directories: BTreeMap<NodeId, (Directory, String)>,
     running: BTreeMap<NodeId, Arc<Group>>,
     cut_after: (u64, u64),
     sequence: AtomicU64,
@@ -91,11 +88,9 @@ impl Cluster {
     }
 
     pub fn cutting(zones: &[&str], cut_after: (u64, u64)) -> Self {
-        Self::found(Directory::new(), zones, cut_after)
-    }
-
-    pub fn found(base: Directory, zones: &[&str], cut_after: (u64, u64)) -> Self {
-        let mut cluster = Self::stopped(base, cut_after);
+        let net = Arc::default();
+        let mut cluster =
+            Self { net, directories: BTreeMap::new(), running: BTreeMap::new(), cut_after, sequence: AtomicU64::new(0) };
         for (node, zone) in (1..).zip(zones) {
             cluster.add(node, zone);
         }
@@ -111,28 +106,21 @@ impl Cluster {
         cluster
     }
 
-    /// Nobody, yet; members keep their files under `base`.
-    pub fn stopped(base: Directory, cut_after: (u64, u64)) -> Self {
-        let (zones, running) = (BTreeMap::new(), BTreeMap::new());
-        Self { net: Arc::default(), base, zones, running, cut_after, sequence: AtomicU64::new(0) }
-    }
-
-    /// Starts a new member, which belongs to no group yet; or one that `base` has the files of.
+    /// Starts a new member, which belongs to no group yet.
     pub fn add(&mut self, node: NodeId, zone: &str) {
-        self.zones.insert(node, zone.into());
-        std::fs::create_dir_all(self.directory(node)).unwrap();
+        self.directories.insert(node, (Directory::new(), zone.into()));
         self.start(node);
     }
 
-    pub fn directory(&self, node: NodeId) -> PathBuf {
-        self.base.path().join(format!("member-{node}"))
+    pub fn directory(&self, node: NodeId) -> &Directory {
+        &self.directories[&node].0
     }
 
     pub fn start(&mut self, node: NodeId) {
-        let directory = self.directory(node);
-        let mut settings = GroupSettings::new(node, member(&self.zones[&node]), directory.clone());
+        let (directory, zone) = &self.directories[&node];
+        let mut settings = GroupSettings::new(node, member(zone), directory.path().into());
         settings.cut_after = self.cut_after;
-        let store = Arc::new(Store::open(&directory).unwrap());
+        let store = Arc::new(Store::open(directory.path()).unwrap());
         let wire = Wire { net: self.net.clone(), from: node };
         let group = Group::open(settings, store, Arc::new(wire)).unwrap();
         self.net.groups.lock().insert(node, Arc::downgrade(&group));

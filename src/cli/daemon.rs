@@ -1,0 +1,103 @@
+//! `hsmpoold`: runs one node until it is told to stop.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::assemble;
+use crate::config::pool::NodeFile;
+use crate::error::{Code, Doing, Level, Result, Sink, refuse};
+use crate::node::Node;
+use crate::sys::process;
+
+/// hsmpoold: one node of a replicated HSM pool
+#[derive(Parser)]
+#[command(
+    name = "hsmpoold",
+    version,
+    after_help = "Signals: SIGTERM stops it (clients are sent elsewhere, leadership is handed over, answers go out), SIGHUP reads the certificate\n\
+                  files again. Log lines go to standard error.\n\n\
+                  Exit codes: 0 stopped as asked, 1 refused or failed (the reason is on standard error), 2 the command line is wrong."
+)]
+struct Arguments {
+    /// The node's configuration file
+    #[arg(long, default_value = "/etc/hsmpool/hsmpoold.toml")]
+    config: PathBuf,
+    /// Reads the configuration and the certificates, says what is wrong, and ends
+    #[arg(long)]
+    check: bool,
+}
+
+pub(super) fn main(arguments: &[OsString]) -> ExitCode {
+    let arguments = Arguments::parse_from(arguments);
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hsmpoold: {}", super::sentence(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let file = NodeFile::read(&arguments.config)?;
+    if arguments.check {
+        assemble::identity(file.pool, &file.certificates)?;
+        println!("{}: node {} of zone {}, pool {}", arguments.config.display(), file.node, file.zone, file.pool);
+        return Ok(());
+    }
+    process::keep_memory_private().doing(Code::Configuration, "keeping the process's memory private")?;
+    // Before the first thread, so that none of them is interrupted.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).doing(Code::HostMemory, "waiting for signals")?;
+    let node = Arc::new(assemble::node(&file)?);
+    let failed = Arc::new(AtomicBool::new(false));
+    watch(&node, &failed, signals.handle())?;
+    // Where there is no systemd nobody listens, and nothing is lost.
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+    eprintln!("hsmpoold: node {} of zone {} serves {}", file.node, file.zone, places(&node));
+    for signal in signals.forever() {
+        match signal {
+            SIGHUP => match node.read_certificates() {
+                Ok(()) => eprintln!("hsmpoold: the certificates were read again"),
+                Err(error) => eprintln!("hsmpoold: the old certificates stay: {}", super::sentence(&error)),
+            },
+            _ => break,
+        }
+    }
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
+    node.stop();
+    match failed.load(Ordering::Acquire) {
+        true => Err(refuse(Code::DeviceError, "the node's log or store failed: it must be started anew")),
+        false => Ok(()),
+    }
+}
+
+fn places(node: &Node) -> String {
+    node.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Events to standard error; the watchdog is fed; a node whose log failed ends, so that a supervisor starts it anew.
+fn watch(node: &Arc<Node>, failed: &Arc<AtomicBool>, signals: signal_hook::iterator::Handle) -> Result<()> {
+    let log: Sink = Box::new(|level, line| {
+        if level <= Level::Info {
+            eprintln!("hsmpoold: {line}");
+        }
+    });
+    let (weak, failed) = (Arc::downgrade(node), failed.clone());
+    node.watch(log, move || {
+        let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Watchdog]);
+        let Some(node) = weak.upgrade() else { return };
+        node.take_renewed();
+        if node.poisoned().is_some() && !failed.swap(true, Ordering::AcqRel) {
+            std::thread::sleep(Duration::from_millis(100));
+            signals.close();
+        }
+    })
+}

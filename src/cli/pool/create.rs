@@ -1,0 +1,167 @@
+//! `hsmpool pool create`.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use super::layout::{CERTIFICATE_DAYS, Layout, NewNode, write_new};
+use super::local;
+use super::reach::Operator;
+use crate::config::pool::{NodeFile, PoolId};
+use crate::error::{Code, Doing, Result, refuse};
+use crate::log::raft::Member;
+use crate::node::{MemberStatus, Operate};
+use crate::partition::make_root_key;
+use crate::wire::Name;
+use crate::wire::pki::Authority;
+use crate::world::{Real, World};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The zones, one node in each: three or more, an odd number
+    #[arg(long, value_delimiter = ',', required = true)]
+    zones: Vec<String>,
+    /// Sets up and starts the whole pool on this machine, for trying
+    #[arg(long, value_name = "DIR", required_unless_present = "directory")]
+    local: Option<PathBuf>,
+    /// Only lays the files out, to be carried to the nodes' machines
+    #[arg(long = "dir", value_name = "DIR", conflicts_with = "local")]
+    directory: Option<PathBuf>,
+    /// Where a zone's node listens: clients connect to this port, other nodes to the next one, operations is the one after that
+    #[arg(long = "address", value_name = "ZONE=HOST:PORT")]
+    addresses: Vec<String>,
+    /// An embedded store that becomes the first partition, with its tokens, object ids and serial numbers; it is copied, and must not be in use
+    #[arg(long, value_name = "STORE")]
+    from: Option<PathBuf>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let zones = &arguments.zones;
+    let different: BTreeSet<&String> = zones.iter().collect();
+    if zones.len() < 3 || zones.len().is_multiple_of(2) || different.len() != zones.len() {
+        return Err(refuse(
+            Code::ArgumentsBad,
+            "a pool has three or more different zones, an odd number of them: then it outlives the loss of one (--zones a,b,c)",
+        ));
+    }
+    let (directory, is_local) = match (&arguments.local, &arguments.directory) {
+        (Some(local), _) => (local, true),
+        (None, Some(directory)) => (directory, false),
+        (None, None) => return Err(refuse(Code::ArgumentsBad, "--local DIR or --dir DIR is needed")),
+    };
+    let nodes = new_nodes(zones, &arguments.addresses, is_local)?;
+    let mut id = [0; 16];
+    Real.fill_random(&mut id)?;
+    let layout = Layout::create(directory, PoolId(id))?;
+    lay_out(&layout, &nodes, arguments.from.as_deref())?;
+    if !is_local {
+        println!("The pool's files are in {}. Now:", layout.directory.display());
+        println!("  1. carry each nodeN/ to its machine and start `hsmpoold --config nodeN/hsmpoold.toml` there");
+        println!("  2. here: hsmpool pool promote --dir {} --all", layout.directory.display());
+        println!(
+            "  3. keep {} and {} in a safe: without the root key no node can be read",
+            layout.join("ca").display(),
+            layout.join("root.key").display()
+        );
+        return Ok(());
+    }
+    for node in layout.nodes()? {
+        local::start_one(&layout, &node)?;
+    }
+    form(&layout)?;
+    println!("The pool runs: {} nodes in {}.", nodes.len(), layout.directory.display());
+    println!("  export HSMPOOL_CONF={}", layout.join("hsmpool.toml").display());
+    println!("  hsmpool pool status --dir {}", layout.directory.display());
+    Ok(())
+}
+
+fn new_nodes(zones: &[String], addresses: &[String], is_local: bool) -> Result<Vec<NewNode>> {
+    let mut nodes = Vec::new();
+    for (at, zone) in zones.iter().enumerate() {
+        let given =
+            addresses.iter().find_map(|address| address.split_once('=').filter(|(of, _)| of == zone).map(|(_, place)| place));
+        let (host, port) = match given {
+            Some(place) => {
+                let parts = place.rsplit_once(':').and_then(|(host, port)| Some((host.to_string(), port.parse().ok()?)));
+                parts.ok_or_else(|| refuse(Code::ArgumentsBad, format!("--address {zone}={place} names no host and port")))?
+            }
+            None if is_local => ("127.0.0.1".to_string(), free_ports()?),
+            None => return Err(refuse(Code::ArgumentsBad, format!("--address {zone}=HOST:PORT is missing"))),
+        };
+        nodes.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port });
+    }
+    Ok(nodes)
+}
+
+/// Three ports in a row that nobody uses now.
+pub fn free_ports() -> Result<u16> {
+    for _ in 0..1000 {
+        let listener = TcpListener::bind("127.0.0.1:0").doing(Code::Configuration, "looking for free ports")?;
+        let first = listener.local_addr().doing(Code::Configuration, "looking for free ports")?.port();
+        let is_free = |port: Option<u16>| port.is_some_and(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+        if is_free(first.checked_add(1)) && is_free(first.checked_add(2)) {
+            return Ok(first);
+        }
+    }
+    Err(refuse(Code::Configuration, "no three free ports in a row were found"))
+}
+
+/// Everything but the running.
+fn lay_out(layout: &Layout, nodes: &[NewNode], from: Option<&Path>) -> Result<()> {
+    let authority = Authority::create(&layout.join("ca"), layout.pool.0)?;
+    authority.issue(&Name::Operator("operator".to_string()), CERTIFICATE_DAYS, &layout.join("operator"))?;
+    authority.issue(&Name::Client { name: "app".to_string(), tokens: None }, CERTIFICATE_DAYS, &layout.join("client"))?;
+    match from {
+        Some(store) => take_root_key(store, &layout.join("root.key"))?,
+        None => make_root_key(&layout.join("root.key"), &Real)?,
+    }
+    for node in nodes {
+        layout.add_node(node)?;
+    }
+    if let (Some(store), Some(first)) = (from, nodes.first()) {
+        crate::store::Store::open(store)?.copy_into(&layout.node(first.number).join("data"))?;
+    }
+    write_new(
+        &layout.join("hsmpool.toml"),
+        "# The pool beside this file stands behind the module.\n[pool]\nfile = \"pool.toml\"\n",
+        0o644,
+    )?;
+    layout.write_pool_file(None)
+}
+
+fn take_root_key(store: &Path, to: &Path) -> Result<()> {
+    let key = store.join("hsmpool.key");
+    let text = std::fs::read_to_string(&key)
+        .doing(Code::Configuration, format!("reading {}: a store without a root key cannot become a pool", key.display()))?;
+    write_new(to, &text, 0o600)
+}
+
+/// The first node begins a group; the others follow it, and vote once they have caught up.
+pub fn form(layout: &Layout) -> Result<()> {
+    let (nodes, operator) = (layout.nodes()?, Operator::of(layout)?);
+    let Some((first, others)) = nodes.split_first() else { return Ok(()) };
+    for node in &nodes {
+        operator.wait(node, "serving", |status| status.health.serves)?;
+    }
+    operator.ask(first, &Operate::Begin)?;
+    operator.wait(first, "leading", |status| status.health.leader == Some(first.node))?;
+    for node in others {
+        operator.ask(first, &Operate::AddLearner { node: node.node, member: member(node) })?;
+    }
+    let voters: BTreeSet<u64> = nodes.iter().map(|node| node.node).collect();
+    operator.ask(first, &Operate::ChangeVoters { voters: voters.clone(), force: false })?;
+    for node in &nodes {
+        operator.wait(node, "a voter that has caught up", |status| {
+            status.members.iter().filter(|member| member.votes).map(|member: &MemberStatus| member.node).collect::<BTreeSet<_>>()
+                == voters
+                && status.health.in_contact
+        })?;
+    }
+    Ok(())
+}
+
+/// A node as the group knows it.
+pub fn member(node: &NodeFile) -> Member {
+    let address = node.listen.advertise.clone().unwrap_or_else(|| node.listen.peers.clone());
+    Member { zone: node.zone.clone(), region: node.region.clone(), address }
+}

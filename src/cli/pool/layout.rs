@@ -1,0 +1,175 @@
+//! The files of a pool as `pool create` lays them out.
+//!
+//! ```text
+//! DIR/ca/             the authority: ca.pem, ca.key
+//! DIR/root.key        the pool's root key
+//! DIR/operator.pem    for the commands; with operator.key
+//! DIR/client.pem      for modules; with client.key
+//! DIR/pool.toml       the pool, for modules; DIR/hsmpool.toml names it
+//! DIR/node1/          everything that node 1 needs: hsmpoold.toml, node.pem, node.key, ca.pem, hsmpool.key, data/
+//! ```
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::config::pool::{NodeFile, PoolId};
+use crate::error::{Code, Doing, Result, refuse};
+use crate::wire::Name;
+use crate::wire::pki::Authority;
+
+/// How long certificates of nodes, clients and operators are good for.
+pub const CERTIFICATE_DAYS: u64 = 397;
+
+/// The directory of one pool.
+pub struct Layout {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// The pool's id.
+    pub pool: PoolId,
+}
+
+/// What a new node is told.
+pub struct NewNode {
+    /// Its number.
+    pub number: u64,
+    /// Its zone.
+    pub zone: String,
+    /// Where it listens for clients: host and port, besides its Unix socket; other nodes use the next port, operations the one after that.
+    pub host: String,
+    /// See `host`.
+    pub port: u16,
+}
+
+impl NewNode {
+    fn place(&self, plus: u16) -> String {
+        format!("{}:{}", self.host, self.port.saturating_add(plus))
+    }
+
+    /// Where clients connect.
+    pub fn clients(&self) -> String {
+        format!("tcp:{}", self.place(0))
+    }
+
+    /// Where other nodes connect.
+    pub fn peers(&self) -> String {
+        format!("tcp:{}", self.place(1))
+    }
+}
+
+impl Layout {
+    /// Begins a directory. Errors: `Configuration`: it is there already and not empty, or cannot be made.
+    pub fn create(directory: &Path, pool: PoolId) -> Result<Self> {
+        let doing = || format!("making {}", directory.display());
+        if fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(refuse(Code::Configuration, format!("{} is not empty: name a new directory", directory.display())));
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).doing(Code::Configuration, doing())?;
+        let directory = directory.canonicalize().doing(Code::Configuration, doing())?;
+        Ok(Self { directory, pool })
+    }
+
+    /// Errors: `Configuration`: it is no pool's directory.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let doing = || format!("{} is no directory of a pool", directory.display());
+        let directory = directory.canonicalize().doing(Code::Configuration, doing())?;
+        let pool = crate::config::pool::PoolFile::read(&directory.join("pool.toml"))?.pool;
+        Ok(Self { directory, pool })
+    }
+
+    /// A file or directory of the pool.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// A node's directory.
+    pub fn node(&self, number: u64) -> PathBuf {
+        self.join(&format!("node{number}"))
+    }
+
+    /// The configurations of all nodes whose directories are here, by number.
+    pub fn nodes(&self) -> Result<Vec<NodeFile>> {
+        let mut nodes = Vec::new();
+        let entries =
+            fs::read_dir(&self.directory).doing(Code::Configuration, format!("reading {}", self.directory.display()))?;
+        for entry in entries.flatten() {
+            let file = entry.path().join("hsmpoold.toml");
+            if entry.file_name().to_string_lossy().starts_with("node") && file.is_file() {
+                nodes.push(NodeFile::read(&file)?);
+            }
+        }
+        nodes.sort_by_key(|node| node.node);
+        Ok(nodes)
+    }
+
+    /// Lays out the directory of one node, which can be carried to its machine as it is.
+    pub fn add_node(&self, node: &NewNode) -> Result<()> {
+        let directory = self.node(node.number);
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&directory)
+            .doing(Code::Configuration, format!("making {}", directory.display()))?;
+        let authority = Authority::open(&self.join("ca"), self.pool.0)?;
+        authority.issue(&Name::Node(node.number), CERTIFICATE_DAYS, &directory.join("node"))?;
+        copy(&self.join("ca/ca.pem"), &directory.join("ca.pem"), 0o644)?;
+        copy(&self.join("root.key"), &directory.join("hsmpool.key"), 0o600)?;
+        let mut text = String::new();
+        let socket = directory.join("node.sock");
+        let _ = write!(
+            text,
+            "# Node {number} of the pool; every key is explained in docs/configuration.md.\n\
+             pool = \"{pool}\"\nnode = {number}\nzone = \"{zone}\"\ndirectory = \"data\"\nroot_key_file = \"hsmpool.key\"\n\n\
+             [listen]\nclients = [\"unix:{socket}\", \"{clients}\"]\npeers = \"{peers}\"\noperations = \"{operations}\"\n\n\
+             [certificates]\nca = \"ca.pem\"\ncertificate = \"node.pem\"\nkey = \"node.key\"\n\n\
+             # Which users of this machine may use the Unix socket, and as which client.\n[unix_users]\n{user} = \"app\"\n",
+            number = node.number,
+            pool = self.pool,
+            zone = node.zone,
+            socket = socket.display(),
+            clients = node.clients(),
+            peers = node.peers(),
+            operations = node.place(2),
+            user = crate::sys::user::id(),
+        );
+        write_new(&directory.join("hsmpoold.toml"), &text, 0o600)
+    }
+
+    /// Writes what modules read, for the nodes that are here; the module's own zone is the first node's unless it is named.
+    pub fn write_pool_file(&self, zone: Option<&str>) -> Result<()> {
+        let nodes = self.nodes()?;
+        let zone = zone.map(str::to_string).or_else(|| nodes.first().map(|node| node.zone.clone())).unwrap_or_default();
+        let mut text = format!(
+            "# The pool, for modules. `zone` is where the application runs: its nodes are asked first.\npool = \"{}\"\nzone = \"{zone}\"\n\n\
+             [certificates]\nca = \"ca/ca.pem\"\ncertificate = \"client.pem\"\nkey = \"client.key\"\n",
+            self.pool
+        );
+        for node in nodes {
+            let addresses: Vec<String> = node.listen.clients.iter().map(|address| format!("{address:?}")).collect();
+            let _ = write!(text, "\n[[node]]\nzone = {:?}\naddresses = [{}]\n", node.zone, addresses.join(", "));
+        }
+        replace(&self.join("pool.toml"), &text)
+    }
+}
+
+/// A new file. Errors: `Configuration`.
+pub fn write_new(file: &Path, text: &str, mode: u32) -> Result<()> {
+    use std::io::Write;
+    let doing = || format!("writing {}", file.display());
+    let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(file).doing(Code::Configuration, doing())?;
+    to.write_all(text.as_bytes()).and_then(|()| to.sync_all()).doing(Code::Configuration, doing())
+}
+
+fn replace(file: &Path, text: &str) -> Result<()> {
+    let beside = file.with_extension("new");
+    // Left by a command that was killed.
+    let _ = fs::remove_file(&beside);
+    write_new(&beside, text, 0o644)?;
+    fs::rename(&beside, file).doing(Code::Configuration, format!("moving {} into its place", file.display()))
+}
+
+fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    let doing = || format!("copying {} to {}", from.display(), to.display());
+    fs::copy(from, to).doing(Code::Configuration, doing())?;
+    fs::set_permissions(to, fs::Permissions::from_mode(mode)).doing(Code::Configuration, doing())
+}

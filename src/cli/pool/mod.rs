@@ -1,0 +1,123 @@
+//! `hsmpool pool`: make a pool, look at it, change it.
+
+mod change;
+mod create;
+mod layout;
+mod local;
+mod reach;
+mod status;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::error::Result;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where a pool's files are.
+#[derive(clap::Args, Clone)]
+struct Place {
+    /// The directory that `hsmpool pool create` made
+    #[arg(long = "dir", alias = "local", value_name = "DIR")]
+    directory: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a pool: authority, certificates, root key, a directory for each node; with --local it runs on this machine at once
+    #[command(
+        after_help = "Examples:\n  hsmpool pool create --local /tmp/pool --zones a,b,c\n  hsmpool pool create --local /tmp/pool --zones a,b,c --from ~/.local/share/hsmpool\n  \
+                      hsmpool pool create --dir pool --zones a,b,c --address a=10.0.1.5:7100 --address b=10.0.2.5:7100 --address c=10.0.3.5:7100"
+    )]
+    Create(create::Arguments),
+    /// Starts the nodes of a local pool
+    #[command(after_help = "Example: hsmpool pool start --local /tmp/pool --zone b")]
+    Start {
+        #[command(flatten)]
+        place: Place,
+        /// Only the node of this zone
+        #[arg(long)]
+        zone: Option<String>,
+    },
+    /// Stops the nodes of a local pool
+    #[command(after_help = "Example: hsmpool pool stop --local /tmp/pool --zone b")]
+    Stop {
+        #[command(flatten)]
+        place: Place,
+        /// Only the node of this zone
+        #[arg(long)]
+        zone: Option<String>,
+    },
+    /// Shows zones, roles, applied changes and lag, health and clients
+    #[command(after_help = "Example: hsmpool pool status --dir /tmp/pool --json")]
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Adds a node, which follows without a vote until it is promoted
+    #[command(after_help = "Example: hsmpool pool add-node --local /tmp/pool --zone b")]
+    AddNode(change::AddNode),
+    /// Removes a node; its number is never used again
+    #[command(after_help = "Example: hsmpool pool remove-node --dir /tmp/pool 4")]
+    RemoveNode {
+        #[command(flatten)]
+        place: Place,
+        /// The node's number
+        node: u64,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Lets a node that follows vote
+    #[command(after_help = "Example: hsmpool pool promote --dir /tmp/pool 4")]
+    Promote {
+        #[command(flatten)]
+        place: Place,
+        /// The node's number
+        node: u64,
+        /// Even where one zone would then hold a quorum
+        #[arg(long)]
+        force: bool,
+    },
+    /// Lets another node lead
+    #[command(after_help = "Example: hsmpool pool transfer-leader --dir /tmp/pool 2")]
+    TransferLeader {
+        #[command(flatten)]
+        place: Place,
+        /// The node's number
+        node: u64,
+    },
+    /// After a quorum was lost for good: a survivor goes on alone
+    #[command(after_help = "Example: hsmpool pool force-new --dir /tmp/pool 2")]
+    ForceNew {
+        #[command(flatten)]
+        place: Place,
+        /// The number of the survivor, whose daemon is stopped
+        node: u64,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        Command::Create(arguments) => create::run(&arguments),
+        Command::Start { place, zone } => local::start(&place.directory, zone.as_deref()),
+        Command::Stop { place, zone } => local::stop(&place.directory, zone.as_deref()),
+        Command::Status { place, json } => status::run(&place.directory, json),
+        Command::AddNode(arguments) => change::add_node(&arguments),
+        Command::RemoveNode { place, node, yes } => change::remove_node(&place.directory, node, yes),
+        Command::Promote { place, node, force } => change::promote(&place.directory, node, force),
+        Command::TransferLeader { place, node } => change::transfer_leader(&place.directory, node),
+        Command::ForceNew { place, node, yes } => change::force_new(&place.directory, node, yes),
+    }
+}

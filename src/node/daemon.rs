@@ -1,0 +1,345 @@
+//! A running node: its partition, its place in the group, its listeners, and the thread that watches over them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::operate::{NodeStatus, OPERATE_KIND, Operate, Operated, members};
+use super::operations::Operations;
+use super::peers::{ANSWERED, PEER_KIND, PeerWires, REFUSED};
+use super::server::{Caller, Server, Standing};
+use crate::error::{Code, Result, Sink, refuse};
+use crate::limits::DRAIN_SECONDS;
+use crate::log::Log;
+use crate::log::raft::{Group, GroupSettings, Member};
+use crate::partition::{Partition, Settings};
+use crate::secret::Secret;
+use crate::store::Store;
+use crate::token::message::{FRAME_KIND, Refusal, decode, encode};
+use crate::wire::{Address, Hello, Identity, Listener, Name, Peer, Purpose, Service};
+use crate::world::World;
+
+/// What a node is made of.
+pub struct NodeSettings {
+    /// The pool's id.
+    pub pool: [u8; 16],
+    /// The node's number.
+    pub node: u64,
+    /// Where it stands; the address is what other nodes are told.
+    pub member: Member,
+    /// Where its databases are.
+    pub directory: PathBuf,
+    /// Where clients connect.
+    pub clients: Vec<Address>,
+    /// Where other nodes connect.
+    pub peers: Address,
+    /// Health and metrics in plain HTTP.
+    pub operations: Option<String>,
+    /// Users of this machine, and the names of the clients that they are.
+    pub unix_users: BTreeMap<u32, String>,
+    /// The user who may operate the node through its Unix socket, besides root: its own.
+    pub own_user: u32,
+    /// Reads the certificate files, at the start and whenever they may have changed.
+    pub identity: Box<dyn Fn() -> Result<Identity> + Send + Sync>,
+    /// The partition's.
+    pub partition: Settings,
+}
+
+/// A running node.
+pub struct Node {
+    inner: Arc<Inner>,
+    listeners: Mutex<Vec<Listener>>,
+    operations: Mutex<Option<Operations>>,
+    watcher: Mutex<Option<JoinHandle<()>>>,
+    stops: Arc<AtomicBool>,
+}
+
+/// What requests reach.
+struct Inner {
+    server: Arc<Server>,
+    group: Arc<Group>,
+    peers: Arc<PeerWires>,
+    settings: NodeSettings,
+    renewed: Mutex<Option<Identity>>,
+    certificate_ends: std::sync::atomic::AtomicI64,
+    connections: std::sync::atomic::AtomicUsize,
+}
+
+/// How often the node looks at its group.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
+/// How often what idle applications left is put aside, in looks.
+const TIDY_EVERY_LOOKS: u32 = 50;
+
+impl Node {
+    /// Opens the databases, joins the group that the log names (or waits for one), and listens.
+    ///
+    /// Errors: `Configuration`: addresses, certificates, no root key; `StoreRefused`; `DeviceError`.
+    pub fn start(mut settings: NodeSettings, store: Arc<Store>, world: Arc<dyn World>) -> Result<Self> {
+        let identity = (settings.identity)()?;
+        let ends = identity.expires();
+        let hello = |purpose| Hello::new(settings.pool, purpose, settings.node);
+        let peers = Arc::new(PeerWires::new(identity.clone(), hello(Purpose::Peer)));
+        let group_settings = GroupSettings::new(settings.node, settings.member.clone(), settings.directory.clone());
+        let group = Group::open(group_settings, store.clone(), peers.clone())?;
+        let log: Arc<dyn Log> = group.clone();
+        let own = std::mem::replace(&mut settings.partition, Settings::none());
+        let partition = Partition::new(store, log.clone(), world.clone(), own)?;
+        let standing = Standing { node: settings.node, zone: settings.member.zone.clone() };
+        let of_leader = group.clone();
+        let server = Arc::new(Server::new(partition, log, world, standing, Box::new(move || of_leader.status().leader)));
+        let operations = settings.operations.as_deref().map(|at| Operations::listen(at, server.clone())).transpose()?;
+        let inner = Arc::new(Inner {
+            server: server.clone(),
+            group,
+            peers,
+            settings,
+            renewed: Mutex::default(),
+            certificate_ends: ends.into(),
+            connections: 0.into(),
+        });
+        let mut listeners = Vec::new();
+        let addresses = inner.settings.clients.iter().chain([&inner.settings.peers]);
+        for address in addresses {
+            // Whoever may connect to a Unix socket is told by the kernel who it is, and refused by name.
+            let identity = matches!(address, Address::Tcp(_)).then(|| identity.clone());
+            let hello = Hello::new(inner.settings.pool, Purpose::Peer, inner.settings.node);
+            listeners.push(Listener::bind(address, identity, hello, 0o666, inner.clone())?);
+        }
+        server.tell("start", format!("node {} of zone {} was started", inner.settings.node, inner.settings.member.zone));
+        Ok(Self {
+            inner,
+            listeners: Mutex::new(listeners),
+            operations: Mutex::new(operations),
+            watcher: Mutex::default(),
+            stops: Arc::default(),
+        })
+    }
+
+    /// Watches the group until the node is stopped: events, idle applications, certificates. `beat` is called with each look.
+    pub fn watch(&self, log: Sink, beat: impl Fn() + Send + 'static) -> Result<()> {
+        let (inner, stops) = (self.inner.clone(), self.stops.clone());
+        let work = move || {
+            let mut seen = Seen::default();
+            let mut looks = 0_u32;
+            while !stops.load(Ordering::Acquire) {
+                seen.look(&inner, &log);
+                looks = looks.wrapping_add(1);
+                if looks.is_multiple_of(TIDY_EVERY_LOOKS) {
+                    inner.server.tidy();
+                }
+                beat();
+                std::thread::sleep(WATCH_EVERY);
+            }
+        };
+        let thread = std::thread::Builder::new().name("watch".into()).spawn(work);
+        *self.watcher.lock() = Some(thread.map_err(|cause| refuse(Code::HostMemory, "cannot start a thread").because(cause))?);
+        Ok(())
+    }
+
+    /// Reads the certificate files again; new connections show them. Errors: `Configuration`, and the old ones stay.
+    pub fn read_certificates(&self) -> Result<()> {
+        self.inner.read_certificates()?;
+        self.take_renewed();
+        Ok(())
+    }
+
+    /// Gives listeners what an operator has asked to be read again.
+    pub fn take_renewed(&self) {
+        let mut connections = 0;
+        let renewed = self.inner.renewed.lock().take();
+        for listener in self.listeners.lock().iter() {
+            if let (Some(identity), Address::Tcp(_)) = (&renewed, listener.address()) {
+                listener.set_identity(identity.clone());
+            }
+            connections += listener.connections();
+        }
+        self.inner.connections.store(connections, Ordering::Relaxed);
+    }
+
+    /// Whether the node's log or store failed, so that it must be started anew.
+    pub fn poisoned(&self) -> Option<String> {
+        self.inner.group.status().poisoned
+    }
+
+    /// Where it listens, clients first.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.listeners.lock().iter().map(|listener| listener.address().clone()).collect()
+    }
+
+    /// Sends clients elsewhere, hands leadership over, lets answers go out, and ends.
+    pub fn stop(&self) {
+        self.inner.server.drain();
+        self.inner.server.tell("drain", format!("node {} is being stopped", self.inner.settings.node));
+        self.inner.group.shutdown();
+        for listener in self.listeners.lock().iter_mut() {
+            listener.stop(Duration::from_secs(DRAIN_SECONDS));
+        }
+        self.stops.store(true, Ordering::Release);
+        if let Some(watcher) = self.watcher.lock().take() {
+            // What it panicked of was printed.
+            let _ = watcher.join();
+        }
+        drop(self.operations.lock().take());
+    }
+}
+
+impl Inner {
+    fn read_certificates(&self) -> Result<()> {
+        let identity = (self.settings.identity)()?;
+        self.certificate_ends.store(identity.expires(), Ordering::Relaxed);
+        self.peers.set_identity(identity.clone());
+        *self.renewed.lock() = Some(identity);
+        Ok(())
+    }
+
+    fn operate(&self, request: &[u8]) -> Result<Operated> {
+        match decode::<Operate>(request)? {
+            Operate::Status => return Ok(Operated::Status(self.status())),
+            Operate::Begin => self.group.begin()?,
+            Operate::AddLearner { node, member } => self.group.add_learner(node, member)?,
+            Operate::ChangeVoters { voters, force } => self.group.change_voters(voters, force)?,
+            Operate::Remove { node } => self.group.remove(node)?,
+            Operate::TransferLeader { to } => self.group.transfer_leader(to)?,
+            Operate::ReadCertificates => self.read_certificates()?,
+        }
+        Ok(Operated::Done)
+    }
+
+    fn status(&self) -> NodeStatus {
+        let status = self.group.status();
+        let (applications, _) = self.server.load();
+        NodeStatus {
+            health: self.server.health(),
+            term: status.term,
+            members: members(&status),
+            applied: status.applied_before,
+            committed: status.committed_before,
+            contact_age: status.contact_age.map(|age| age.as_millis() as u64),
+            applications: applications as u64,
+            connections: self.connections.load(Ordering::Relaxed) as u64,
+            poisoned: status.poisoned.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            certificate_ends: self.certificate_ends.load(Ordering::Relaxed),
+            group: status.group,
+        }
+    }
+
+    /// Who sends requests, as a client of the pool. Errors: `DeviceError` for one who may not.
+    fn caller(&self, peer: &Peer) -> Result<Caller> {
+        match peer {
+            Peer::Certificate(Name::Client { name, tokens }) => Ok(Caller { name: Arc::from(&**name), tokens: tokens.clone() }),
+            Peer::Certificate(Name::Operator(name)) => Ok(Caller { name: Arc::from(format!("operator {name}")), tokens: None }),
+            Peer::Unix(user) => match self.settings.unix_users.get(user) {
+                Some(name) => Ok(Caller { name: Arc::from(&**name), tokens: None }),
+                None => Err(refuse(
+                    Code::DeviceError,
+                    format!("user {user} may not use this node: add it to unix_users of the node's configuration"),
+                )),
+            },
+            Peer::Certificate(Name::Node(node)) => {
+                Err(refuse(Code::DeviceError, format!("node {node} is no client: use a client's certificate")))
+            }
+        }
+    }
+
+    fn may_operate(&self, peer: &Peer) -> bool {
+        match peer {
+            Peer::Certificate(Name::Operator(_)) => true,
+            Peer::Unix(user) => *user == 0 || *user == self.settings.own_user,
+            Peer::Certificate(_) => false,
+        }
+    }
+}
+
+impl Service for Inner {
+    fn admit(&self, peer: &Peer, purpose: Purpose) -> Result<()> {
+        match purpose {
+            Purpose::Client => self.caller(peer).map(drop),
+            Purpose::Peer if matches!(peer, Peer::Certificate(Name::Node(_))) => Ok(()),
+            Purpose::Operator if self.may_operate(peer) => Ok(()),
+            Purpose::Peer => Err(refuse(Code::DeviceError, format!("{peer} is no node of the pool"))),
+            Purpose::Operator => Err(refuse(Code::DeviceError, format!("{peer} is no operator of the pool"))),
+        }
+    }
+
+    fn serve(&self, peer: &Peer, purpose: Purpose, kind: u8, payload: &Secret) -> Option<Secret> {
+        match (purpose, kind) {
+            (Purpose::Client, FRAME_KIND) => Some(self.server.answer(&self.caller(peer).ok()?, payload.expose())),
+            (Purpose::Peer, PEER_KIND) => {
+                let mut answer = Secret::default();
+                match self.group.answer(payload.expose()) {
+                    Ok(bytes) => {
+                        answer.extend(&[ANSWERED]);
+                        answer.extend(&bytes);
+                    }
+                    Err(error) => {
+                        answer.extend(&[REFUSED]);
+                        answer.extend(error.to_string().as_bytes());
+                    }
+                }
+                Some(answer)
+            }
+            (Purpose::Operator, OPERATE_KIND) => {
+                let answer = self.operate(payload.expose()).unwrap_or_else(|error| Operated::Refused(Refusal::from(&error)));
+                Some(encode(&answer))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What was seen of the group, to tell what has changed.
+#[derive(Default)]
+struct Seen {
+    leader: Option<u64>,
+    in_contact: Option<bool>,
+    voters: Vec<u64>,
+    learners: Vec<u64>,
+    poisoned: bool,
+}
+
+impl Seen {
+    fn look(&mut self, inner: &Inner, log: &Sink) {
+        let status = inner.group.status();
+        let tell = |kind, told: String| {
+            log(crate::error::Level::Info, &told);
+            inner.server.tell(kind, told);
+        };
+        if status.leader != self.leader {
+            tell(
+                "leader",
+                match status.leader {
+                    Some(leader) => format!("node {leader} leads in term {}", status.term),
+                    None => format!("nobody leads in term {}", status.term),
+                },
+            );
+            self.leader = status.leader;
+        }
+        let in_contact = inner.group.in_contact();
+        if self.in_contact != Some(in_contact) {
+            tell(
+                "contact",
+                match in_contact {
+                    true => "a living quorum is heard of".to_string(),
+                    false => "no living quorum is heard of: keys are used, changes are not taken".to_string(),
+                },
+            );
+            self.in_contact = Some(in_contact);
+        }
+        let (voters, learners): (Vec<u64>, Vec<u64>) =
+            (status.voters.keys().copied().collect(), status.learners.keys().copied().collect());
+        if (&voters, &learners) != (&self.voters, &self.learners) {
+            tell("member", format!("voters {voters:?}, followers without a vote {learners:?}"));
+            (self.voters, self.learners) = (voters, learners);
+        }
+        if let Some(why) = status.poisoned.filter(|_| !self.poisoned) {
+            self.poisoned = true;
+            tell("poisoned", why);
+        }
+    }
+}
