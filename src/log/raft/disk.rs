@@ -38,6 +38,9 @@ pub enum Write {
     Read(Range<u64>, Done<Vec<Entry>>),
     /// Ends the thread.
     End,
+    /// From now on the disk refuses to sync.
+    #[cfg(test)]
+    Break,
 }
 
 /// Whom to tell.
@@ -97,6 +100,11 @@ fn run(mut journal: Journal, mut writes: mpsc::Receiver<Write>) {
     let mut ended = false;
     while !ended && writes.blocking_recv_many(&mut batch, JOURNAL_QUEUE_MAX) > 0 {
         ended = batch.iter().any(|write| matches!(write, Write::End));
+        #[cfg(test)]
+        if batch.iter().any(|write| matches!(write, Write::Break)) {
+            use crate::sys::vfs::fault::{self, Action, Operation};
+            fault::arm(Action::Fail(Operation::Sync, 5), 0);
+        }
         let is_write = batch.iter().any(|write| !matches!(write, Write::Read(..) | Write::End));
         if is_write && failed.is_none() {
             let written = journal.write(|journal| batch.iter().try_for_each(|write| put(journal, write)));
@@ -123,6 +131,8 @@ fn put(journal: &JournalWrite<'_>, write: &Write) -> std::result::Result<(), Tro
         }
         Write::Set(name, bytes, _) => journal.set(*name, bytes),
         Write::Read(..) | Write::End => Ok(()),
+        #[cfg(test)]
+        Write::Break => Ok(()),
     }
 }
 
@@ -139,6 +149,8 @@ fn tell(journal: &Journal, write: Write, result: io::Result<()>) {
         Write::Vote(_, done) | Write::DropFrom(_, done) | Write::Set(_, _, done) => drop(done.send(result)),
         Write::Read(range, done) => drop(done.send(result.and_then(|()| read(journal, range)))),
         Write::Committed(_) | Write::Purge(_) | Write::End => {}
+        #[cfg(test)]
+        Write::Break => {}
     }
 }
 

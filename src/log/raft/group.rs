@@ -59,6 +59,8 @@ pub struct GroupSettings {
     pub election: (Duration, Duration),
     /// Entries after which the log is cut, and how many are kept then for members that lag.
     pub cut_after: (u64, u64),
+    /// How long a call may wait for the group.
+    pub call_deadline: Duration,
 }
 
 impl GroupSettings {
@@ -72,6 +74,7 @@ impl GroupSettings {
             heartbeat: milliseconds(HEARTBEAT_MILLISECONDS),
             election: (milliseconds(ELECTION_MIN_MILLISECONDS), milliseconds(ELECTION_MAX_MILLISECONDS)),
             cut_after: (SNAPSHOT_EVERY_ENTRIES, LOG_KEPT_ENTRIES),
+            call_deadline: Duration::from_secs(CALL_DEADLINE_SECONDS),
         }
     }
 
@@ -130,6 +133,7 @@ pub struct Group {
     /// Whether the threads have ended; held shared by whoever needs their clock.
     ended: RwLock<bool>,
     member: Member,
+    call_deadline: Duration,
     /// A copy of another member's store, as far as it has come.
     pub(super) arriving: Mutex<Option<Arriving>>,
     heard: Mutex<Option<Instant>>,
@@ -177,6 +181,7 @@ impl Group {
             engine: Mutex::new(Some((runtime, writer))),
             ended: RwLock::new(false),
             member: settings.member,
+            call_deadline: settings.call_deadline,
             arriving: Mutex::default(),
             heard: Mutex::default(),
             room: Arc::new(Semaphore::new(PROPOSALS_UNDER_WAY_MAX_BYTES)),
@@ -196,7 +201,7 @@ impl Group {
         let me = std::iter::once((self.wires.node, self.member.clone())).collect::<std::collections::BTreeMap<_, _>>();
         let begun = self.block_on(self.raft.initialize(me));
         begun.doing(Code::DeviceError, "cannot begin a group")?;
-        let deadline = Instant::now() + Duration::from_secs(CALL_DEADLINE_SECONDS);
+        let deadline = self.deadline();
         self.by_leader(
             deadline,
             "beginning a group",
@@ -318,6 +323,11 @@ impl Group {
         }
     }
 
+    /// When a call that begins now must end.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.call_deadline
+    }
+
     /// Runs something on the loop until the deadline.
     pub(super) fn within<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Tried<T> {
         let ended = self.ended.read();
@@ -351,6 +361,12 @@ impl Group {
 
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Lets every sync of its log fail from now on.
+    #[cfg(test)]
+    pub(super) fn break_disk(&self) {
+        self.block_on(self.log.break_disk());
     }
 
     /// When a leader was last heard of.

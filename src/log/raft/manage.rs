@@ -13,19 +13,22 @@ use super::types::{Membership, NodeId, Types};
 use super::zones;
 use super::{codec, status};
 use crate::error::{Code, Result, refuse};
-use crate::limits::{CALL_DEADLINE_SECONDS, MEMBERS_MAX};
+use crate::limits::MEMBERS_MAX;
+
+/// How long one attempt waits for a leader that may have died; each change may be asked for twice.
+const ATTEMPT: Duration = Duration::from_secs(10);
 
 impl Group {
     /// Asks the leader, wherever it is, for a change of the membership, and waits until it is in force.
     pub(super) fn manage(&self, manage: &Manage) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(CALL_DEADLINE_SECONDS);
+        let deadline = self.deadline();
         self.by_leader(
             deadline,
             "changing the group",
             |deadline| self.manage_here(manage, deadline),
             |to, member, left| {
                 let ask = Ask::Manage { manage: manage.clone() };
-                match self.wires().ask(to, member, ask, left).map_err(Retry::Again)? {
+                match self.wires().ask(to, member, ask, left.min(ATTEMPT)).map_err(Retry::Again)? {
                     Answer::Done => Ok(()),
                     Answer::NotLeader { .. } => Err(Retry::Again(refuse(Code::DeviceError, format!("{to} no longer leads")))),
                     other => Err(Retry::Never(unexpected(to, &other))),

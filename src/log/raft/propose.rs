@@ -14,9 +14,7 @@ use super::network::unexpected;
 use super::types::{Command, Member, NodeId};
 use super::{status, zones};
 use crate::error::{Code, Doing, Result, refuse};
-use crate::limits::{
-    CALL_DEADLINE_SECONDS, PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MILLISECONDS,
-};
+use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MILLISECONDS};
 use crate::log::decide::Decision;
 use crate::log::{Log, Proposal, Version};
 use crate::store::Outcome;
@@ -28,10 +26,6 @@ const REACH_WAIT: Duration = Duration::from_millis(500);
 /// The pause before a silent member is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-fn call_deadline() -> Instant {
-    Instant::now() + Duration::from_secs(CALL_DEADLINE_SECONDS)
-}
-
 /// One attempt's time: after that the leader may be another.
 fn attempt(left: Duration) -> Duration {
     left.min(Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS))
@@ -39,7 +33,7 @@ fn attempt(left: Duration) -> Duration {
 
 impl Log for Group {
     fn propose(&self, proposal: Proposal) -> Result<Outcome> {
-        let (command, deadline) = (codec::command(proposal)?, call_deadline());
+        let (command, deadline) = (codec::command(proposal)?, self.deadline());
         let (index, decision) = self.by_leader(
             deadline,
             "proposing a change",
@@ -58,7 +52,7 @@ impl Log for Group {
     }
 
     fn barrier(&self) -> Result<()> {
-        let deadline = call_deadline();
+        let deadline = self.deadline();
         let before = self.by_leader(
             deadline,
             "asking for the latest state",
@@ -81,7 +75,7 @@ impl Log for Group {
         let membership = self.metrics().membership_config;
         let others = membership.nodes().filter(|(node, _)| **node != self.wires().node);
         let (deadline, others): (_, Vec<(NodeId, Member)>) =
-            (call_deadline(), others.map(|(node, member)| (*node, member.clone())).collect());
+            (self.deadline(), others.map(|(node, member)| (*node, member.clone())).collect());
         self.block_on(async {
             let mut waiting = JoinSet::new();
             for (node, member) in others {
@@ -100,7 +94,7 @@ impl Log for Group {
     }
 
     fn reach(&self, mark: u64) -> Result<()> {
-        self.wait_for(call_deadline(), "a state that was seen elsewhere", |reached| reached.changes >= mark)
+        self.wait_for(self.deadline(), "a state that was seen elsewhere", |reached| reached.changes >= mark)
     }
 }
 

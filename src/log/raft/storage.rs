@@ -158,6 +158,12 @@ impl LogStore {
         self.disk.close();
     }
 
+    /// Lets every sync of the log fail from now on.
+    #[cfg(test)]
+    pub async fn break_disk(&self) {
+        self.disk.send(Write::Break).await.unwrap();
+    }
+
     /// Writes a fact beside the log; durable when this returns.
     pub async fn set(&self, name: JournalFact, bytes: Vec<u8>) -> io::Result<()> {
         self.disk.ask(|done| Write::Set(name, bytes, done)).await

@@ -23,6 +23,11 @@ impl Directory {
         Self(path)
     }
 
+    /// Another process's directory, which goes when this is dropped.
+    pub fn of(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -40,12 +40,12 @@ fn a_survivor_goes_on_alone_and_the_old_group_is_fenced() {
     (0..10).for_each(|number| assert_eq!(cluster.create(1, number), Outcome::Done));
     cluster.assert_same();
     let old = cluster.get(3).status();
-    let error = Group::force_new(cluster.directory(3).path(), 3, member("c")).unwrap_err();
+    let error = Group::force_new(&cluster.directory(3), 3, member("c")).unwrap_err();
     assert_eq!(error.code(), Code::DeviceError, "it is running: {error}");
     cluster.kill(3);
-    let error = Group::force_new(cluster.directory(3).path(), 2, member("c")).unwrap_err();
+    let error = Group::force_new(&cluster.directory(3), 2, member("c")).unwrap_err();
     assert_eq!(error.code(), Code::ArgumentsBad);
-    Group::force_new(cluster.directory(3).path(), 3, member("c")).unwrap();
+    Group::force_new(&cluster.directory(3), 3, member("c")).unwrap();
     cluster.start(3);
     assert_eq!(cluster.create(3, 10), Outcome::Done);
     let status = cluster.get(3).status();
@@ -70,16 +70,20 @@ fn a_survivor_goes_on_alone_and_the_old_group_is_fenced() {
 fn without_a_quorum_writes_are_refused_and_reads_go_on() {
     let mut cluster = Cluster::new(&["a", "b"]);
     assert_eq!(cluster.create(1, 0), Outcome::Done);
+    cluster.kill(1);
+    cluster.call_deadline = Duration::from_secs(4);
+    cluster.start(1);
+    cluster.get(1).barrier().unwrap();
     cluster.kill(2);
     let start = Instant::now();
     let error = cluster.try_propose(1, create(vec![row(1)])).unwrap_err();
     assert_eq!(error.code(), Code::DeviceError);
     assert!(error.to_string().contains("no quorum"), "{error}");
     let took = start.elapsed();
-    assert!(took > Duration::from_secs(25) && took < Duration::from_secs(40), "{took:?}");
+    assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(15), "{took:?}");
     assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 1);
     let age = cluster.get(1).status().contact_age;
-    assert!(age.is_none_or(|age| age > Duration::from_secs(20)), "{age:?}");
+    assert!(age.is_none_or(|age| age > Duration::from_secs(3)), "{age:?}");
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn a_member_whose_state_lost_its_last_changes_applies_them_again() {
     let mut cluster = Cluster::new(&["a", "b", "c"]);
     (0..5).for_each(|number| assert_eq!(cluster.create(1, number), Outcome::Done));
     cluster.kill(2);
-    let path = cluster.directory(2).path().to_path_buf();
+    let path = cluster.directory(2);
     let kept = std::fs::read(path.join("hsmpool.db")).unwrap();
     cluster.start(2);
     (5..60).for_each(|number| assert_eq!(cluster.create(2, number), Outcome::Done));
@@ -99,4 +103,28 @@ fn a_member_whose_state_lost_its_last_changes_applies_them_again() {
     cluster.get(2).barrier().unwrap();
     assert_eq!(cluster.get(2).store().count(TOKEN).unwrap(), 60);
     cluster.assert_same();
+}
+
+#[test]
+fn a_member_whose_disk_fails_stops_and_the_others_go_on() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    assert_eq!(cluster.create(1, 0), Outcome::Done);
+    for (broken, number) in [(2, 1), (1, 10)] {
+        cluster.get(broken).break_disk();
+        // A broken leader is found out by its next write, which the next leader makes.
+        let other = if broken == 2 { 1 } else { 3 };
+        assert_eq!(cluster.create(other, number), Outcome::Done);
+        eventually("poison", || cluster.get(broken).status().poisoned);
+        let error = cluster.try_propose(broken, create(vec![row(99)])).unwrap_err();
+        assert_eq!(error.code(), Code::DeviceError);
+        assert!(error.to_string().contains("has stopped"), "{error}");
+        assert!(!cluster.get(broken).in_contact() || broken == 2);
+        assert_eq!(cluster.create(other, number + 1), Outcome::Done);
+        // Started anew, on a disk that works, it is as good as the others.
+        cluster.kill(broken);
+        cluster.start(broken);
+        cluster.get(broken).barrier().unwrap();
+        cluster.assert_same();
+    }
+    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 5);
 }

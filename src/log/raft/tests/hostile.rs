@@ -106,7 +106,7 @@ fn a_false_copy_is_not_installed() {
         ask(&cluster, Ask::Piece { vote: vote(1, 1, true), copy: 1, offset: 0, bytes: vec![7; 5000], last: Some(place) });
     assert!(matches!(answer, Answer::Refused { .. }), "{answer:?}");
     // A sound copy that no leader of that term can have.
-    let file = cluster.directory(2).path().join("false");
+    let file = cluster.directory(2).join("false");
     let place = cluster.get(1).store().copy_to(&file).unwrap();
     let place = PlaceRow { applied: place.applied, membership: place.membership };
     let bytes = std::fs::read(&file).unwrap();

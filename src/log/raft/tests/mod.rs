@@ -2,12 +2,14 @@
 
 mod durability;
 mod hostile;
+mod killed;
 mod membership;
 mod replication;
 mod speed;
 mod suite;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::{Group, GroupSettings, Member, NodeId, Peers};
 use crate::error::{Code, Result, refuse};
+use crate::limits::CALL_DEADLINE_SECONDS;
 use crate::log::{Log, Proposal, RequestId};
 use crate::store::tests::fixtures::{Directory, TOKEN, create, init, row};
 use crate::store::{Change, Outcome, Store};
@@ -71,9 +74,11 @@ impl Peers for Wire {
 /// Members that have run, each with its own directory.
 pub struct Cluster {
     pub net: Arc<Net>,
-    directories: BTreeMap<NodeId, (Directory, String)>,
+    base: Directory,
+    zones: BTreeMap<NodeId, String>,
     running: BTreeMap<NodeId, Arc<Group>>,
     cut_after: (u64, u64),
+    pub call_deadline: Duration,
     sequence: AtomicU64,
 }
 
@@ -88,9 +93,11 @@ impl Cluster {
     }
 
     pub fn cutting(zones: &[&str], cut_after: (u64, u64)) -> Self {
-        let net = Arc::default();
-        let mut cluster =
-            Self { net, directories: BTreeMap::new(), running: BTreeMap::new(), cut_after, sequence: AtomicU64::new(0) };
+        Self::found(Directory::new(), zones, cut_after)
+    }
+
+    pub fn found(base: Directory, zones: &[&str], cut_after: (u64, u64)) -> Self {
+        let mut cluster = Self::stopped(base, cut_after);
         for (node, zone) in (1..).zip(zones) {
             cluster.add(node, zone);
         }
@@ -106,21 +113,30 @@ impl Cluster {
         cluster
     }
 
-    /// Starts a new member, which belongs to no group yet.
+    /// Nobody, yet; members keep their files under `base`.
+    pub fn stopped(base: Directory, cut_after: (u64, u64)) -> Self {
+        let (zones, running) = (BTreeMap::new(), BTreeMap::new());
+        let call_deadline = Duration::from_secs(CALL_DEADLINE_SECONDS);
+        Self { net: Arc::default(), base, zones, running, cut_after, call_deadline, sequence: AtomicU64::new(0) }
+    }
+
+    /// Starts a new member, which belongs to no group yet; or one that `base` has the files of.
     pub fn add(&mut self, node: NodeId, zone: &str) {
-        self.directories.insert(node, (Directory::new(), zone.into()));
+        self.zones.insert(node, zone.into());
+        std::fs::create_dir_all(self.directory(node)).unwrap();
         self.start(node);
     }
 
-    pub fn directory(&self, node: NodeId) -> &Directory {
-        &self.directories[&node].0
+    pub fn directory(&self, node: NodeId) -> PathBuf {
+        self.base.path().join(format!("member-{node}"))
     }
 
     pub fn start(&mut self, node: NodeId) {
-        let (directory, zone) = &self.directories[&node];
-        let mut settings = GroupSettings::new(node, member(zone), directory.path().into());
+        let directory = self.directory(node);
+        let mut settings = GroupSettings::new(node, member(&self.zones[&node]), directory.clone());
         settings.cut_after = self.cut_after;
-        let store = Arc::new(Store::open(directory.path()).unwrap());
+        settings.call_deadline = self.call_deadline;
+        let store = Arc::new(Store::open(&directory).unwrap());
         let wire = Wire { net: self.net.clone(), from: node };
         let group = Group::open(settings, store, Arc::new(wire)).unwrap();
         self.net.groups.lock().insert(node, Arc::downgrade(&group));
