@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod general;
+mod interface;
 mod object;
 mod operation;
 mod security;
@@ -12,6 +13,7 @@ use crate::case::Case;
 
 /// Every case, chapter by chapter.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    let chapters = [general::CASES, token::CASES, session::CASES, object::CASES, operation::CASES, concurrency::CASES];
+    let chapters =
+        [general::CASES, token::CASES, session::CASES, object::CASES, operation::CASES, concurrency::CASES, interface::CASES];
     chapters.into_iter().flatten().chain(security::cases())
 }
