@@ -8,6 +8,8 @@ pub mod case;
 pub mod cases;
 pub mod context;
 pub mod crypt;
+pub mod expectation;
+pub mod listed;
 pub mod module;
 pub mod names;
 pub mod provoked;

@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use pkcs11_conformance::case::{Case, Verdict};
 use pkcs11_conformance::cases;
 use pkcs11_conformance::context::Settings;
+use pkcs11_conformance::expectation::Expectations;
+use pkcs11_conformance::listed;
+use pkcs11_conformance::provoked::{self, Provoked};
 use pkcs11_conformance::report::{self, Report};
 use pkcs11_conformance::run::{self, CaseResult, Plan};
 use pkcs11_conformance::setup;
@@ -16,7 +19,7 @@ use pkcs11_conformance::setup;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 every case passed, was skipped or deviates; 1 a case failed, crashed or hung; 2 the suite could not run."
+    after_help = "Exit codes: 0 every case passed, was skipped or deviates (with --expect: is as expected); 1 a case failed, crashed or hung (with --expect: differs); 2 the suite could not run."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -44,6 +47,17 @@ enum Commands {
         /// Writes the results as a page
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
+        /// Fails on any difference from this list of cases that are known not to pass, and on nothing else
+        #[arg(long, value_name = "FILE")]
+        expect: Option<PathBuf>,
+    },
+    /// Runs the cases and shows which of the standard's return values they provoked, function by function
+    Coverage {
+        #[command(flatten)]
+        target: Target,
+        /// The module's file
+        #[arg(long)]
+        module: PathBuf,
     },
     /// Lists the cases
     List {
@@ -120,7 +134,8 @@ fn main() -> ExitCode {
 
 fn act(command: Commands) -> Result<ExitCode, String> {
     match command {
-        Commands::Run { target, module, json, junit, html } => {
+        Commands::Run { target, module, json, junit, html, expect } => {
+            let expectations = expect.as_deref().map(Expectations::read).transpose()?;
             let results = target.run(&module)?;
             let name = module.display().to_string();
             let report = Report { module: &name, results: &results };
@@ -130,7 +145,20 @@ fn act(command: Commands) -> Result<ExitCode, String> {
                 }
             }
             eprint!("{}", report.text());
-            Ok(ExitCode::from(u8::from(report.is_bad())))
+            let Some(expectations) = expectations else { return Ok(ExitCode::from(u8::from(report.is_bad()))) };
+            let differences = expectations.differences(&results);
+            for difference in &differences {
+                eprintln!("not as expected: {difference}");
+            }
+            Ok(ExitCode::from(u8::from(!differences.is_empty())))
+        }
+        Commands::Coverage { target, module } => {
+            let mut provoked = Provoked::new();
+            for result in target.run(&module)? {
+                provoked::merge(&mut provoked, &result.provoked);
+            }
+            print!("{}", listed::table(&provoked).0);
+            Ok(ExitCode::SUCCESS)
         }
         Commands::List { filter } => {
             for case in selected(&filter)? {
