@@ -1,5 +1,6 @@
 //! The cases, one file a chapter. To add one: write a function and its row in the chapter's `CASES`.
 
+mod codes;
 mod concurrency;
 mod general;
 mod interface;
@@ -13,7 +14,15 @@ use crate::case::Case;
 
 /// Every case, chapter by chapter.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    let chapters =
-        [general::CASES, token::CASES, session::CASES, object::CASES, operation::CASES, concurrency::CASES, interface::CASES];
+    let chapters = [
+        general::CASES,
+        token::CASES,
+        session::CASES,
+        object::CASES,
+        operation::CASES,
+        codes::CASES,
+        concurrency::CASES,
+        interface::CASES,
+    ];
     chapters.into_iter().flatten().chain(security::cases())
 }
