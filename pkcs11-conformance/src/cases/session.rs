@@ -314,6 +314,10 @@ fn init_pin_needs_so(context: &Context) -> Outcome {
 }
 
 fn init_token_with_sessions(context: &Context) -> Outcome {
+    if !context.settings.may_init {
+        // A module that breaks the rule would empty the token that it was trusted with.
+        return Err(Stop::Skip("tokens may not be made on this module".into()));
+    }
     let _session = context.session(false)?;
     let slot = context.slot()?;
     let mut so_pin = context.settings.so_pin.clone().into_bytes();
