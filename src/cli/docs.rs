@@ -41,7 +41,7 @@ fn configuration() -> String {
          leniently as SoftHSM reads them. `hsmpool config` shows which file is read and what holds.\n\n{}\n\
          `HSMPOOL_LOG` (`error`, `warning`, `info`, `debug`) overrides the level, and logs to standard error unless the file names another place.\n\n\
          A mistake in the configuration makes `C_Initialize` answer `0xc8500001`, a store that is refused `0xc8500002`; the log says what to do.\n",
-        config_table::markdown()
+        config_table::markdown() + "\n## Files of a pool\n" + &crate::config::pool::markdown()
     )
 }
 

@@ -162,6 +162,8 @@ impl Store {
         let file = file::prepare_new(dir)?;
         let copy = || -> std::result::Result<(), Trouble> {
             pool::connect(&self.path)?.execute("VACUUM INTO ?", [file.to_string_lossy()])?;
+            // A copy begins without a log.
+            pool::connect(&file)?.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
             Ok(())
         };
         copy().map_err(|trouble| trouble.told(&self.path, "copying the store"))

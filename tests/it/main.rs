@@ -23,6 +23,7 @@ mod opensc;
 mod openssl_engine;
 mod p11kit;
 mod p11test;
+mod pool;
 mod processes;
 mod python_pkcs11;
 mod readme;
@@ -33,4 +34,4 @@ mod troubles;
 mod wycheproof;
 
 /// What the tests' children do with the module loaded.
-const JOBS: &[harness::Jobs] = &[fork::JOBS, kill9::JOBS, processes::JOBS, wycheproof::JOBS];
+const JOBS: &[harness::Jobs] = &[fork::JOBS, kill9::JOBS, pool::JOBS, processes::JOBS, wycheproof::JOBS];

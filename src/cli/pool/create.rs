@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !is_local {
         println!("The pool's files are in {}. Now:", layout.directory.display());
         println!("  1. carry each nodeN/ to its machine and start `hsmpoold --config nodeN/hsmpoold.toml` there");
-        println!("  2. here: hsmpool pool promote --dir {} --all", layout.directory.display());
+        println!("  2. here: hsmpool pool form --dir {}", layout.directory.display());
         println!(
             "  3. keep {} and {} in a safe: without the root key no node can be read",
             layout.join("ca").display(),

@@ -35,6 +35,12 @@ enum Command {
                       hsmpool pool create --dir pool --zones a,b,c --address a=10.0.1.5:7100 --address b=10.0.2.5:7100 --address c=10.0.3.5:7100"
     )]
     Create(create::Arguments),
+    /// Makes one group of the nodes that `create --dir` has laid out, once all of them run
+    #[command(after_help = "Example: hsmpool pool form --dir pool")]
+    Form {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Starts the nodes of a local pool
     #[command(after_help = "Example: hsmpool pool start --local /tmp/pool --zone b")]
     Start {
@@ -111,6 +117,11 @@ enum Command {
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Create(arguments) => create::run(&arguments),
+        Command::Form { place } => {
+            create::form(&layout::Layout::open(&place.directory)?)?;
+            println!("the pool is formed");
+            Ok(())
+        }
         Command::Start { place, zone } => local::start(&place.directory, zone.as_deref()),
         Command::Stop { place, zone } => local::stop(&place.directory, zone.as_deref()),
         Command::Status { place, json } => status::run(&place.directory, json),

@@ -1,0 +1,251 @@
+//! A pool of real processes behind the module: zones die and come back while an application works, and no call fails.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use cryptoki_sys::*;
+
+use crate::abi::{Mechanism, Template};
+use crate::harness::{Jobs, LABEL, Module, PIN, Run, SO_PIN, Token, child, full, loaded_module};
+use crate::processes::key_pair;
+
+pub const JOBS: Jobs =
+    &[("work on a pool", work), ("check what the pool acknowledged", check), ("one life of a session", one_life)];
+
+const SECONDS: &str = "HSMPOOL_IT_SECONDS";
+const ACKNOWLEDGED: &str = "acknowledged.txt";
+const ZONES: [&str; 3] = ["a", "b", "c"];
+
+/// A pool of three zones on this machine, stopped at the end.
+struct LocalPool {
+    token: Token,
+}
+
+impl LocalPool {
+    fn create(more: &str) -> Self {
+        let pool = Self { token: Token::by_default("") };
+        pool.command("create --zones a,b,c").words(more).ok().says("The pool runs: 3 nodes");
+        pool
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.token.file("pool")
+    }
+
+    fn command(&self, words: &str) -> Run {
+        let program = Module::Ours.path().with_file_name("hsmpool");
+        let (name, rest) = words.split_once(' ').unwrap_or((words, ""));
+        self.token.run_file(&program).args(["pool", name, "--local"]).arg(self.directory()).words(rest)
+    }
+
+    fn application(&self, job: &str) -> Run {
+        child(&self.token, job).env("HSMPOOL_CONF", self.directory().join("hsmpool.toml"))
+    }
+
+    fn pkcs11_tool(&self) -> Run {
+        self.token.pkcs11_tool().env("HSMPOOL_CONF", self.directory().join("hsmpool.toml"))
+    }
+
+    fn make_token(&self) {
+        self.pkcs11_tool().args(["--init-token", "--slot-index", "0", "--label", LABEL, "--so-pin", SO_PIN]).ok();
+        let so = ["--token-label", LABEL, "--login", "--login-type", "so", "--so-pin", SO_PIN, "--init-pin", "--pin", PIN];
+        self.pkcs11_tool().args(so).ok();
+    }
+
+    /// Sends a signal to the node of a zone: nodes are numbered in the order of their zones.
+    fn signal(&self, signal: libc::c_int, zone: usize) {
+        let pid = self.process(zone).expect("the node was started");
+        // SAFETY: takes numbers only; the process is one that this pool has started.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "the node of zone {} runs", ZONES[zone]);
+    }
+
+    fn process(&self, zone: usize) -> Option<libc::pid_t> {
+        let text = std::fs::read_to_string(self.directory().join(format!("node{}/pid", zone + 1))).ok()?;
+        text.trim().parse().ok()
+    }
+
+    fn health(&self) -> Vec<String> {
+        let status = self.command("status --json").end();
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON was asked for");
+        let nodes = status["nodes"].as_array().expect("a list of nodes").iter();
+        nodes.map(|node| node["health"].as_str().unwrap_or_default().to_string()).collect()
+    }
+}
+
+impl Drop for LocalPool {
+    fn drop(&mut self) {
+        for zone in 0..ZONES.len() {
+            // One that was stopped in its tracks must go on to be able to end; one that is dead is of no concern.
+            if let Some(pid) = self.process(zone) {
+                // SAFETY: takes numbers only. A node of ours that ended moments ago has left its number unused.
+                unsafe { libc::kill(pid, libc::SIGCONT) };
+            }
+        }
+        let _ = self.command("stop").end();
+    }
+}
+
+#[test]
+fn no_call_fails_while_each_zone_is_killed_and_brought_back() {
+    let pool = LocalPool::create("");
+    pool.make_token();
+    let seconds = if full() { 120 } else { 15 };
+    let application = pool.application("work on a pool").env(SECONDS, seconds.to_string()).spawn();
+    let (begun, mut killed) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(seconds - 3) {
+        std::thread::sleep(Duration::from_millis(900));
+        pool.signal(libc::SIGKILL, killed % 3);
+        std::thread::sleep(Duration::from_millis(900));
+        pool.command("start").args(["--zone", ZONES[killed % 3]]).ok();
+        killed += 1;
+    }
+    assert!(killed >= 3, "each zone was killed");
+    let ended = application.wait();
+    assert!(ended.status.success(), "{}", ended.all());
+    let said = ended.text();
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("ack ") && line.ends_with('.')).collect();
+    assert!(lines.len() > 20, "{said}");
+    pool.token.write(ACKNOWLEDGED, lines.join("\n"));
+    pool.application("check what the pool acknowledged").ok();
+    assert_eq!(pool.health(), ["well", "well", "well"]);
+}
+
+#[test]
+fn a_silent_zone_costs_no_call_and_nothing_that_the_application_holds() {
+    let pool = LocalPool::create("");
+    pool.make_token();
+    let application = pool.application("one life of a session").spawn();
+    for zone in [0, 1, 2] {
+        std::thread::sleep(Duration::from_millis(700));
+        pool.signal(libc::SIGSTOP, zone);
+        std::thread::sleep(Duration::from_millis(1500));
+        pool.signal(libc::SIGCONT, zone);
+    }
+    let ended = application.wait();
+    assert!(
+        ended.status.success() && ended.text().contains("the session lived"),
+        "{}; login, session object and running operation outlived each zone",
+        ended.all()
+    );
+}
+
+#[test]
+fn an_embedded_store_becomes_a_pool_with_its_keys() {
+    let embedded = Token::by_default("");
+    embedded.initialise(LABEL);
+    embedded.as_user().words("--keypairgen --key-type EC:prime256v1 --id 07 --label kept").ok();
+    let serial = |listed: String| listed.lines().find(|line| line.contains("serial num")).map(str::to_string);
+    let before = serial(embedded.pkcs11_tool().arg("--list-slots").ok().text());
+    let pool = LocalPool::create(&format!("--from {}", embedded.file("tokens").display()));
+    assert_eq!(serial(pool.pkcs11_tool().arg("--list-slots").ok().text()), before, "the token is the same one");
+    pool.token.write("data", "data");
+    // The store's own node is dead: the others have its keys.
+    pool.signal(libc::SIGKILL, 0);
+    let sign = "--sign --id 07 --mechanism ECDSA-SHA256 --signature-format openssl --input-file data --output-file signature";
+    pool.pkcs11_tool().args(["--token-label", LABEL, "--login", "--pin", PIN]).words(sign).ok();
+    pool.pkcs11_tool().words("--read-object --type pubkey --id 07 --output-file public.der").ok();
+    pool.token.openssl("dgst -sha256 -verify public.der -keyform DER -signature signature data").ok().says("Verified OK");
+}
+
+#[test]
+fn a_minority_uses_keys_and_says_that_it_is_cut_off() {
+    let pool = LocalPool::create("");
+    pool.make_token();
+    let user = ["--token-label", LABEL, "--login", "--pin", PIN];
+    pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 01 --label k").ok();
+    pool.signal(libc::SIGKILL, 1);
+    pool.signal(libc::SIGKILL, 2);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while pool.health() != ["isolated", "down", "down"] {
+        assert!(Instant::now() < deadline, "{:?}", pool.health());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    pool.pkcs11_tool().words("--read-object --type pubkey --id 01 --output-file public.der").ok();
+    pool.command("start").ok();
+    pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 02 --label l").ok();
+    assert_eq!(pool.health(), ["well", "well", "well"]);
+}
+
+#[test]
+fn nothing_readable_lies_in_a_nodes_directory() {
+    let pool = LocalPool::create("");
+    pool.make_token();
+    let user = ["--token-label", LABEL, "--login", "--pin", PIN];
+    pool.token.write("secret.bin", "the-treasure-is-buried-under-the-old-oak");
+    pool.pkcs11_tool().args(user).words("--write-object secret.bin --type data --private --label hidden-label").ok();
+    for number in 1..=3 {
+        let data = pool.directory().join(format!("node{number}/data"));
+        let mut files = 0;
+        for entry in std::fs::read_dir(&data).expect("the node has a directory").flatten() {
+            let bytes = std::fs::read(entry.path()).expect("a file of the node");
+            for readable in [&b"the-treasure-is-buried"[..], b"hidden-label"] {
+                assert!(!bytes.windows(readable.len()).any(|window| window == readable), "{:?}", entry.path());
+            }
+            files += 1;
+        }
+        assert!(files >= 2, "the log and the state of node {number}");
+    }
+}
+
+/// Signs, encrypts, searches and generates for so long; every call must succeed. Prints what was acknowledged.
+fn work() {
+    let seconds: u64 = std::env::var(SECONDS).expect("set by the test").parse().expect("a number");
+    let module = loaded_module();
+    module.initialize().expect("initialises");
+    let session = module.user_session(LABEL, PIN).expect("logs in");
+    let (public, private) = key_pair(&session, "signer");
+    let (ecdsa, begun) = (Mechanism::plain(CKM_ECDSA), Instant::now());
+    let (mut calls, mut longest) = (0_u64, Duration::ZERO);
+    let mut out = std::io::stdout();
+    for number in 0.. {
+        for _ in 0..20 {
+            let call = Instant::now();
+            let signature = session.sign(&ecdsa, private, &[7; 32]).expect("signs");
+            longest = longest.max(call.elapsed());
+            session.verify(&ecdsa, public, &[7; 32], &signature).expect("verifies");
+            calls += 2;
+        }
+        let label = format!("made {number}");
+        let data = Template::new().number(CKA_CLASS, CKO_DATA).truth(CKA_TOKEN, true).bytes(CKA_LABEL, label.as_str());
+        session.create(data.bytes(CKA_VALUE, label.as_str())).expect("a data object is made");
+        writeln!(out, "ack {label}.").and_then(|()| out.flush()).expect("the test reads us");
+        let found = session.find(Template::new().bytes(CKA_LABEL, label.as_str())).expect("searches");
+        assert_eq!(found.len(), 1, "{label}: one's own write is seen, once");
+        calls += 2;
+        if begun.elapsed() > Duration::from_secs(seconds) {
+            break;
+        }
+    }
+    println!("{calls} calls, none failed; the longest signature took {longest:?}");
+}
+
+fn check() {
+    let module = loaded_module();
+    module.initialize().expect("initialises");
+    let session = module.user_session(LABEL, PIN).expect("logs in");
+    let text = std::fs::read_to_string(ACKNOWLEDGED).expect("written by the test");
+    for line in text.lines() {
+        let label = line.trim_start_matches("ack ").trim_end_matches('.');
+        let found = session.find(Template::new().number(CKA_CLASS, CKO_DATA).bytes(CKA_LABEL, label)).expect("searches");
+        assert_eq!(found.len(), 1, "{label} was acknowledged: there, and once");
+    }
+}
+
+/// One login, one session key, one operation in many parts, while zones fall silent.
+fn one_life() {
+    let module = loaded_module();
+    module.initialize().expect("initialises");
+    let session = module.user_session(LABEL, PIN).expect("logs in");
+    let template = Template::key(CKO_SECRET_KEY, CKK_AES).truth(CKA_TOKEN, false).number(CKA_VALUE_LEN, 32);
+    let template = template.yes(&[CKA_ENCRYPT, CKA_DECRYPT]);
+    let key = session.generate_key(CKM_AES_KEY_GEN, template).expect("a session key");
+    let mechanism = Mechanism::with_bytes(CKM_AES_CBC_PAD, &[1; 16]);
+    let (begun, first) = (Instant::now(), session.encrypt(&mechanism, key, &[5; 100]).expect("encrypts"));
+    while begun.elapsed() < Duration::from_secs(8) {
+        assert_eq!(session.encrypt(&mechanism, key, &[5; 100]).expect("encrypts"), first, "the same key");
+        assert_eq!(session.decrypt(&mechanism, key, &first).expect("decrypts"), [5; 100]);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    println!("the session lived");
+}
