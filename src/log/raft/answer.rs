@@ -80,7 +80,7 @@ impl Group {
                 request.leadership_transfer = transfer;
                 self.answer_vote(request, rehearsal)
             }
-            Ask::Transfer { from: vote, last } => self.answer_transfer(leading(from, vote)?, read(last)?),
+            Ask::Transfer { from: vote, last, heir } => self.answer_transfer(leading(from, vote)?, read(last)?, heir),
             Ask::Piece { vote, copy, offset, bytes, last } => {
                 let vote = leading(from, vote)?;
                 self.take_piece(from, copy, offset, &bytes)?;
@@ -125,8 +125,9 @@ impl Group {
         Ok(Answer::Voted { vote, granted: voted.vote_granted, last })
     }
 
-    fn answer_transfer(&self, vote: Vote, last: Option<LogId>) -> Tried<Answer> {
-        let request = TransferLeaderRequest::new(vote, self.wires().node, last);
+    /// Every voter is told, and only the heir stands for election.
+    fn answer_transfer(&self, vote: Vote, last: Option<LogId>, heir: NodeId) -> Tried<Answer> {
+        let request = TransferLeaderRequest::new(vote, heir, last);
         let answered = self.block_on(self.raft().handle_transfer_leader(request)).map_err(|error| status::poisoned(&error))?;
         Ok(match answered {
             Ok(()) => Answer::Done,

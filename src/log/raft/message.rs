@@ -53,13 +53,15 @@ pub enum Ask {
         #[n(3)]
         rehearsal: bool,
     },
-    /// Stand for election now.
+    /// The heir is to stand for election now; the others are not to hold to their leader meanwhile.
     #[n(2)]
     Transfer {
         #[n(0)]
         from: VoteRow,
         #[n(1)]
         last: Option<LogIdRow>,
+        #[n(2)]
+        heir: NodeId,
     },
     /// A piece of a copy of my store; the last one says where it stands.
     #[n(3)]

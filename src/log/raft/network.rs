@@ -215,7 +215,8 @@ impl RaftNetworkV2<Types> for Link {
         req: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> std::result::Result<TransferLeaderResponse<Types>, RPCError<Types>> {
-        let ask = Ask::Transfer { from: (*req.from_leader()).into(), last: req.last_log_id().copied().map(Into::into) };
+        let (from, heir) = ((*req.from_leader()).into(), *req.to_node_id());
+        let ask = Ask::Transfer { from, last: req.last_log_id().copied().map(Into::into), heir };
         match self.ask(ask, option.hard_ttl()).await? {
             Answer::Done => Ok(Ok(())),
             Answer::Newer { vote } => {

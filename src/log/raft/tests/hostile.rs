@@ -49,7 +49,7 @@ fn hostile_requests_are_refused_and_change_nothing() {
         Ask::Append { vote: vote(99, 1, false), previous: None, entries: vec![], committed: None },
         Ask::Vote { vote: vote(huge, 1, false), last: None, transfer: false, rehearsal: false },
         Ask::Vote { vote: vote(99, 1, true), last: None, transfer: true, rehearsal: false },
-        Ask::Transfer { from: vote(99, 3, true), last: None },
+        Ask::Transfer { from: vote(99, 3, true), last: None, heir: 1 },
         pieces(1, 0, piece, None),
         pieces(2, 7, vec![1], None),
         pieces(3, 0, vec![1; 100], place()),

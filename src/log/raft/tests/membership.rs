@@ -78,6 +78,19 @@ fn leadership_is_handed_over_and_a_leader_that_leaves_hands_over() {
 }
 
 #[test]
+fn each_hand_over_is_one_election_that_the_named_member_wins() {
+    let cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.leader(&[1, 2, 3]);
+    for heir in [2, 3, 1, 3, 2, 1] {
+        let before = cluster.get(heir).status().term;
+        cluster.get(heir % 3 + 1).transfer_leader(heir).unwrap();
+        assert_eq!(cluster.leader(&[1, 2, 3]), heir);
+        let raised = u64::from(before != cluster.get(heir).status().term);
+        assert_eq!(cluster.get(heir).status().term, before + raised, "only the heir stood for election");
+    }
+}
+
+#[test]
 fn what_a_store_held_before_becomes_the_group_s() {
     use super::super::{Group, GroupSettings};
     let mut cluster = Cluster::new(&["z"]);
