@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::config::pool::{Certificates, NodeFile, PoolFile, PoolId};
 use crate::config::{self, Config, Environment, Mechanisms, PolicyName, Style, logger};
-use crate::error::{Level, Result, Sink};
+use crate::error::{Code, Level, Result, Sink, refuse};
 use crate::log::Solo;
 use crate::log::raft::Member;
 use crate::node::{Node, NodeSettings};
@@ -50,15 +50,7 @@ pub fn open() -> Result<Opened> {
     for warning in &config.warnings {
         log(Level::Warning, warning);
     }
-    if let Some(file) = &config.pool_file {
-        return Ok(Opened {
-            library: library(Arc::new(pool(file)?), &config)?,
-            log,
-            carries_on_after_fork: !config.reset_on_fork,
-            softhsm_codes: config.style == Style::SoftHsm,
-        });
-    }
-    let partition = partition(&config)?;
+    let admin = admin(&config)?;
     if config.style == Style::SoftHsm && has_softhsm_tokens(&config.store_dir) {
         let line = format!(
             "{} holds tokens of SoftHSM, which are not used and stay untouched: `hsmpool import-softhsm {0}` brings them over",
@@ -67,17 +59,35 @@ pub fn open() -> Result<Opened> {
         log(Level::Warning, &line);
     }
     Ok(Opened {
-        library: library(Arc::new(LocalAdmin(partition)), &config)?,
+        library: library(admin, &config)?,
         log,
         carries_on_after_fork: !config.reset_on_fork,
         softhsm_codes: config.style == Style::SoftHsm,
     })
 }
 
-/// The embedded token store that the configuration names.
+/// The tokens that the configuration names: a pool's, or those of an embedded store.
 ///
 /// Errors: `Configuration`, `StoreRefused`.
+pub fn admin(config: &Config) -> Result<Arc<dyn Admin>> {
+    match &config.pool_file {
+        Some(_) if !config.reset_on_fork => Err(refuse(
+            Code::Configuration,
+            "library.reset_on_fork = false does not go with a pool: parent and child would give their changes the same names",
+        )),
+        Some(file) => Ok(Arc::new(pool(file)?)),
+        None => Ok(Arc::new(LocalAdmin(partition(config)?))),
+    }
+}
+
+/// The embedded token store that the configuration names.
+///
+/// Errors: `Configuration` (also where it names a pool), `StoreRefused`.
 pub fn partition(config: &Config) -> Result<Arc<Partition>> {
+    if let Some(file) = &config.pool_file {
+        let told = format!("the configuration names a pool ({}), and this works on an embedded store only", file.display());
+        return Err(refuse(Code::Configuration, told + ": name another configuration with HSMPOOL_CONF"));
+    }
     let world: Arc<dyn World> = Arc::new(Real);
     let store = Arc::new(Store::open(&config.store_dir)?);
     let root_key = match config.root_key {

@@ -76,8 +76,10 @@ pub const STORE_BUSY_MAX_MILLISECONDS: u64 = 30_000;
 pub const STORE_IDLE_READERS_MAX: usize = 32;
 /// Pages after which SQLite's write-ahead log is folded back into the database and written over from its start.
 pub const STORE_WAL_PAGES: u32 = 500;
+/// Numbers in the log that one request of a module takes: one for each kind of change that it can make.
+pub const REQUEST_STEPS: u64 = 8;
 /// Most requests that one client may have under way at once; as many of its latest answers are kept.
-pub const REQUESTS_KEPT_PER_CLIENT: u64 = 1024;
+pub const REQUESTS_KEPT_PER_CLIENT: u64 = 1024 * REQUEST_STEPS;
 /// Latest changes whose answers are kept, all clients together.
 pub const REQUESTS_KEPT_CHANGES: u64 = 1 << 17;
 /// Highest number of a request: SQLite orders signed numbers.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use clap::Parser;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -96,7 +95,6 @@ fn watch(node: &Arc<Node>, failed: &Arc<AtomicBool>, signals: signal_hook::itera
         let Some(node) = weak.upgrade() else { return };
         node.take_renewed();
         if node.poisoned().is_some() && !failed.swap(true, Ordering::AcqRel) {
-            std::thread::sleep(Duration::from_millis(100));
             signals.close();
         }
     })

@@ -5,6 +5,7 @@
 
 mod check;
 mod config_show;
+mod confirm;
 mod daemon;
 mod docs;
 mod import_softhsm;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::pin;
+use super::{confirm, pin};
 use crate::assemble;
 use crate::error::{Code, Result, refuse};
-use crate::partition::LocalAdmin;
 use crate::token::{Access, Admin, Description, PinState, Role, Scope, Token};
+use crate::world::{Real, World};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -59,24 +59,28 @@ enum Command {
     },
 }
 
-/// Logins of the command line belong to an application of their own.
-const SCOPE: Scope = Scope(*b"hsmpool command.");
+/// Each run is an application of its own: a pool answers a request that it has answered before, and knows it by scope and number.
+fn scope() -> Result<Scope> {
+    let mut scope = [0; 16];
+    Real.fill_random(&mut scope)?;
+    Ok(Scope(scope))
+}
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    let admin = LocalAdmin(assemble::partition(&assemble::configuration()?)?);
+    let admin = &*assemble::admin(&assemble::configuration()?)?;
     match arguments.command {
-        Command::List { json } => list(&admin, json),
-        Command::Init { label, so_pin, pin } => init(&admin, &label, so_pin.as_deref(), pin.as_deref()),
-        Command::Delete { token, yes } => delete(&admin, &token, yes),
-        Command::ResetPin { token, so_pin, pin } => reset_pin(&admin, &token, so_pin.as_deref(), pin.as_deref()),
+        Command::List { json } => list(admin, json),
+        Command::Init { label, so_pin, pin } => init(admin, &label, so_pin.as_deref(), pin.as_deref()),
+        Command::Delete { token, yes } => delete(admin, &token, yes),
+        Command::ResetPin { token, so_pin, pin } => reset_pin(admin, &token, so_pin.as_deref(), pin.as_deref()),
     }
 }
 
-fn list(admin: &LocalAdmin, as_json: bool) -> Result<()> {
+fn list(admin: &dyn Admin, as_json: bool) -> Result<()> {
     let mut rows = Vec::new();
     for token in admin.tokens()? {
         let description = token.describe()?;
-        let public = token.find(&Access::public(SCOPE, false), &Default::default())?.len();
+        let public = token.find(&Access::public(scope()?, false), &Default::default())?.len();
         rows.push((description, public));
     }
     if as_json {
@@ -103,7 +107,7 @@ fn list(admin: &LocalAdmin, as_json: bool) -> Result<()> {
     Ok(())
 }
 
-fn init(admin: &LocalAdmin, label: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<()> {
+fn init(admin: &dyn Admin, label: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<()> {
     if label.is_empty() || label.len() > 32 {
         return Err(refuse(Code::ArgumentsBad, format!("a label has 1 to 32 bytes, {label:?} has {}", label.len())));
     }
@@ -111,26 +115,18 @@ fn init(admin: &LocalAdmin, label: &str, so_pin: Option<&str>, user_pin: Option<
     let mut padded = [b' '; 32];
     padded[..label.len()].copy_from_slice(label.as_bytes());
     let token = admin.init_token(None, &so_pin, padded)?;
-    let so = token.login(&SCOPE, Role::SecurityOfficer, &so_pin)?;
+    let so = token.login(&scope()?, Role::SecurityOfficer, &so_pin)?;
     token.init_pin(&so, &user_pin)?;
     token.logout(&so)?;
     println!("token {label:?} made, serial number {}", serial(&token.describe()?));
     Ok(())
 }
 
-fn delete(admin: &LocalAdmin, name: &str, yes: bool) -> Result<()> {
+fn delete(admin: &dyn Admin, name: &str, yes: bool) -> Result<()> {
     let (token, description) = find(admin, name)?;
     if !yes {
-        println!(
-            "Delete token {:?} with all its keys? Type its serial number ({}) to go on:",
-            label(&description),
-            serial(&description)
-        );
-        let mut answer = String::new();
-        let read = std::io::stdin().read_line(&mut answer);
-        if read.is_err() || answer.trim() != serial(&description) {
-            return Err(refuse(Code::FunctionRejected, "nothing was deleted"));
-        }
+        let (question, serial) = (format!("Delete token {:?} with all its keys?", label(&description)), serial(&description));
+        confirm::typed(&question, &serial)?;
     }
     drop(token);
     admin.delete_token(description.id)?;
@@ -138,9 +134,9 @@ fn delete(admin: &LocalAdmin, name: &str, yes: bool) -> Result<()> {
     Ok(())
 }
 
-fn reset_pin(admin: &LocalAdmin, name: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<()> {
+fn reset_pin(admin: &dyn Admin, name: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<()> {
     let (token, description) = find(admin, name)?;
-    let so = token.login(&SCOPE, Role::SecurityOfficer, &pin::get(so_pin, "SO PIN", false)?)?;
+    let so = token.login(&scope()?, Role::SecurityOfficer, &pin::get(so_pin, "SO PIN", false)?)?;
     token.init_pin(&so, &pin::get(user_pin, "User PIN", true)?)?;
     token.logout(&so)?;
     println!("user PIN of token {:?} set", label(&description));
@@ -148,7 +144,7 @@ fn reset_pin(admin: &LocalAdmin, name: &str, so_pin: Option<&str>, user_pin: Opt
 }
 
 /// The one token with this label or serial number. Errors: `TokenNotPresent`; `ArgumentsBad` when there are several.
-fn find(admin: &LocalAdmin, name: &str) -> Result<(Arc<dyn Token>, Description)> {
+fn find(admin: &dyn Admin, name: &str) -> Result<(Arc<dyn Token>, Description)> {
     let mut found = Vec::new();
     for token in admin.tokens()? {
         let description = token.describe()?;

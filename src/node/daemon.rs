@@ -21,7 +21,7 @@ use crate::partition::{Partition, Settings};
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::token::message::{FRAME_KIND, Refusal, decode, encode};
-use crate::wire::{Address, Hello, Identity, Listener, Name, Peer, Purpose, Service};
+use crate::wire::{Address, Conversation, Hello, Identity, Listener, Name, Peer, Purpose, Service};
 use crate::world::World;
 
 /// What a node is made of.
@@ -108,7 +108,7 @@ impl Node {
             // Whoever may connect to a Unix socket is told by the kernel who it is, and refused by name.
             let identity = matches!(address, Address::Tcp(_)).then(|| identity.clone());
             let hello = Hello::new(inner.settings.pool, Purpose::Peer, inner.settings.node);
-            listeners.push(Listener::bind(address, identity, hello, 0o666, inner.clone())?);
+            listeners.push(Listener::bind(address, identity, hello, 0o666, Arc::new(Door(inner.clone())))?);
         }
         server.tell("start", format!("node {} of zone {} was started", inner.settings.node, inner.settings.member.zone));
         Ok(Self {
@@ -231,11 +231,12 @@ impl Inner {
 
     /// Who sends requests, as a client of the pool. Errors: `DeviceError` for one who may not.
     fn caller(&self, peer: &Peer) -> Result<Caller> {
+        let caller = |name: String, tokens, operates| Caller { name: Arc::from(name), tokens, operates };
         match peer {
-            Peer::Certificate(Name::Client { name, tokens }) => Ok(Caller { name: Arc::from(&**name), tokens: tokens.clone() }),
-            Peer::Certificate(Name::Operator(name)) => Ok(Caller { name: Arc::from(format!("operator {name}")), tokens: None }),
+            Peer::Certificate(Name::Client { name, tokens }) => Ok(caller(name.clone(), tokens.clone(), false)),
+            Peer::Certificate(Name::Operator(name)) => Ok(caller(format!("operator {name}"), None, true)),
             Peer::Unix(user) => match self.settings.unix_users.get(user) {
-                Some(name) => Ok(Caller { name: Arc::from(&**name), tokens: None }),
+                Some(name) => Ok(caller(name.clone(), None, self.may_operate(peer))),
                 None => Err(refuse(
                     Code::DeviceError,
                     format!("user {user} may not use this node: add it to unix_users of the node's configuration"),
@@ -256,40 +257,62 @@ impl Inner {
     }
 }
 
-impl Service for Inner {
-    fn admit(&self, peer: &Peer, purpose: Purpose) -> Result<()> {
+/// Where connections come in.
+struct Door(Arc<Inner>);
+
+/// Requests of a module.
+struct OfClient(Arc<Inner>, Caller);
+/// Requests of another member.
+struct OfPeer(Arc<Inner>);
+/// Requests of an operator.
+struct OfOperator(Arc<Inner>);
+
+impl Service for Door {
+    fn admit(&self, peer: &Peer, purpose: Purpose) -> Result<Box<dyn Conversation>> {
+        let inner = self.0.clone();
         match purpose {
-            Purpose::Client => self.caller(peer).map(drop),
-            Purpose::Peer if matches!(peer, Peer::Certificate(Name::Node(_))) => Ok(()),
-            Purpose::Operator if self.may_operate(peer) => Ok(()),
+            Purpose::Client => Ok(Box::new(OfClient(inner, self.0.caller(peer)?))),
+            Purpose::Peer if matches!(peer, Peer::Certificate(Name::Node(_))) => Ok(Box::new(OfPeer(inner))),
+            Purpose::Operator if self.0.may_operate(peer) => Ok(Box::new(OfOperator(inner))),
             Purpose::Peer => Err(refuse(Code::DeviceError, format!("{peer} is no node of the pool"))),
             Purpose::Operator => Err(refuse(Code::DeviceError, format!("{peer} is no operator of the pool"))),
         }
     }
+}
 
-    fn serve(&self, peer: &Peer, purpose: Purpose, kind: u8, payload: &Secret) -> Option<Secret> {
-        match (purpose, kind) {
-            (Purpose::Client, FRAME_KIND) => Some(self.server.answer(&self.caller(peer).ok()?, payload.expose())),
-            (Purpose::Peer, PEER_KIND) => {
-                let mut answer = Secret::default();
-                match self.group.answer(payload.expose()) {
-                    Ok(bytes) => {
-                        answer.extend(&[ANSWERED]);
-                        answer.extend(&bytes);
-                    }
-                    Err(error) => {
-                        answer.extend(&[REFUSED]);
-                        answer.extend(error.to_string().as_bytes());
-                    }
-                }
-                Some(answer)
-            }
-            (Purpose::Operator, OPERATE_KIND) => {
-                let answer = self.operate(payload.expose()).unwrap_or_else(|error| Operated::Refused(Refusal::from(&error)));
-                Some(encode(&answer))
-            }
-            _ => None,
+impl Conversation for OfClient {
+    fn answer(&self, kind: u8, payload: &Secret) -> Option<Secret> {
+        (kind == FRAME_KIND).then(|| self.0.server.answer(&self.1, payload.expose()))
+    }
+}
+
+impl Conversation for OfPeer {
+    fn answer(&self, kind: u8, payload: &Secret) -> Option<Secret> {
+        if kind != PEER_KIND {
+            return None;
         }
+        let mut answer = Secret::default();
+        match self.0.group.answer(payload.expose()) {
+            Ok(bytes) => {
+                answer.extend(&[ANSWERED]);
+                answer.extend(&bytes);
+            }
+            Err(error) => {
+                answer.extend(&[REFUSED]);
+                answer.extend(error.to_string().as_bytes());
+            }
+        }
+        Some(answer)
+    }
+}
+
+impl Conversation for OfOperator {
+    fn answer(&self, kind: u8, payload: &Secret) -> Option<Secret> {
+        if kind != OPERATE_KIND {
+            return None;
+        }
+        let answer = self.0.operate(payload.expose()).unwrap_or_else(|error| Operated::Refused(Refusal::from(&error)));
+        Some(encode(&answer))
     }
 }
 

@@ -1,14 +1,14 @@
 //! How members of a group reach one another: TLS connections, kept for the next request.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Code, Result, refuse};
-use crate::limits::IDLE_CONNECTIONS_MAX;
 use crate::log::raft::{Member, NodeId, Peers};
-use crate::wire::{Address, Connection, Hello, Identity, Name};
+use crate::wire::{Address, Connection, Hello, Identity, Kept, Name};
 
 /// The kind of frame that carries what members ask of one another.
 pub const PEER_KIND: u8 = 2;
@@ -22,7 +22,7 @@ pub const REFUSED: u8 = 0;
 pub struct PeerWires {
     identity: RwLock<Identity>,
     hello: Hello,
-    idle: Mutex<HashMap<NodeId, (String, Vec<Connection>)>>,
+    idle: Mutex<HashMap<NodeId, (String, Arc<Kept>)>>,
 }
 
 impl PeerWires {
@@ -36,25 +36,14 @@ impl PeerWires {
         *self.identity.write() = identity;
     }
 
-    fn kept(&self, to: NodeId, address: &str) -> Option<Connection> {
+    /// The connections to a member; those to an address that it has left are closed.
+    fn kept(&self, to: NodeId, address: &str) -> Arc<Kept> {
         let mut idle = self.idle.lock();
-        let (at, connections) = idle.get_mut(&to)?;
-        if at != address {
-            connections.clear();
+        let place = idle.entry(to).or_default();
+        if place.0 != address {
+            *place = (address.to_string(), Arc::default());
         }
-        connections.pop()
-    }
-
-    fn keep(&self, to: NodeId, address: &str, connection: Connection) {
-        let mut idle = self.idle.lock();
-        let (at, connections) = idle.entry(to).or_default();
-        if at != address {
-            *at = address.to_string();
-            connections.clear();
-        }
-        if connections.len() < IDLE_CONNECTIONS_MAX {
-            connections.push(connection);
-        }
+        place.1.clone()
     }
 
     fn connect(&self, to: NodeId, address: &str, patience: Duration) -> Result<Connection> {
@@ -72,27 +61,12 @@ impl PeerWires {
 
 impl Peers for PeerWires {
     fn call(&self, to: NodeId, member: &Member, request: Vec<u8>, deadline: Duration) -> Result<Vec<u8>> {
-        let end = Instant::now() + deadline;
-        loop {
-            let kept = self.kept(to, &member.address);
-            let is_fresh = kept.is_none();
-            let mut connection = match kept {
-                Some(connection) => connection,
-                None => self.connect(to, &member.address, end.saturating_duration_since(Instant::now()))?,
-            };
-            match connection.call(PEER_KIND, &request, end.saturating_duration_since(Instant::now())) {
-                Ok(answer) => {
-                    self.keep(to, &member.address, connection);
-                    return match answer.expose().split_first() {
-                        Some((&ANSWERED, answer)) => Ok(answer.to_vec()),
-                        Some((_, told)) => Err(refuse(Code::DeviceError, String::from_utf8_lossy(told).into_owned())),
-                        None => Err(refuse(Code::DeviceError, format!("node {to} gave an empty answer"))),
-                    };
-                }
-                // The other node was restarted since: members' requests may arrive twice.
-                Err(failure) if !failure.timed_out && !is_fresh => {}
-                Err(failure) => return Err(failure.error),
-            }
+        let kept = self.kept(to, &member.address);
+        let answer = kept.call(PEER_KIND, &request, deadline, |patience| self.connect(to, &member.address, patience))?;
+        match answer.expose().split_first() {
+            Some((&ANSWERED, answer)) => Ok(answer.to_vec()),
+            Some((_, told)) => Err(refuse(Code::DeviceError, String::from_utf8_lossy(told).into_owned())),
+            None => Err(refuse(Code::DeviceError, format!("node {to} gave an empty answer"))),
         }
     }
 }

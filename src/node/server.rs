@@ -30,6 +30,8 @@ pub struct Caller {
     pub name: Arc<str>,
     /// Labels or serial numbers of the tokens that it may see; `None`: all.
     pub tokens: Option<Vec<String>>,
+    /// Whether it may remove tokens, for which PKCS#11 has no function and no PIN.
+    pub operates: bool,
 }
 
 /// What a server says of itself.
@@ -173,7 +175,8 @@ impl Server {
         if looks_up(&request.ask) {
             self.catch_up()?;
         }
-        let origin = Origin { scope: request.who.scope, sequence: request.sequence, client: caller.name.clone() };
+        let (sequence, use_number) = (request.sequence, request.use_number);
+        let origin = Origin { scope: request.who.scope, sequence, use_number, client: caller.name.clone() };
         let Some(id) = request.token else { return self.all_tokens(caller, &origin, &request.ask) };
         self.may_see(caller, id)?;
         let token = self.partition.token_on_behalf(id, origin.clone());
@@ -232,6 +235,10 @@ impl Server {
                     None => {}
                 }
                 Ok(Reply::Token(self.partition.init_token_for(origin, *existing, so_pin, *label)?))
+            }
+            Ask::DeleteToken { .. } if !caller.operates => {
+                let told = format!("{} is no operator: only one removes a token with all its keys", caller.name);
+                Err(refuse(Code::FunctionRejected, told).into())
             }
             Ask::DeleteToken { token } => {
                 self.may_see(caller, *token)?;
@@ -356,15 +363,17 @@ fn named(token: &LocalToken, access: &Access, reference: Reference) -> Result<Na
     Ok(Named { capsule: token.capsule(access, reference)?, ..Named::from(reference) })
 }
 
-/// Spends the permit of a use whose key asks for one; `purpose` is what it is spent on.
-fn permitted<O>(token: &LocalToken, access: &Access, what: &Use, started: Started<O>, purpose: &[&[u8]]) -> Result<O> {
+/// Spends the permit of a use whose key asks for one; it is bound to the use and to `parts`, which are what it is spent on.
+fn permitted<O>(token: &LocalToken, access: &Access, what: &Use, started: Started<O>, parts: &[&[u8]]) -> Result<O> {
     if started.authenticate.is_some() {
-        let mut parts = vec![what.key.0.as_slice()];
-        parts.extend_from_slice(purpose);
-        let kind = encode(&what.mechanism);
-        parts.push(kind.expose());
-        let hash = Hash::Sha256.digest(&parts);
-        token.spend(access, what, std::array::from_fn(|at| hash[at]))?;
+        let mut hash = Hash::Sha256.start();
+        let named = encode(&Use { permit: Blob::default(), ..what.clone() });
+        for part in [named.expose()].iter().chain(parts) {
+            hash.update(&(part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let purpose = hash.finish();
+        token.spend(access, what, std::array::from_fn(|at| purpose[at]))?;
     }
     Ok(started.operation)
 }

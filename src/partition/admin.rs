@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Partition;
 use super::identity::check_pin_len;
-use super::origin::{Did, Origin};
+use super::origin::{Origin, Step};
 use super::seal::{Key32, authenticate};
 use super::state::{TokenState, policy_number, token_row_bytes};
 use super::token::LocalToken;
@@ -66,7 +66,7 @@ impl Partition {
 
     /// Removes a token with all that it holds. Errors: `TokenNotPresent`.
     pub fn remove_token(&self, origin: Option<&Origin>, token: TokenId) -> Result<()> {
-        if self.did(origin, Did::DeleteToken)? {
+        if self.did(origin, Step::DeleteToken)? {
             return self.log.spread();
         }
         match self.propose_for(origin, Change::DeleteToken { token })? {
@@ -96,7 +96,7 @@ impl Partition {
     }
 
     fn new_token(&self, origin: Option<&Origin>, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
-        if self.did(origin, Did::InitToken)? {
+        if self.did(origin, Step::InitToken)? {
             return self.new_id(origin, 0).map(TokenId);
         }
         let tokens = self.store.tokens()?;
@@ -123,7 +123,7 @@ impl Partition {
     }
 
     fn empty_token(&self, origin: Option<&Origin>, id: TokenId, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
-        if self.did(origin, Did::InitToken)? {
+        if self.did(origin, Step::InitToken)? {
             return Ok(id);
         }
         let state = self.state(id);

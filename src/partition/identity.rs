@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Partition;
-use super::origin::{Did, Origin};
+use super::origin::{Origin, Step};
 use super::seal::{Key32, ObjectSeals, unwrap_under_pin, wrap_under_pin};
 use super::state::{Facts, Login, TokenState, role_number};
 use crate::error::{Code, Result, refuse};
@@ -167,7 +167,7 @@ impl Partition {
     ) -> Result<()> {
         let role = access.role.unwrap_or(Role::User);
         check_pin_len(new)?;
-        if self.did(origin, Did::SetUser)? {
+        if self.did(origin, Step::SetUser)? {
             return self.log.spread();
         }
         let facts = state.facts(self)?;
@@ -179,7 +179,7 @@ impl Partition {
 
     /// `C_InitPIN`.
     pub(super) fn init_pin(&self, origin: Option<&Origin>, state: &TokenState, access: &Access, new: &Secret) -> Result<()> {
-        if self.did(origin, Did::SetUser)? {
+        if self.did(origin, Step::SetUser)? {
             return self.log.spread();
         }
         let facts = state.facts(self)?;

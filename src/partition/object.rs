@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Partition;
-use super::origin::{Did, Origin, made};
+use super::origin::{Origin, Step, made};
 use super::seal::{ObjectName, ObjectSeals};
 use super::state::{Facts, Login, TokenState};
 use crate::ck::{AttributeType, ObjectClass};
@@ -129,7 +129,7 @@ impl<'a> Call<'a> {
 
     /// What an earlier arrival of this request made, if there was one.
     pub fn made_before<const N: usize>(&self) -> Result<Option<[Reference; N]>> {
-        if !self.partition.did(self.origin, Did::CreateObjects)? {
+        if !self.partition.did(self.origin, Step::CreateObjects)? {
             return Ok(None);
         }
         let Some(ids) = self.origin.map(made::<N>).transpose()?.flatten() else { return Ok(None) };
@@ -237,7 +237,7 @@ impl<'a> Call<'a> {
 
     /// `C_SetAttributeValue`.
     pub fn update(&self, id: ObjectId, changes: Template) -> Result<Reference> {
-        if self.partition.did(self.origin, Did::ReplaceObject)? {
+        if self.partition.did(self.origin, Step::ReplaceObject)? {
             return Ok(reference(self.open(id, Code::ObjectHandleInvalid)?.object()));
         }
         let context = self.context()?;
@@ -272,7 +272,7 @@ impl<'a> Call<'a> {
 
     /// `C_DestroyObject`.
     pub fn destroy(&self, id: ObjectId) -> Result<()> {
-        if self.partition.did(self.origin, Did::DeleteObject)? {
+        if self.partition.did(self.origin, Step::DeleteObject)? {
             return self.partition.log.spread();
         }
         let key = self.open(id, Code::ObjectHandleInvalid)?;

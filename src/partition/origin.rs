@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Partition;
 use crate::error::Result;
+use crate::limits::REQUEST_STEPS;
 use crate::log::RequestId;
 use crate::object::ObjectId;
 use crate::store::{Change, Outcome};
@@ -17,50 +18,55 @@ pub struct Origin {
     pub scope: Scope,
     /// Numbers the application's changes; none for requests that change nothing.
     pub sequence: Option<u64>,
+    /// Names one use of a key within the application.
+    pub use_number: Option<u64>,
     /// Who sent it, as the connection proved: a certificate's name, or a user of this machine.
     pub client: Arc<str>,
 }
 
-/// Kinds of changes that one request can make, each at most once: so each has a number of its own under the request's.
-const STEPS: u64 = 16;
-
-fn step(change: &Change) -> u64 {
-    match change {
-        Change::ReserveAttempt { .. } => 0,
-        Change::ClearAttempts { .. } => 1,
-        Change::SetUser { .. } => 2,
-        Change::CreateObjects { .. } => 3,
-        Change::ReplaceObject { .. } => 4,
-        Change::DeleteObject { .. } => 5,
-        Change::InitToken { .. } => 6,
-        Change::DeleteToken { .. } => 7,
-    }
+/// Kinds of changes that a request can make, each at most once: so each has a number of its own under the request's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    ReserveAttempt,
+    ClearAttempts,
+    SetUser,
+    CreateObjects,
+    ReplaceObject,
+    DeleteObject,
+    InitToken,
+    DeleteToken,
 }
 
-/// What a request did when it arrived before.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Did {
-    SetUser = 2,
-    CreateObjects = 3,
-    ReplaceObject = 4,
-    DeleteObject = 5,
-    InitToken = 6,
-    DeleteToken = 7,
+const _: () = assert!((Step::DeleteToken as u64) < REQUEST_STEPS);
+
+impl Step {
+    fn of(change: &Change) -> Self {
+        match change {
+            Change::ReserveAttempt { .. } => Step::ReserveAttempt,
+            Change::ClearAttempts { .. } => Step::ClearAttempts,
+            Change::SetUser { .. } => Step::SetUser,
+            Change::CreateObjects { .. } => Step::CreateObjects,
+            Change::ReplaceObject { .. } => Step::ReplaceObject,
+            Change::DeleteObject { .. } => Step::DeleteObject,
+            Change::InitToken { .. } => Step::InitToken,
+            Change::DeleteToken { .. } => Step::DeleteToken,
+        }
+    }
 }
 
 impl Origin {
     /// The name of one change of the request in the log.
     pub(super) fn request(&self, change: &Change) -> Option<RequestId> {
-        self.numbered(step(change))
+        self.numbered(Step::of(change))
     }
 
     /// Names one use of a key: the same request may spend the same nonce again.
     pub(super) fn numbered_use(&self) -> Option<([u8; 16], u64)> {
-        self.sequence.map(|sequence| (self.scope.0, sequence))
+        self.use_number.map(|number| (self.scope.0, number))
     }
 
-    fn numbered(&self, step: u64) -> Option<RequestId> {
-        let sequence = self.sequence?.checked_mul(STEPS)?.checked_add(step)?;
+    fn numbered(&self, step: Step) -> Option<RequestId> {
+        let sequence = self.sequence?.checked_mul(REQUEST_STEPS)?.checked_add(step as u64)?;
         Some(RequestId { client: self.scope.0, sequence })
     }
 
@@ -79,14 +85,14 @@ impl Origin {
 
 impl Partition {
     /// Whether the request has been carried out already, here or elsewhere, as far as this partition has applied the log.
-    pub(super) fn did(&self, origin: Option<&Origin>, what: Did) -> Result<bool> {
-        let Some(request) = origin.and_then(|origin| origin.numbered(what as u64)) else { return Ok(false) };
+    pub(super) fn did(&self, origin: Option<&Origin>, what: Step) -> Result<bool> {
+        let Some(request) = origin.and_then(|origin| origin.numbered(what)) else { return Ok(false) };
         Ok(self.store.answer(request)? == Some(Outcome::Done))
     }
 
     /// Whether the request has been carried out already, whatever it was.
     pub fn carried_out(&self, origin: &Origin) -> Result<bool> {
-        use Did::{CreateObjects, DeleteObject, DeleteToken, InitToken, ReplaceObject, SetUser};
+        use Step::{CreateObjects, DeleteObject, DeleteToken, InitToken, ReplaceObject, SetUser};
         for what in [CreateObjects, ReplaceObject, DeleteObject, SetUser, InitToken, DeleteToken] {
             if self.did(Some(origin), what)? {
                 return Ok(true);
@@ -124,7 +130,7 @@ mod tests {
     use crate::token::TokenId;
 
     fn origin(scope: u8, sequence: u64) -> Origin {
-        Origin { scope: Scope([scope; 16]), sequence: Some(sequence), client: Arc::from("test") }
+        Origin { scope: Scope([scope; 16]), sequence: Some(sequence), use_number: None, client: Arc::from("test") }
     }
 
     #[test]

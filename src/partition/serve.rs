@@ -15,7 +15,7 @@ use crate::mechanism::{Key, Shape};
 use crate::object::{Object, ObjectId, encode};
 use crate::secret::Secret;
 use crate::token::message::{Begun, Blob, Capsule, Held, Use, Verb};
-use crate::token::{Access, LoginId, Permit, Reference, Role, Scope};
+use crate::token::{Access, LoginId, Reference, Role, Scope};
 
 /// The outer part of a capsule: what its seal is bound to, so that it revives nothing but its owner's object.
 struct Name {
@@ -120,12 +120,6 @@ impl LocalToken {
     pub fn spend(&self, access: &Access, what: &Use, purpose: [u8; 32]) -> Result<()> {
         let (partition, state, _) = self.parts();
         partition.spend(state.id, access, &what.permit.0, purpose)
-    }
-
-    /// A context-specific login: its proof is good at every partition.
-    pub fn permit(&self, access: &Access) -> Result<Permit> {
-        let (partition, state, _) = self.parts();
-        partition.permit(state.id, access)
     }
 }
 

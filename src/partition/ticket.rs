@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use super::Partition;
-use super::origin::{Did, Origin};
+use super::origin::{Origin, Step};
 use super::seal::{Key32, ObjectSeals, RootKey, Seal};
 use super::state::{Facts, Login, TokenState};
 use crate::error::{Code, Error, Result, refuse};
@@ -131,7 +131,7 @@ impl Partition {
             return (age > TICKET_RENEWED_AFTER_SECONDS).then(|| self.ticket(state.id, id, &login)).transpose();
         }
         // So does the log, when the answer to that change was lost.
-        let changed_pin = self.did(Some(origin), Did::SetUser)?;
+        let changed_pin = self.did(Some(origin), Step::SetUser)?;
         let login = self.read_ticket(tickets, access, origin, &facts, changed_pin).ok_or_else(dead)?;
         let login = Arc::new(login);
         let age = self.seconds().saturating_sub(login.issued.load(Ordering::Relaxed));

@@ -25,7 +25,7 @@ impl PooledAdmin {
 
     fn ask(&self, ask: Ask) -> Result<Reply> {
         let access = &Access::public(self.scope, true);
-        self.pool.ask(Call { token: None, access, ask, names: &[], prefer: None, sequence: None })
+        self.pool.ask(Call::new(None, access, ask, &[]))
     }
 
     fn token(&self, id: TokenId) -> Arc<dyn Token> {

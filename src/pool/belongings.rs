@@ -17,8 +17,10 @@ use crate::token::{Access, LoginId, TokenId};
 pub struct Belongings {
     /// The highest mark that was seen: how much the application knows of the past.
     mark: AtomicU64,
-    /// Numbers changes.
+    /// Numbers changes, without gaps: the log keeps the answers to the latest of them.
     sequence: AtomicU64,
+    /// Numbers uses of keys.
+    uses: AtomicU64,
     /// The newest ticket of each login.
     tickets: RwLock<HashMap<LoginId, Arc<[u8]>>>,
     /// Session objects.
@@ -80,6 +82,11 @@ impl Belongings {
     /// The number of the next change.
     pub fn next(&self) -> u64 {
         self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number of the next use of a key.
+    pub fn next_use(&self) -> u64 {
+        self.uses.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The pool was seen at this mark.

@@ -41,7 +41,14 @@ pub(super) struct Call<'a> {
     /// The node to ask first.
     pub prefer: Option<usize>,
     /// Names one use of a key, where a nonce must not be spent twice.
-    pub sequence: Option<u64>,
+    pub use_number: Option<u64>,
+}
+
+impl<'a> Call<'a> {
+    /// A call that may go to any node.
+    pub fn new(token: Option<TokenId>, access: &'a Access, ask: Ask, names: &'a [ObjectId]) -> Self {
+        Self { token, access, ask, names, prefer: None, use_number: None }
+    }
 }
 
 /// What a call gave, and which node gave it.
@@ -121,8 +128,9 @@ impl Pool {
         };
         let ticket = Blob(self.belongings.ticket(call.access).to_vec());
         let who = Who { ticket, ..Who::from(call.access) };
-        let sequence = call.sequence.or_else(|| changes(&call.ask).then(|| self.belongings.next()));
-        Request { token: call.token, who, sequence, mark, held, capsules: Vec::new(), ask: call.ask, tally: None }
+        let sequence = changes(&call.ask).then(|| self.belongings.next());
+        let (token, use_number, capsules, tally) = (call.token, call.use_number, Vec::new(), None);
+        Request { token, who, sequence, mark, held, capsules, ask: call.ask, tally, use_number }
     }
 
     /// One node.
@@ -219,8 +227,17 @@ impl Pool {
     /// How a node is. Errors: `DeviceError` when it does not say.
     pub fn health_of(&self, node: usize) -> Result<Health> {
         let who = Who::from(&Access::public(Scope([0; 16]), false));
-        let (held, capsules) = (Vec::new(), Vec::new());
-        let request = Request { token: None, who, sequence: None, mark: 0, held, capsules, ask: Ask::Health, tally: None };
+        let request = Request {
+            token: None,
+            who,
+            sequence: None,
+            mark: 0,
+            held: Vec::new(),
+            capsules: Vec::new(),
+            ask: Ask::Health,
+            tally: None,
+            use_number: None,
+        };
         let patience = patience(&request.ask, 0);
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
         match decode::<Answer>(answer.expose())?.verdict {
@@ -239,7 +256,7 @@ impl Pool {
     /// The same for one node.
     pub(super) fn tell_one(&self, token: TokenId, access: &Access, ask: Ask, node: usize) {
         if self.view.nodes[node].health.lock().is_up() {
-            let mut request = self.complete(Call { token: Some(token), access, ask, names: &[], prefer: None, sequence: None });
+            let mut request = self.complete(Call::new(Some(token), access, ask, &[]));
             let patience = patience(&request.ask, 0);
             self.at(node, &mut request, patience);
         }

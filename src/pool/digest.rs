@@ -73,7 +73,7 @@ fn ask(
     };
     let names: Vec<ObjectId> = parts.iter().filter_map(key).collect();
     let ask = Ask::Digest { mechanism: mechanism.clone(), state, parts };
-    match pool.ask(Call { token: Some(token), access, ask, names: &names, prefer: None, sequence: None })? {
+    match pool.ask(Call::new(Some(token), access, ask, &names))? {
         Reply::Bytes(digest) => Ok(digest),
         _ => Err(pool.odd(0)),
     }

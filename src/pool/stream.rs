@@ -39,8 +39,8 @@ impl Remote {
         let what = self.use_with_permit();
         let names = named(&what);
         let ask = Ask::Run { what, input: Secret::copy_of(input), hashed, signature: signature.to_vec() };
-        let sequence = Some(self.pool.belongings.next());
-        let call = Call { token: Some(self.token), access: &self.access, ask, names: &names, prefer: None, sequence };
+        let use_number = Some(self.pool.belongings.next_use());
+        let call = Call { use_number, ..Call::new(Some(self.token), &self.access, ask, &names) };
         match self.pool.ask(call)? {
             Reply::Bytes(output) => Ok(output),
             _ => Err(self.pool.odd(0)),
@@ -120,8 +120,8 @@ impl Stream {
         let (stream, input, signature) = (self.id, Secret::copy_of(input), signature.to_vec());
         let ask = Ask::Part { what, stream, after, input, ends, signature };
         // The stream's own number names its nonce, wherever it is replayed.
-        let sequence = Some(u64::from_be_bytes(std::array::from_fn(|at| self.id[at])) >> 1);
-        let call = Call { token: Some(remote.token), access: &remote.access, ask, names: &names, prefer, sequence };
+        let use_number = Some(u64::from_be_bytes(std::array::from_fn(|at| self.id[at])));
+        let call = Call { prefer, use_number, ..Call::new(Some(remote.token), &remote.access, ask, &names) };
         match remote.pool.send(call)? {
             Outcome::Done(Reply::Bytes(output), node) => {
                 self.node = Some(node);

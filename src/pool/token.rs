@@ -27,7 +27,7 @@ impl PooledToken {
     }
 
     fn ask(&self, access: &Access, names: &[ObjectId], ask: Ask) -> Result<Reply> {
-        self.pool.ask(Call { token: Some(self.id), access, ask, names, prefer: None, sequence: None })
+        self.pool.ask(Call::new(Some(self.id), access, ask, names))
     }
 
     fn odd<T>(&self) -> Result<T> {

@@ -3,7 +3,6 @@
 
 use minicbor::{Decode, Encode};
 
-use super::codec;
 use crate::ck::AttributeType;
 use crate::object::{ObjectId, TokenId};
 
@@ -44,7 +43,6 @@ impl std::fmt::Debug for Sealed {
 pub struct Tag {
     /// The attribute.
     #[n(0)]
-    #[cbor(with = "codec::number")]
     pub attribute: AttributeType,
     /// 128 bits of the keyed hash of its value.
     #[n(1)]
@@ -57,7 +55,6 @@ pub struct Tag {
 pub struct ObjectRow {
     /// Its name for ever.
     #[n(0)]
-    #[cbor(with = "codec::id")]
     pub id: ObjectId,
     /// 1 for a new object, raised by one with each change.
     #[n(1)]
@@ -78,7 +75,6 @@ pub struct ObjectRow {
 pub struct TokenRow {
     /// Its name for ever.
     #[n(0)]
-    #[cbor(with = "codec::id")]
     pub id: TokenId,
     /// 16 characters, different from every other token's.
     #[n(1)]
@@ -109,7 +105,6 @@ pub struct TokenRow {
 pub struct UserRow {
     /// The token.
     #[n(0)]
-    #[cbor(with = "codec::id")]
     pub token: TokenId,
     /// 0 is the security officer, 1 the user.
     #[n(1)]
@@ -149,7 +144,6 @@ pub enum Change {
     DeleteToken {
         /// The token.
         #[n(0)]
-        #[cbor(with = "codec::id")]
         token: TokenId,
     },
     /// New objects, all or none.
@@ -157,7 +151,6 @@ pub enum Change {
     CreateObjects {
         /// The token that they belong to.
         #[n(0)]
-        #[cbor(with = "codec::id")]
         token: TokenId,
         /// The generation that it was decided on.
         #[n(1)]
@@ -171,7 +164,6 @@ pub enum Change {
     ReplaceObject {
         /// The token that it belongs to.
         #[n(0)]
-        #[cbor(with = "codec::id")]
         token: TokenId,
         /// The object as it shall be.
         #[n(1)]
@@ -182,11 +174,9 @@ pub enum Change {
     DeleteObject {
         /// The token that it belongs to.
         #[n(0)]
-        #[cbor(with = "codec::id")]
         token: TokenId,
         /// The object.
         #[n(1)]
-        #[cbor(with = "codec::id")]
         id: ObjectId,
         /// The version that it was decided on.
         #[n(2)]
@@ -207,7 +197,6 @@ pub enum Change {
     ReserveAttempt {
         /// The token.
         #[n(0)]
-        #[cbor(with = "codec::id")]
         token: TokenId,
         /// Whose PIN.
         #[n(1)]
@@ -218,7 +207,6 @@ pub enum Change {
     ClearAttempts {
         /// The token.
         #[n(0)]
-        #[cbor(with = "codec::id")]
         token: TokenId,
         /// Whose PIN.
         #[n(1)]

@@ -7,7 +7,6 @@ mod apply;
 mod batch;
 mod change;
 mod check;
-mod codec;
 mod facts;
 mod file;
 mod journal;

@@ -37,21 +37,8 @@ pub fn peer_user(stream: &UnixStream) -> io::Result<u32> {
     if answer == 0 { Ok(credentials.uid) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A program that is executed does not inherit the socket.
-pub fn close_on_exec(descriptor: RawFd) -> io::Result<()> {
-    // SAFETY: takes and gives numbers only.
-    let answer = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 /// Wakes a thread that waits in `accept`: its call fails.
 pub fn stop_listening(descriptor: RawFd) {
     // SAFETY: takes a number only; on one that is no listening socket the call fails, which changes nothing.
     unsafe { libc::shutdown(descriptor, libc::SHUT_RDWR) };
-}
-
-/// Closes a child's copy of a parent's socket. The owner of the number was forgotten by the caller.
-pub fn close_abandoned(descriptor: RawFd) {
-    // SAFETY: takes a number only; the caller has forgotten the value that owned it, so nobody closes it again.
-    unsafe { libc::close(descriptor) };
 }

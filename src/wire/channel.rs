@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -27,15 +26,6 @@ impl Channel {
             Channel::Unix(socket) => socket.set_read_timeout(timeout).and_then(|()| socket.set_write_timeout(timeout)),
             Channel::Client(tls) => tls.sock.set_read_timeout(timeout).and_then(|()| tls.sock.set_write_timeout(timeout)),
             Channel::Server(tls) => tls.sock.set_read_timeout(timeout).and_then(|()| tls.sock.set_write_timeout(timeout)),
-        }
-    }
-
-    /// The socket's number.
-    pub fn descriptor(&self) -> RawFd {
-        match self {
-            Channel::Unix(socket) => socket.as_raw_fd(),
-            Channel::Client(tls) => tls.sock.as_raw_fd(),
-            Channel::Server(tls) => tls.sock.as_raw_fd(),
         }
     }
 

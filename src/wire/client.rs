@@ -57,7 +57,6 @@ impl Connection {
                 Channel::Client(Box::new(StreamOwned::new(tls, tcp)))
             }
         };
-        socket::close_on_exec(channel.descriptor()).map_err(failed)?;
         let place = address.to_string();
         let mut connection = Self { channel, reader: Reader::default(), number: 0, timeout: Duration::ZERO, place, peer: None };
         connection.greet(identity, hello, deadline)?;
@@ -128,13 +127,6 @@ impl Connection {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer to another request"));
         }
         Ok((header.kind, payload))
-    }
-
-    /// For a forked child: the parent goes on with this connection, so nothing is said on it; the child's copy of the socket closes.
-    pub fn abandon(self) {
-        let descriptor = self.channel.descriptor();
-        std::mem::forget(self);
-        socket::close_abandoned(descriptor);
     }
 }
 

@@ -11,6 +11,7 @@ mod client;
 mod frame;
 mod hello;
 mod identity;
+mod kept;
 pub mod pki;
 mod server;
 #[cfg(test)]
@@ -20,4 +21,5 @@ pub use address::Address;
 pub use client::{Connection, Failure};
 pub use hello::{Hello, Purpose};
 pub use identity::{Identity, Name, Peer};
-pub use server::{Listener, Service};
+pub use kept::Kept;
+pub use server::{Conversation, Listener, Service};

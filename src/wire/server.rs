@@ -26,10 +26,14 @@ use crate::sys::socket;
 
 /// What answers.
 pub trait Service: Send + Sync + 'static {
-    /// Whether a connection of this peer and purpose is taken at all; the error is told to the other side.
-    fn admit(&self, peer: &Peer, purpose: Purpose) -> Result<()>;
+    /// Begins a conversation with this peer, for this purpose. Errors: it may not; the other side is told.
+    fn admit(&self, peer: &Peer, purpose: Purpose) -> Result<Box<dyn Conversation>>;
+}
+
+/// One connection's requests.
+pub trait Conversation {
     /// The answer to one request; `None` ends the connection (a kind that is not known).
-    fn serve(&self, peer: &Peer, purpose: Purpose, kind: u8, payload: &Secret) -> Option<Secret>;
+    fn answer(&self, kind: u8, payload: &Secret) -> Option<Secret>;
 }
 
 /// Within this time a connection has said who it is, and a frame that has begun is whole.
@@ -178,7 +182,7 @@ impl Shared {
 
     fn converse(&self, number: u64, accepted: Accepted) -> io::Result<()> {
         let deadline = Instant::now() + FRAME_PATIENCE;
-        let (mut channel, mut peer) = self.channel(accepted)?;
+        let (mut channel, user) = self.channel(accepted)?;
         channel.set_timeout(FRAME_PATIENCE)?;
         if let Some(place) = self.lock().get_mut(&number) {
             *place = Some(channel.closer()?);
@@ -186,13 +190,11 @@ impl Shared {
         let mut reader = Reader::default();
         let Some((header, payload)) = reader.next(&mut channel, until(deadline))? else { return Ok(()) };
         // The handshake is over now, so the certificate is known.
-        let greeted = self.greet(&channel, &mut peer, header.kind, payload.expose());
-        let purpose = match greeted {
-            Ok(purpose) => purpose,
+        let conversation = match self.greet(&channel, user, header.kind, payload.expose()) {
+            Ok(conversation) => conversation,
             Err(error) => return send(&mut channel, REFUSED, header.number, error.to_string().as_bytes()),
         };
         send(&mut channel, HELLO, header.number, &self.hello.encode())?;
-        let peer = peer.unwrap_or(Peer::Unix(u32::MAX));
         while !self.stops.load(Ordering::Acquire) {
             // Silence between two frames is nobody's fault; in the midst of one it is somebody's.
             let mut since: Option<Instant> = None;
@@ -206,7 +208,7 @@ impl Shared {
                 Some(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
             };
             let Some((header, payload)) = reader.next(&mut channel, goes_on)? else { return Ok(()) };
-            let Some(answer) = self.service.serve(&peer, purpose, header.kind, &payload) else {
+            let Some(answer) = conversation.answer(header.kind, &payload) else {
                 let told = format!("requests of kind {} are not known here", header.kind);
                 return send(&mut channel, REFUSED, header.number, told.as_bytes());
             };
@@ -215,11 +217,12 @@ impl Shared {
         Ok(())
     }
 
-    fn channel(&self, accepted: Accepted) -> io::Result<(Channel, Option<Peer>)> {
+    /// The channel, and the user at the other end of a Unix socket; TLS tells later who is there.
+    fn channel(&self, accepted: Accepted) -> io::Result<(Channel, Option<u32>)> {
         match accepted {
             Accepted::Unix(stream) => {
                 let user = socket::peer_user(&stream)?;
-                Ok((Channel::Unix(stream), Some(Peer::Unix(user))))
+                Ok((Channel::Unix(stream), Some(user)))
             }
             Accepted::Tcp(stream) => {
                 stream.set_nodelay(true)?;
@@ -233,20 +236,22 @@ impl Shared {
     }
 
     /// Who is there and what for. Errors: what the other side is told.
-    fn greet(&self, channel: &Channel, peer: &mut Option<Peer>, kind: u8, payload: &[u8]) -> Result<Purpose> {
+    fn greet(&self, channel: &Channel, user: Option<u32>, kind: u8, payload: &[u8]) -> Result<Box<dyn Conversation>> {
         if kind != HELLO {
             return Err(refuse(Code::DeviceError, "the first frame is no hello"));
         }
         let theirs = Hello::decode(payload)?;
         self.hello.agree(&theirs)?;
-        if let Channel::Server(tls) = channel {
-            let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner).clone();
-            let identity: Identity = identity.ok_or_else(|| Error::new(Code::Configuration, "no certificate"))?;
-            *peer = Some(Peer::Certificate(identity.name(tls.conn.peer_certificates())?));
-        }
-        let who = peer.as_ref().ok_or_else(|| refuse(Code::DeviceError, "nobody is there"))?;
-        self.service.admit(who, theirs.purpose)?;
-        Ok(theirs.purpose)
+        let peer = match (channel, user) {
+            (Channel::Server(tls), _) => {
+                let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner).clone();
+                let identity: Identity = identity.ok_or_else(|| Error::new(Code::Configuration, "no certificate"))?;
+                Peer::Certificate(identity.name(tls.conn.peer_certificates())?)
+            }
+            (_, Some(user)) => Peer::Unix(user),
+            (_, None) => return Err(refuse(Code::DeviceError, "nobody is there")),
+        };
+        self.service.admit(&peer, theirs.purpose)
     }
 }
 

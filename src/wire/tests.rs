@@ -11,7 +11,6 @@ use super::pki::{Authority, Issued};
 use super::*;
 use crate::error::{Code, Error, Result, refuse};
 use crate::secret::Secret;
-use crate::sys::process::tests::in_child;
 
 const POOL: [u8; 16] = [7; 16];
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,20 +41,25 @@ impl Drop for Dir {
 /// Sends back what comes, after the time that its first byte says (in centiseconds), with who sent it.
 struct Echo;
 
+/// To whom.
+struct Echoes(Peer);
+
 impl Service for Echo {
-    fn admit(&self, peer: &Peer, purpose: Purpose) -> Result<()> {
+    fn admit(&self, peer: &Peer, purpose: Purpose) -> Result<Box<dyn Conversation>> {
         match (peer, purpose) {
-            (Peer::Certificate(Name::Client { .. }) | Peer::Unix(_), Purpose::Client) => Ok(()),
-            (Peer::Certificate(Name::Node(_)), Purpose::Peer) => Ok(()),
+            (Peer::Certificate(Name::Client { .. }) | Peer::Unix(_), Purpose::Client)
+            | (Peer::Certificate(Name::Node(_)), Purpose::Peer) => Ok(Box::new(Echoes(peer.clone()))),
             _ => Err(refuse(Code::DeviceError, format!("{peer} may not do this"))),
         }
     }
+}
 
-    fn serve(&self, peer: &Peer, _: Purpose, kind: u8, payload: &Secret) -> Option<Secret> {
+impl Conversation for Echoes {
+    fn answer(&self, kind: u8, payload: &Secret) -> Option<Secret> {
         let wait = payload.expose().first().copied().unwrap_or(0);
         std::thread::sleep(Duration::from_millis(u64::from(wait) * 10));
         let mut answer = payload.duplicate();
-        answer.extend(peer.to_string().as_bytes());
+        answer.extend(self.0.to_string().as_bytes());
         (kind == 1).then_some(answer)
     }
 }
@@ -227,22 +231,6 @@ fn requests_of_an_unknown_kind_are_refused_in_words() {
     let mut connection = Connection::open(listener.address(), None, &hello(Purpose::Client), PATIENCE).unwrap();
     let failure = connection.call(9, &[], PATIENCE).err().unwrap();
     assert!(told(Some(failure.error)).contains("kind 9"));
-}
-
-#[test]
-fn a_child_that_abandons_a_connection_leaves_the_parents_alone() {
-    let dir = Dir::new();
-    let listener = unix(&dir.join("node.sock"));
-    let mut connection = Some(Connection::open(listener.address(), None, &hello(Purpose::Client), PATIENCE).unwrap());
-    assert!(in_child(|| {
-        // SAFETY of the test: the child has its own copy of the value.
-        if let Some(inherited) = connection.take() {
-            inherited.abandon();
-        }
-        true
-    }));
-    let answer = connection.as_mut().unwrap().call(1, &[0], PATIENCE);
-    assert!(answer.is_ok());
 }
 
 #[test]

@@ -35,13 +35,28 @@ pub struct Network {
     /// Nodes that do not answer at all.
     pub dead: [AtomicBool; 3],
     pub carried: AtomicU64,
+    /// While it is set, requests of threads that are called [`SLOW`] are on their way.
+    pub delays: AtomicBool,
+    /// How many such requests have been sent.
+    pub delayed: AtomicU64,
 }
+
+/// The name of threads whose requests the network may delay.
+pub const SLOW: &str = "slow";
 
 impl Network {
     pub fn new(seed: u64) -> Arc<Self> {
         let zero = || AtomicU64::new(0);
         let dead = std::array::from_fn(|_| AtomicBool::new(false));
-        Arc::new(Self { dice: Dice::new(seed), lost_requests: zero(), lost_answers: zero(), dead, carried: zero() })
+        Arc::new(Self {
+            dice: Dice::new(seed),
+            lost_requests: zero(),
+            lost_answers: zero(),
+            dead,
+            carried: zero(),
+            delays: AtomicBool::new(false),
+            delayed: zero(),
+        })
     }
 
     pub fn lose(&self, requests: u64, answers: u64) {
@@ -72,6 +87,12 @@ impl Link for FaultyLink {
         }
         if network.dice.roll(100) < network.lost_requests.load(Ordering::Relaxed) {
             return Err(lost("the request was lost"));
+        }
+        if std::thread::current().name() == Some(SLOW) {
+            network.delayed.fetch_add(1, Ordering::Release);
+            while network.delays.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
         }
         network.carried.fetch_add(1, Ordering::Relaxed);
         let answer = self.servers[node].answer(&self.caller, request);

@@ -80,7 +80,7 @@ fn zone(node: u64) -> String {
 
 fn client(servers: &[Arc<Server>], network: &Arc<Network>, name: &str) -> PooledAdmin {
     let places = (0..3).map(|node| Place { zone: zone(node), name: format!("node {node}") }).collect();
-    let caller = Caller { name: Arc::from(name), tokens: None };
+    let caller = Caller { name: Arc::from(name), tokens: None, operates: name == "operator" };
     let link = FaultyLink { network: network.clone(), servers: servers.to_vec(), caller };
     PooledAdmin::new(Pool::new(View::new("a".to_string(), places), Box::new(link), Arc::new(Real))).unwrap()
 }

@@ -160,3 +160,30 @@ fn every_use_succeeds_on_a_network_that_loses_a_third_of_everything() {
         assert!(house.network.carried.load(Ordering::Relaxed) > 100);
     }
 }
+
+#[test]
+fn a_context_specific_login_is_good_for_one_use_at_each_node_and_its_repetitions() {
+    use hsmpool::error::Code;
+    let house = House::new(6);
+    let (token, user) = house.token();
+    let (public, mut private) = ec_pair(true);
+    private.set(AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(true));
+    let (_, key) = token.generate_pair(&user, &mechanism(MechanismType::EC_KEY_PAIR_GEN), public, private).unwrap();
+    let (ecdsa, mut signature) = (mechanism(MechanismType::ECDSA), [0; 64]);
+    let without = token.sign(&user, &ecdsa, key.id).unwrap();
+    assert!(without.authenticate.is_some());
+    let refused = without.operation.single(&[1; 32], &mut signature).unwrap_err();
+    assert_eq!(refused.code(), Code::UserNotLoggedIn, "the node itself asks for the permit");
+    house.network.lose(10, 40);
+    let proof = token.authenticate(&user, &pin("user-pin")).unwrap().proof().clone();
+    let sign = |digest: &[u8; 32]| {
+        let started = token.sign(&user, &ecdsa, key.id)?;
+        started.authenticate.unwrap().give(hsmpool::token::Permit::proven_by(proof.clone()));
+        started.operation.single(digest, &mut [0; 64])
+    };
+    sign(&[1; 32]).unwrap();
+    // One node remembers what it was spent on.
+    house.network.lose(0, 0);
+    let others = (2..40_u8).filter(|byte| sign(&[*byte; 32]).is_ok()).count();
+    assert!(others < 3, "each node lets it be spent once: {others}");
+}

@@ -1,12 +1,14 @@
 //! Changes happen once, however often their requests arrive.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 
 use hsmpool::ck::{AttributeType, MechanismType};
 use hsmpool::error::Code;
 use hsmpool::object::{Template, Value};
 use hsmpool::token::{Admin, Role};
 
+use crate::faults::SLOW;
 use crate::house::{House, SCOPE, aes, ec_pair, mechanism, pin};
 
 fn labelled(label: &str) -> Template {
@@ -45,6 +47,33 @@ fn objects_are_made_changed_and_destroyed_once_though_answers_are_lost() {
 }
 
 #[test]
+fn a_change_that_is_long_on_its_way_is_not_too_old_for_what_others_did_meanwhile() {
+    let house = House::new(60);
+    let (token, user) = house.token();
+    let (public, private) = ec_pair(true);
+    let (_, key) = token.generate_pair(&user, &mechanism(MechanismType::EC_KEY_PAIR_GEN), public, private).unwrap();
+    let (ecdsa, mut signature) = (mechanism(MechanismType::ECDSA), [0; 64]);
+    house.network.delays.store(true, Ordering::Release);
+    std::thread::scope(|scope| {
+        let make = || token.generate(&user, &mechanism(MechanismType::AES_KEY_GEN), aes(true)).map(|made| made.id);
+        let slow = std::thread::Builder::new().name(SLOW.into()).spawn_scoped(scope, make).unwrap();
+        while house.network.delayed.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        for _ in 0..300 {
+            token.sign(&user, &ecdsa, key.id).unwrap().operation.single(&[7; 32], &mut signature).unwrap();
+        }
+        for _ in 0..100 {
+            make().unwrap();
+        }
+        house.network.delays.store(false, Ordering::Release);
+        let made = slow.join().unwrap().unwrap();
+        token.read(&user, made, &[AttributeType::LABEL]).unwrap();
+    });
+    assert_eq!(token.find(&user, &Template::new()).unwrap().len(), 103);
+}
+
+#[test]
 fn wrong_pins_are_counted_once_each_though_answers_are_lost() {
     for seed in 30..34 {
         let house = House::new(seed);
@@ -80,6 +109,18 @@ fn a_changed_pin_keeps_its_own_login_and_ends_the_others() {
             assert_eq!(refused.code(), Code::UserNotLoggedIn, "seed {seed}");
         }
     }
+}
+
+#[test]
+fn only_an_operator_removes_a_token() {
+    let house = House::new(51);
+    let (token, _) = house.token();
+    let id = token.describe().unwrap().id;
+    assert_eq!(house.admin.delete_token(id).unwrap_err().code(), Code::FunctionRejected);
+    assert_eq!(house.admin.tokens().unwrap().len(), 1);
+    house.network.lose(10, 40);
+    house.other("operator").delete_token(id).unwrap();
+    assert!(house.admin.tokens().unwrap().is_empty());
 }
 
 #[test]

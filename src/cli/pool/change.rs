@@ -1,14 +1,14 @@
 //! Changes of a pool's members.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use super::Place;
 use super::create::{free_ports, member};
-use super::layout::{Layout, NewNode};
+use super::layout::{Layout, NewNode, host_and_port};
 use super::local;
 use super::reach::Operator;
+use crate::cli::confirm;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Result, refuse};
 use crate::log::raft::Group;
@@ -40,10 +40,7 @@ pub fn add_node(arguments: &AddNode) -> Result<()> {
     let layout = Layout::open(&arguments.place.directory)?;
     let before = layout.nodes()?;
     let (host, port) = match &arguments.address {
-        Some(place) => {
-            let parts = place.rsplit_once(':').and_then(|(host, port)| Some((host.to_string(), port.parse().ok()?)));
-            parts.ok_or_else(|| refuse(Code::ArgumentsBad, format!("--address {place} names no host and port")))?
-        }
+        Some(place) => host_and_port(place)?,
         None => ("127.0.0.1".to_string(), free_ports()?),
     };
     let node = NewNode { number: next_number(&layout)?, zone: arguments.zone.clone(), host, port };
@@ -74,7 +71,9 @@ fn one(layout: &Layout, number: u64) -> Result<NodeFile> {
 pub fn remove_node(directory: &Path, number: u64, yes: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
     let node = one(&layout, number)?;
-    ask(yes, &format!("Remove node {number} of zone {}, with its copy of the keys?", node.zone))?;
+    if !yes {
+        confirm::typed(&format!("Remove node {number} of zone {}, with its copy of the keys?", node.zone), "yes")?;
+    }
     let others: Vec<NodeFile> = layout.nodes()?.into_iter().filter(|other| other.node != number).collect();
     Operator::of(&layout)?.ask_any(&others, &Operate::Remove { node: number })?;
     if let Some(pid) = local::running(&layout, &node) {
@@ -131,25 +130,10 @@ pub fn force_new(directory: &Path, number: u64, yes: bool) -> Result<()> {
         "Node {number} goes on alone with the changes that are on its own disk. Lost is what only the others had: the changes that were\n\
          acknowledged since it was last in contact. The others must come back as new nodes, with their data removed."
     );
-    ask(yes, &format!("Begin anew from node {number}?"))?;
+    if !yes {
+        confirm::typed(&format!("Begin anew from node {number}?"), "yes")?;
+    }
     Group::force_new(&node.directory, number, member(&node))?;
     println!("done: start node {number}, then add nodes in other zones and promote them");
     Ok(())
-}
-
-fn ask(yes: bool, question: &str) -> Result<()> {
-    if yes {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(refuse(Code::ArgumentsBad, "this asks first: say --yes where there is nobody to answer"));
-    }
-    print!("{question} (yes/no) ");
-    std::io::stdout().flush().doing(Code::FunctionFailed, "asking")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).doing(Code::FunctionFailed, "reading the answer")?;
-    match answer.trim() {
-        "yes" => Ok(()),
-        _ => Err(refuse(Code::FunctionCanceled, "nothing was changed")),
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use super::layout::{CERTIFICATE_DAYS, Layout, NewNode, write_new};
+use super::layout::{CERTIFICATE_DAYS, Layout, NewNode, host_and_port, write_new};
 use super::local;
 use super::reach::Operator;
 use crate::config::pool::{NodeFile, PoolId};
@@ -81,10 +81,7 @@ fn new_nodes(zones: &[String], addresses: &[String], is_local: bool) -> Result<V
         let given =
             addresses.iter().find_map(|address| address.split_once('=').filter(|(of, _)| of == zone).map(|(_, place)| place));
         let (host, port) = match given {
-            Some(place) => {
-                let parts = place.rsplit_once(':').and_then(|(host, port)| Some((host.to_string(), port.parse().ok()?)));
-                parts.ok_or_else(|| refuse(Code::ArgumentsBad, format!("--address {zone}={place} names no host and port")))?
-            }
+            Some(place) => host_and_port(place)?,
             None if is_local => ("127.0.0.1".to_string(), free_ports()?),
             None => return Err(refuse(Code::ArgumentsBad, format!("--address {zone}=HOST:PORT is missing"))),
         };

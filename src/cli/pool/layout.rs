@@ -152,6 +152,14 @@ impl Layout {
     }
 }
 
+/// `HOST:PORT` of `--address`. Errors: `ArgumentsBad`.
+pub fn host_and_port(place: &str) -> Result<(String, u16)> {
+    let parts = place.rsplit_once(':').and_then(|(host, port)| Some((host.to_string(), port.parse().ok()?)));
+    parts.filter(|(host, _)| !host.is_empty()).ok_or_else(|| {
+        refuse(Code::ArgumentsBad, format!("{place:?} names no host and port: --address HOST:PORT, at creation ZONE=HOST:PORT"))
+    })
+}
+
 /// A new file. Errors: `Configuration`.
 pub fn write_new(file: &Path, text: &str, mode: u32) -> Result<()> {
     use std::io::Write;

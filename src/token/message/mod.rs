@@ -51,6 +51,9 @@ pub struct Request {
     /// What the module's calls have come to since it last told.
     #[n(7)]
     pub tally: Option<Tally>,
+    /// Names one use of a key within the scope, so that the use may arrive twice and yet spend its nonce once.
+    #[n(8)]
+    pub use_number: Option<u64>,
 }
 
 /// Calls of one module, for those who watch the pool: failed ÷ all is its availability.
