@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cryptoki_sys::*;
 
 use crate::abi::{Mechanism, Template};
-use crate::harness::{Jobs, LABEL, Module, PIN, Run, SO_PIN, Token, child, full, loaded_module};
+use crate::harness::{Jobs, LABEL, Module, PIN, Run, SO_PIN, Server, Token, child, full, loaded_module, wait_until};
 use crate::processes::key_pair;
 
 pub const JOBS: Jobs =
@@ -15,6 +15,8 @@ pub const JOBS: Jobs =
 
 const SECONDS: &str = "HSMPOOL_IT_SECONDS";
 const ACKNOWLEDGED: &str = "acknowledged.txt";
+/// A file that ends `one_life`.
+const ENOUGH: &str = "enough";
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
 /// A pool of three zones on this machine, stopped at the end.
@@ -65,11 +67,28 @@ impl LocalPool {
         text.trim().parse().ok()
     }
 
-    fn health(&self) -> Vec<String> {
+    /// The command, with the pool in its configuration.
+    fn hsmpool(&self, words: &str) -> Run {
+        let program = Module::Ours.path().with_file_name("hsmpool");
+        self.token.run_file(&program).words(words).env("HSMPOOL_CONF", self.directory().join("hsmpool.toml"))
+    }
+
+    fn nodes(&self) -> Vec<serde_json::Value> {
+        // Its exit code tells whether a quorum is well.
         let status = self.command("status --json").end();
         let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON was asked for");
-        let nodes = status["nodes"].as_array().expect("a list of nodes").iter();
-        nodes.map(|node| node["health"].as_str().unwrap_or_default().to_string()).collect()
+        status["nodes"].as_array().expect("a list of nodes").clone()
+    }
+
+    fn health(&self) -> Vec<String> {
+        self.nodes().iter().map(|node| node["health"].as_str().unwrap_or_default().to_string()).collect()
+    }
+
+    /// Who leads, if all that answer agree.
+    fn leader(&self) -> Option<u64> {
+        let told: Vec<_> =
+            self.nodes().iter().filter(|node| node["health"] != "down").map(|node| node["leader"].as_u64()).collect();
+        told.first().copied().flatten().filter(|leader| told.iter().all(|other| *other == Some(*leader)))
     }
 }
 
@@ -86,18 +105,31 @@ impl Drop for LocalPool {
     }
 }
 
+/// How much an application says it has done.
+fn acknowledged(application: &Server) -> usize {
+    application.said_so_far().lines().filter(|line| line.starts_with("ack ") && line.ends_with('.')).count()
+}
+
+/// Waits until the application has done so much more.
+fn goes_on(application: &Server, more: usize) {
+    let before = acknowledged(application);
+    wait_until("the application goes on", || acknowledged(application) >= before + more);
+}
+
 #[test]
 fn no_call_fails_while_each_zone_is_killed_and_brought_back() {
     let pool = LocalPool::create("");
     pool.make_token();
-    let seconds = if full() { 120 } else { 15 };
+    let seconds = if full() { 120 } else { 20 };
     let application = pool.application("work on a pool").env(SECONDS, seconds.to_string()).spawn();
     let (begun, mut killed) = (Instant::now(), 0);
-    while begun.elapsed() < Duration::from_secs(seconds - 3) {
-        std::thread::sleep(Duration::from_millis(900));
+    wait_until("the application works", || acknowledged(&application) > 0);
+    while begun.elapsed() < Duration::from_secs(seconds - 5) {
         pool.signal(libc::SIGKILL, killed % 3);
-        std::thread::sleep(Duration::from_millis(900));
+        goes_on(&application, 10);
         pool.command("start").args(["--zone", ZONES[killed % 3]]).ok();
+        // The node is one of the pool's again before the next one dies.
+        wait_until("all nodes are well", || pool.health() == ["well", "well", "well"]);
         killed += 1;
     }
     assert!(killed >= 3, "each zone was killed");
@@ -116,12 +148,14 @@ fn a_silent_zone_costs_no_call_and_nothing_that_the_application_holds() {
     let pool = LocalPool::create("");
     pool.make_token();
     let application = pool.application("one life of a session").spawn();
+    wait_until("the application works", || acknowledged(&application) > 0);
     for zone in [0, 1, 2] {
-        std::thread::sleep(Duration::from_millis(700));
         pool.signal(libc::SIGSTOP, zone);
-        std::thread::sleep(Duration::from_millis(1500));
+        goes_on(&application, 200);
         pool.signal(libc::SIGCONT, zone);
+        wait_until("all nodes are well", || pool.health() == ["well", "well", "well"]);
     }
+    pool.token.write(ENOUGH, "");
     let ended = application.wait();
     assert!(
         ended.status.success() && ended.text().contains("the session lived"),
@@ -156,15 +190,53 @@ fn a_minority_uses_keys_and_says_that_it_is_cut_off() {
     pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 01 --label k").ok();
     pool.signal(libc::SIGKILL, 1);
     pool.signal(libc::SIGKILL, 2);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while pool.health() != ["isolated", "down", "down"] {
-        assert!(Instant::now() < deadline, "{:?}", pool.health());
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    wait_until("the survivor says that it is cut off", || pool.health() == ["isolated", "down", "down"]);
     pool.pkcs11_tool().words("--read-object --type pubkey --id 01 --output-file public.der").ok();
     pool.command("start").ok();
     pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 02 --label l").ok();
     assert_eq!(pool.health(), ["well", "well", "well"]);
+}
+
+#[test]
+fn nodes_come_lead_and_go() {
+    let pool = LocalPool::create("");
+    pool.make_token();
+    pool.command("add-node --zone b").ok().says("node 4 of zone b follows");
+    pool.command("promote 4").ok();
+    assert_eq!(pool.health(), ["well"; 4]);
+    for heir in [2, 3, 1] {
+        pool.command(&format!("transfer-leader {heir}")).ok();
+        wait_until("all know the new leader", || pool.leader() == Some(heir));
+    }
+    pool.command("remove-node 4 --yes").ok();
+    assert_eq!(pool.health(), ["well", "well", "well"]);
+    pool.command("add-node --zone b").ok().says("node 5 of zone b follows");
+    pool.command("remove-node 5 --yes").ok();
+    let user = ["--token-label", LABEL, "--login", "--pin", PIN];
+    pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 01 --label k").ok();
+}
+
+#[test]
+fn a_survivor_of_a_lost_quorum_begins_anew_with_its_keys() {
+    let pool = LocalPool::create("");
+    pool.make_token();
+    let user = ["--token-label", LABEL, "--login", "--pin", PIN];
+    pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 01 --label k").ok();
+    pool.command("stop").ok();
+    pool.command("force-new 3").fails().says("was not typed");
+    pool.command("force-new 3 --yes").ok().says("node 1 of zone a does not answer");
+    pool.command("start --zone c").ok();
+    wait_until("the survivor leads", || pool.leader() == Some(3));
+    pool.pkcs11_tool().args(user).words("--list-objects --id 01").ok().says("k");
+    pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 02 --label l").ok();
+}
+
+#[test]
+fn tokens_are_listed_by_command_and_a_store_s_commands_say_that_there_is_none() {
+    let pool = LocalPool::create("");
+    pool.make_token();
+    pool.hsmpool("token list").ok().says(LABEL);
+    pool.hsmpool("check").fails().says("names a pool");
 }
 
 #[test]
@@ -242,10 +314,12 @@ fn one_life() {
     let key = session.generate_key(CKM_AES_KEY_GEN, template).expect("a session key");
     let mechanism = Mechanism::with_bytes(CKM_AES_CBC_PAD, &[1; 16]);
     let (begun, first) = (Instant::now(), session.encrypt(&mechanism, key, &[5; 100]).expect("encrypts"));
-    while begun.elapsed() < Duration::from_secs(8) {
+    let mut out = std::io::stdout();
+    while !std::path::Path::new(ENOUGH).exists() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "the test says when it is enough");
         assert_eq!(session.encrypt(&mechanism, key, &[5; 100]).expect("encrypts"), first, "the same key");
         assert_eq!(session.decrypt(&mechanism, key, &first).expect("decrypts"), [5; 100]);
-        std::thread::sleep(Duration::from_millis(5));
+        writeln!(out, "ack turn.").and_then(|()| out.flush()).expect("the test reads us");
     }
     println!("the session lived");
 }
