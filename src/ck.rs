@@ -12,7 +12,7 @@ macro_rules! numbers {
         #[cbor(transparent)]
         pub struct $Type(#[n(0)] pub u64);
 
-        #[allow(missing_docs)]
+        #[allow(missing_docs, reason = "the names are the specification's own")]
         impl $Type {
             $(pub const $NAME: Self = Self(cryptoki_sys::$ck as u64);)*
 
@@ -54,7 +54,7 @@ pub const UNAVAILABLE_INFORMATION: u64 = cryptoki_sys::CK_UNAVAILABLE_INFORMATIO
 pub const EFFECTIVELY_INFINITE: u64 = cryptoki_sys::CK_EFFECTIVELY_INFINITE;
 
 /// Mechanism flags (`CKF_*` of `CK_MECHANISM_INFO`).
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names are the specification's own")]
 pub mod flags {
     pub const ENCRYPT: u64 = cryptoki_sys::CKF_ENCRYPT;
     pub const DECRYPT: u64 = cryptoki_sys::CKF_DECRYPT;

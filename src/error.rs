@@ -16,7 +16,7 @@ macro_rules! codes {
         ///
         /// `General` is a confession of a bug: only `ffi::enter` may produce it, when it catches a panic.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[allow(missing_docs)]
+        #[allow(missing_docs, reason = "each is the CKR_* of its name")]
         pub enum Code {
             $($Code,)*
             /// A configuration file is wrong or cannot be read (vendor code [`CONFIGURATION`]).

@@ -3,11 +3,14 @@
 //! ```text
 //! ffi        the C ABI: strangers call us            cli        the command line
 //! assemble   configuration → the parts, connected
+//! node       one partition of a pool, as clients, peers and operators reach it
 //! session    what PKCS#11 remembers between two calls
-//! token      the waist: one token, whatever stands behind it
+//! pool       a token made of many nodes
+//! token      the waist: one token, whatever stands behind it; its verbs as messages
 //! partition  a token kept on this node
 //! log        the only way to change the store        store      sealed bytes on SQLite
 //! mechanism  cryptography, one row a mechanism       object     attributes and their rules
+//! wire       bytes with an identity on each end
 //! config · world · secret · sys · error · limits · ck
 //! ```
 

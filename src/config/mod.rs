@@ -40,7 +40,7 @@ pub enum Style {
 
 /// The name of a token policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum PolicyName {
     Compatible,
     Default,

@@ -73,7 +73,7 @@ fn a_request_is_applied_once_and_answered_the_same_again() {
     let first = client.propose_as(5, attempt()).unwrap();
     assert_eq!(first, Outcome::Attempt { attempts: 1 });
     assert_eq!(client.propose_as(5, attempt()).unwrap(), first);
-    assert_eq!(client.store.user(TOKEN, 0).unwrap().unwrap().attempts, 1);
+    assert_eq!(crate::store::tests::fixtures::user_of(&client.store, TOKEN, 0).unwrap().attempts, 1);
     // Numbers may come out of order, and another client's are its own.
     assert_eq!(client.propose_as(4, attempt()).unwrap(), Outcome::Attempt { attempts: 2 });
     let other = Client::new(directory.path());

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 /// Tags, as one byte each.
 pub mod tag {
-    #![allow(missing_docs)]
+    #![allow(missing_docs, reason = "each is what its name says")]
     pub const INTEGER: u8 = 0x02;
     pub const BIT_STRING: u8 = 0x03;
     pub const OCTET_STRING: u8 = 0x04;

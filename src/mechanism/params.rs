@@ -18,7 +18,7 @@ pub struct Mechanism {
 
 /// OAEP: hash, mask generation function, label (`CKZ_DATA_SPECIFIED`, may be empty).
 #[derive(Clone, Debug, Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct Oaep {
     #[n(0)]
     pub hash: MechanismType,
@@ -31,7 +31,7 @@ pub struct Oaep {
 
 /// The parameter of one use of a mechanism.
 #[derive(Clone, Debug, Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum Params {
     #[n(0)]
     None,

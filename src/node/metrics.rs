@@ -38,7 +38,7 @@ pub struct Metrics {
 
 /// What is looked at when somebody asks.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct Levels {
     pub applied: u64,
     pub in_contact: bool,

@@ -12,7 +12,7 @@ pub const OPERATE_KIND: u8 = 3;
 
 /// One request of an operator. Field numbers are for ever.
 #[derive(Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum Operate {
     /// How the node and its group are.
     #[n(0)]
@@ -53,7 +53,7 @@ pub enum Operate {
 
 /// The answer.
 #[derive(Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum Operated {
     #[n(0)]
     Done,
@@ -65,7 +65,7 @@ pub enum Operated {
 
 /// How a node and its group are, as the node knows it.
 #[derive(Clone, Debug, Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct NodeStatus {
     #[n(0)]
     pub health: Health,
@@ -100,7 +100,7 @@ pub struct NodeStatus {
 
 /// One member.
 #[derive(Clone, Debug, Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct MemberStatus {
     #[n(0)]
     pub node: u64,

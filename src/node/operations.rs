@@ -1,6 +1,6 @@
 //! Health, metrics and events of a node over plain HTTP: for the machines that watch it. Nothing secret, nothing that changes anything.
 
-use std::io::Read;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tiny_http::{Header, Method, Response, Server as Http};
 
-use super::events::{Event, Events};
 use super::metrics::Levels;
 use super::server::Server;
 use crate::error::{Code, Result, refuse};
@@ -100,40 +99,28 @@ fn follow(request: tiny_http::Request, server: Arc<Server>, followers: Arc<Atomi
         return request.respond(text(503, TEXT, "too many follow the events already\n"));
     }
     let work = move || {
-        let header = Header::from_bytes("Content-Type", LINES).expect("a constant that is a header");
-        let lines = Lines { server, seen: 0, rest: Vec::new() };
-        let response = Response::new(200.into(), vec![header], lines, None, None).with_chunked_threshold(0);
-        let _ = request.respond(response);
+        // Who follows goes away by closing the connection, which ends the writing.
+        let _ = write_events(request.into_writer(), &server);
         followers.fetch_sub(1, Ordering::AcqRel);
     };
     std::thread::Builder::new().name("events".into()).spawn(work).map(drop)
 }
 
-/// Events as a stream of bytes that does not end by itself.
-struct Lines {
-    server: Arc<Server>,
-    seen: u64,
-    rest: Vec<u8>,
-}
-
-impl Read for Lines {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        if self.rest.is_empty() {
-            let events: Vec<Event> = Events::after(self.server.events(), self.seen, FOLLOWER_BREATH);
-            let health = self.server.health();
-            for event in &events {
-                self.seen = event.number;
-                self.rest.extend_from_slice(event.to_json(health.node, &health.zone).to_string().as_bytes());
-                self.rest.push(b'\n');
-            }
-            if events.is_empty() {
-                // An empty line: whoever is gone is noticed by the write.
-                self.rest.push(b'\n');
-            }
+/// One line an event, each sent at once: a response whose end is the end of the connection (RFC 9112, 6.3).
+fn write_events(mut to: Box<dyn Write + Send>, server: &Server) -> std::io::Result<()> {
+    write!(to, "HTTP/1.1 200 OK\r\nContent-Type: {LINES}\r\nConnection: close\r\n\r\n")?;
+    let mut seen = 0;
+    loop {
+        let events = server.events().after(seen, FOLLOWER_BREATH);
+        let health = server.health();
+        for event in &events {
+            seen = event.number;
+            writeln!(to, "{}", event.to_json(health.node, &health.zone))?;
         }
-        let len = out.len().min(self.rest.len());
-        out[..len].copy_from_slice(&self.rest[..len]);
-        self.rest.drain(..len);
-        Ok(len)
+        if events.is_empty() {
+            // An empty line: whoever is gone is noticed by the write.
+            writeln!(to)?;
+        }
+        to.flush()?;
     }
 }

@@ -36,7 +36,7 @@ const RW_USER_FUNCTIONS: u64 = 3;
 const RW_SO_FUNCTIONS: u64 = 4;
 
 /// `CK_INFO`, strings padded with blanks.
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct LibraryInfo {
     pub manufacturer: [u8; 32],
     pub description: [u8; 32],
@@ -44,7 +44,7 @@ pub struct LibraryInfo {
 }
 
 /// `CK_SLOT_INFO`.
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct SlotInfo {
     pub description: [u8; 64],
     pub manufacturer: [u8; 32],
@@ -54,7 +54,7 @@ pub struct SlotInfo {
 }
 
 /// `CK_TOKEN_INFO`.
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct TokenInfo {
     pub label: [u8; 32],
     pub manufacturer: [u8; 32],
@@ -75,7 +75,7 @@ pub struct TokenInfo {
 }
 
 /// `CK_SESSION_INFO` (no device error is ever pending).
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct SessionInfo {
     pub slot: u64,
     pub state: u64,
@@ -83,7 +83,7 @@ pub struct SessionInfo {
 }
 
 /// `CK_MECHANISM_INFO`.
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct MechanismInfo {
     pub key_size_min: u64,
     pub key_size_max: u64,

@@ -112,11 +112,6 @@ impl Store {
         })
     }
 
-    /// One holder of a PIN: role 0 is the security officer, 1 the user.
-    pub fn user(&self, token: TokenId, role: u8) -> Result<Option<UserRow>> {
-        self.read("reading a user", |sql| query::user(sql, token, role))
-    }
-
     /// One object, with its tags.
     pub fn object(&self, token: TokenId, id: ObjectId) -> Result<Option<ObjectRow>> {
         self.read("reading an object", |sql| query::object(sql, token, id))

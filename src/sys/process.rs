@@ -300,7 +300,7 @@ extern "C" fn after_fork_child() {
 
 /// What the tests of other rooms share: work in a forked child.
 #[cfg(test)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub mod tests {
     use std::cell::Cell;
     use std::os::fd::OwnedFd;

@@ -1,6 +1,7 @@
 //! A pool of real processes behind the module: zones die and come back while an application works, and no call fails.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -82,6 +83,22 @@ impl LocalPool {
 
     fn health(&self) -> Vec<String> {
         self.nodes().iter().map(|node| node["health"].as_str().unwrap_or_default().to_string()).collect()
+    }
+
+    /// What a node answers in plain HTTP, up to where `until` comes.
+    fn operations(&self, node: u64, path: &str, until: &str) -> String {
+        let file = std::fs::read_to_string(self.directory().join(format!("node{node}/hsmpoold.toml"))).expect("was laid out");
+        let line = file.lines().find_map(|line| line.strip_prefix("operations = ")).expect("nodes of a local pool have the port");
+        let mut http = TcpStream::connect(line.trim_matches('"')).expect("the node listens");
+        http.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
+        write!(http, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").expect("the node reads");
+        let (mut said, mut buffer) = (String::new(), [0; 4096]);
+        while !said.contains(until) {
+            let len = http.read(&mut buffer).unwrap_or_else(|error| panic!("{path} does not say {until:?} ({error}):\n{said}"));
+            assert_ne!(len, 0, "{path} does not say {until:?}:\n{said}");
+            said += &String::from_utf8_lossy(&buffer[..len]);
+        }
+        said
     }
 
     /// Who leads, if all that answer agree.
@@ -214,6 +231,12 @@ fn nodes_come_lead_and_go() {
     pool.command("remove-node 5 --yes").ok();
     let user = ["--token-label", LABEL, "--login", "--pin", PIN];
     pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 01 --label k").ok();
+    assert!(pool.operations(1, "/live", "live").starts_with("HTTP/1.1 200"));
+    assert!(pool.operations(1, "/ready", "ready").starts_with("HTTP/1.1 200"));
+    pool.operations(1, "/metrics", "hsmpool_requests_total{verb=\"GeneratePair\",verdict=\"done\"}");
+    for told in ["node 2 leads", "node 3 leads", "node 1 leads", "voters [1, 2, 3, 4]"] {
+        pool.operations(1, "/events", told);
+    }
 }
 
 #[test]

@@ -36,13 +36,19 @@ impl House {
         let directory = std::env::temp_dir().join(format!("hsmpool-sim-{}-{number}", std::process::id()));
         let servers: Vec<_> = (0..3).map(|node| server(&directory, node)).collect();
         let network = Network::new(seed);
-        let admin = client(&servers, &network, "app");
+        let admin = client(&servers, &network, caller("app"));
         Self { network, servers, admin, directory }
     }
 
     /// Another application of the same pool, behind the same network.
     pub fn other(&self, name: &str) -> PooledAdmin {
-        client(&self.servers, &self.network, name)
+        client(&self.servers, &self.network, caller(name))
+    }
+
+    /// An application whose certificate names the tokens that it may see.
+    pub fn restricted(&self, tokens: &[&str]) -> PooledAdmin {
+        let tokens = Some(tokens.iter().map(|token| (*token).to_string()).collect());
+        client(&self.servers, &self.network, Caller { name: Arc::from("restricted"), tokens, operates: false })
     }
 
     /// A token with both PINs, and the user's login.
@@ -78,9 +84,12 @@ fn zone(node: u64) -> String {
     ["a", "b", "c"][node as usize].to_string()
 }
 
-fn client(servers: &[Arc<Server>], network: &Arc<Network>, name: &str) -> PooledAdmin {
+fn caller(name: &str) -> Caller {
+    Caller { name: Arc::from(name), tokens: None, operates: name == "operator" }
+}
+
+fn client(servers: &[Arc<Server>], network: &Arc<Network>, caller: Caller) -> PooledAdmin {
     let places = (0..3).map(|node| Place { zone: zone(node), name: format!("node {node}") }).collect();
-    let caller = Caller { name: Arc::from(name), tokens: None, operates: name == "operator" };
     let link = FaultyLink { network: network.clone(), servers: servers.to_vec(), caller };
     PooledAdmin::new(Pool::new(View::new("a".to_string(), places), Box::new(link), Arc::new(Real))).unwrap()
 }

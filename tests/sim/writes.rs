@@ -112,6 +112,21 @@ fn a_changed_pin_keeps_its_own_login_and_ends_the_others() {
 }
 
 #[test]
+fn a_certificate_that_names_tokens_shows_no_others() {
+    let house = House::new(52);
+    house.admin.init_token(None, &pin("so-pin"), *b"hidden                          ").unwrap();
+    let (token, _) = house.token();
+    let serial = String::from_utf8(token.describe().unwrap().serial.to_vec()).unwrap();
+    let seen = |tokens: &[&str]| house.restricted(tokens).tokens().unwrap().len();
+    assert_eq!((seen(&["pool"]), seen(&[&serial]), seen(&["nothing"]), seen(&["pool", "hidden"])), (1, 1, 0, 2));
+    let stranger = house.restricted(&["hidden"]);
+    let made = stranger.init_token(None, &pin("so-pin"), *b"more                            ").err().map(|error| error.code());
+    assert_eq!(made, Some(Code::FunctionRejected));
+    let emptied = stranger.init_token(Some(token.describe().unwrap().id), &pin("so-pin"), [b' '; 32]).err();
+    assert_eq!(emptied.map(|error| error.code()), Some(Code::TokenNotPresent), "as if it were not there");
+}
+
+#[test]
 fn only_an_operator_removes_a_token() {
     let house = House::new(51);
     let (token, _) = house.token();

@@ -20,7 +20,7 @@ macro_rules! hashes {
     ($($Hash:ident: $OUTPUT:literal of $BLOCK:literal,)*) => {
         /// A hash function that we have.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[allow(missing_docs)]
+        #[allow(missing_docs, reason = "each is what its name says")]
         pub enum Hash {
             $($Hash,)*
         }

@@ -117,7 +117,7 @@ fn complete_certificate(attributes: &mut Template) -> Result<()> {
 }
 
 /// What attributes repeat of an X.509 certificate, each as the DER that stands in it (RFC 5280, 4.1).
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct CertificateParts {
     pub serial_number: Vec<u8>,
     pub issuer: Vec<u8>,

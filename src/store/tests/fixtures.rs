@@ -1,6 +1,6 @@
 //! What tests of the store and of the rooms above need: a directory of their own, and rows.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, reason = "fixtures say what they are by their names")]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use crate::store::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, S
 pub struct Directory(PathBuf);
 
 impl Directory {
-    #[allow(clippy::new_without_default)]
+    #[allow(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -101,4 +101,10 @@ pub fn filled(directory: &Directory, objects: u64) -> Store {
         assert_eq!(apply(&store, create(some.to_vec())).unwrap(), Outcome::Done);
     }
     store
+}
+
+/// One holder of a PIN.
+pub fn user_of(store: &Store, token: TokenId, role: u8) -> Option<UserRow> {
+    let (_, users) = store.token_and_users(token).unwrap()?;
+    users.into_iter().find(|user| user.role == role)
 }

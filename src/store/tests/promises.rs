@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use rusqlite::Connection;
 
-use super::fixtures::{Directory, TOKEN, apply, create, filled, id, init, row, tag, token_row, user_row};
+use super::fixtures::{Directory, TOKEN, apply, create, filled, id, init, row, tag, token_row, user_of, user_row};
 use crate::ck::AttributeType;
 use crate::error::Code;
 use crate::object::TokenId;
@@ -28,8 +28,8 @@ fn rows_come_back_as_they_were_put_in() {
     assert_eq!(store.tokens().unwrap(), [token_row(TOKEN, 1)]);
     assert_eq!(store.token(TOKEN).unwrap(), Some(token_row(TOKEN, 1)));
     assert_eq!(store.token(TokenId([1; 16])).unwrap(), None);
-    assert_eq!(store.user(TOKEN, 0).unwrap(), Some(user_row(TOKEN, 0, 1)));
-    assert_eq!(store.user(TOKEN, 1).unwrap(), None);
+    assert_eq!(user_of(&store, TOKEN, 0), Some(user_row(TOKEN, 0, 1)));
+    assert_eq!(user_of(&store, TOKEN, 1), None);
     let mut expected = row(2);
     expected.tags.sort_unstable();
     assert_eq!(store.object(TOKEN, id(2)).unwrap(), Some(expected));
@@ -131,7 +131,7 @@ fn an_emptied_token_keeps_its_place_and_nothing_else() {
     apply(&store, Change::SetUser { user: user_row(TOKEN, 1, 1), expected_generation: None }).unwrap();
     apply(&store, init(TOKEN, 2, Some(1))).unwrap();
     assert_eq!(store.count(TOKEN).unwrap(), 0);
-    assert_eq!(store.user(TOKEN, 1).unwrap(), None);
+    assert_eq!(user_of(&store, TOKEN, 1), None);
     assert_eq!(store.find(TOKEN, &[tag(AttributeType::CLASS, 3)], true).unwrap(), []);
     let generations: Vec<_> = store.tokens().unwrap().iter().map(|token| (token.id, token.generation)).collect();
     assert_eq!(generations, [(TOKEN, 2), (TokenId([1; 16]), 1)]);
@@ -150,7 +150,7 @@ fn attempts_are_reserved_up_to_the_bound_and_given_back() {
     assert_eq!(reserve(), Outcome::Attempt { attempts: 2 });
     assert_eq!(reserve(), Outcome::Attempt { attempts: 3 });
     assert_eq!(reserve(), Outcome::Locked);
-    assert_eq!(store.user(TOKEN, 0).unwrap().unwrap().attempts, 3);
+    assert_eq!(user_of(&store, TOKEN, 0).unwrap().attempts, 3);
     let mut endless = user_row(TOKEN, 1, 1);
     endless.attempts_max = 0;
     endless.attempts = u32::MAX;

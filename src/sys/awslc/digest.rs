@@ -104,7 +104,7 @@ contexts! {
 
 /// Which SHA-3 (FIPS 202).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum Sha3Size {
     Bits224,
     Bits256,

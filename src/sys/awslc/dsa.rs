@@ -9,7 +9,7 @@ use super::fault::{fault, forget};
 use crate::error::{Code, Result};
 
 /// Domain parameters, big-endian.
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct Domain {
     pub prime: Vec<u8>,
     pub subprime: Vec<u8>,

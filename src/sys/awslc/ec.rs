@@ -11,7 +11,7 @@ use crate::error::{Code, Result, refuse};
 
 /// A curve of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum Curve {
     P224,
     P256,

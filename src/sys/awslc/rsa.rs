@@ -10,7 +10,7 @@ use crate::error::{Code, Doing, Result, refuse};
 
 /// A digest that the library computes inside a padding (PSS, OAEP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum PaddingHash {
     Md5,
     Sha1,
@@ -68,7 +68,7 @@ impl Padding {
 
 /// PSS (RFC 8017, 8.1): hash, mask generation hash, salt length in bytes.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct Pss {
     pub hash: PaddingHash,
     pub mask: PaddingHash,
@@ -77,7 +77,7 @@ pub struct Pss {
 
 /// The numbers of a private key, big-endian.
 #[derive(Clone, Copy)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct PrivateNumbers<'a> {
     pub modulus: &'a [u8],
     pub public_exponent: &'a [u8],
@@ -88,7 +88,7 @@ pub struct PrivateNumbers<'a> {
 
 /// What the Chinese remainder theorem needs, big-endian.
 #[derive(Clone, Copy)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct CrtNumbers<'a> {
     pub prime_1: &'a [u8],
     pub prime_2: &'a [u8],
@@ -99,7 +99,7 @@ pub struct CrtNumbers<'a> {
 
 /// Which number of a key.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum Part {
     Modulus,
     PublicExponent,
@@ -412,7 +412,7 @@ impl Pss {
 
 /// OAEP (RFC 8017, 7.1): hash, mask generation hash, label.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct Oaep<'a> {
     pub hash: PaddingHash,
     pub mask: PaddingHash,

@@ -330,7 +330,7 @@ pub mod fault {
 
     /// Nothing happens here.
     #[inline]
-    #[allow(clippy::unnecessary_wraps)]
+    #[allow(clippy::unnecessary_wraps, reason = "its twin in tests fails on purpose")]
     pub fn point(_: Operation) -> std::io::Result<()> {
         Ok(())
     }
@@ -344,7 +344,7 @@ pub mod fault {
 
 /// Faults on purpose: the n-th operation from now fails, or ends the process as `kill -9` does.
 #[cfg(test)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub mod fault {
     use std::cell::Cell;
     use std::io;

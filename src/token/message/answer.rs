@@ -70,7 +70,7 @@ impl From<Refusal> for Error {
 
 /// What a request gives.
 #[derive(Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum Reply {
     #[n(0)]
     Nothing,
@@ -100,7 +100,7 @@ pub enum Reply {
 
 /// A [`Description`] as it travels.
 #[derive(Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct Described {
     #[n(0)]
     pub id: TokenId,
@@ -134,7 +134,7 @@ impl From<Described> for Description {
 
 /// A [`Reference`] as it travels; a session object comes with what revives it elsewhere.
 #[derive(Clone, Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct Named {
     #[n(0)]
     pub id: ObjectId,
@@ -172,7 +172,7 @@ impl From<Reference> for Named {
 
 /// A [`Reading`] as it travels.
 #[derive(Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum Read {
     #[n(0)]
     Value(#[cbor(n(0), with = "codec::value")] Value),

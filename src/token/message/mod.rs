@@ -72,7 +72,7 @@ pub struct Tally {
 
 /// Who asks: an [`Access`] as it travels.
 #[derive(Clone, Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub struct Who {
     #[n(0)]
     pub scope: Scope,
@@ -123,7 +123,7 @@ pub struct Blob(
 /// What one use of a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum Verb {
     #[n(0)]
     Sign,
@@ -158,7 +158,7 @@ pub struct Use {
 
 /// What is asked for.
 #[derive(Encode, Decode)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is what its name says")]
 pub enum Ask {
     #[n(0)]
     Tokens,
