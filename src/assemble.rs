@@ -38,7 +38,7 @@ pub struct Opened {
 
 /// This process's configuration. Errors: `Configuration`.
 pub fn configuration() -> Result<Config> {
-    config::load(&Environment::of_process(user::home_of_password_file(), user::is_root()))
+    config::load(&Environment::of_process())
 }
 
 /// Opens what the configuration says.
@@ -91,7 +91,7 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
     let world: Arc<dyn World> = Arc::new(Real);
     let store = Arc::new(Store::open(&config.store_dir)?);
     let root_key = match config.root_key {
-        true => RootKeySource::File(config.store_dir.join(ROOT_KEY_FILE)),
+        true => RootKeySource::File(config.root_key_file.clone().unwrap_or_else(|| config.store_dir.join(ROOT_KEY_FILE))),
         false => RootKeySource::None,
     };
     let is_new = store.tokens()?.is_empty();

@@ -38,8 +38,11 @@ fn configuration() -> String {
          1. the file that `HSMPOOL_CONF` names,\n2. `~/.config/hsmpool/hsmpool.toml`,\n3. `/etc/hsmpool/hsmpool.toml`,\n\
          4. the file that `SOFTHSM2_CONF` names,\n5. `~/.config/softhsm2/softhsm2.conf`,\n6. `/etc/softhsm/softhsm2.conf`.\n\n\
          The first three are TOML, read strictly: an unknown key is an error that names file, line and key. The others are SoftHSM's files, read as\n\
-         leniently as SoftHSM reads them. `hsmpool config` shows which file is read and what holds.\n\n{}\n\
+         leniently as SoftHSM reads them: what it ignores is a warning in the log. `hsmpool config` shows which file is read and what holds.\n\n\
+         ```toml\n[store]\ndirectory = \"/srv/keys\"\n\n[token]\npolicy = \"strict\"\n\n[log]\nlevel = \"INFO\"\nfile = \"/var/log/hsmpool.log\"\n```\n\n\
+         {}\n\
          `HSMPOOL_LOG` (`error`, `warning`, `info`, `debug`) overrides the level, and logs to standard error unless the file names another place.\n\n\
+         A program that runs with more rights than its caller (set-user-id, file capabilities) heeds none of these variables, nor `HOME`.\n\n\
          A mistake in the configuration makes `C_Initialize` answer `0xc8500001`, a store that is refused `0xc8500002`; the log says what to do.\n",
         config_table::markdown() + "\n## Files of a pool\n" + &crate::config::pool::markdown()
     )

@@ -29,6 +29,9 @@ pub(super) struct Arguments {
     /// The user's PIN; asked for when absent
     #[arg(long)]
     pin: Option<String>,
+    /// Leave out objects that cannot be kept here (GOST keys) and say so, instead of refusing the token
+    #[arg(long)]
+    skip_unsupported: bool,
     /// Only says what would be imported
     #[arg(long)]
     dry_run: bool,
@@ -102,9 +105,12 @@ fn import(token: &SoftHsmToken, arguments: &Arguments) -> Result<(usize, Vec<Str
         so_pin: so_pin.duplicate(),
         user_pin: user_pin.as_ref().map(Secret::duplicate),
         objects: opened.objects,
+        skip_unsupported: arguments.skip_unsupported,
     };
-    let count = partition.import(imported)?;
+    let imported = partition.import(imported)?;
     // Seen as an application sees it, before success is told.
     LocalAdmin(partition).tokens()?.iter().try_for_each(|token| token.describe().map(drop))?;
-    Ok((count, opened.left_out))
+    let mut left_out = opened.left_out;
+    left_out.extend(imported.left_out.iter().map(|error| error.to_string()));
+    Ok((imported.objects, left_out))
 }

@@ -47,7 +47,7 @@ pub(super) fn main(arguments: &[OsString]) -> ExitCode {
         println!("2.6.1");
         return ExitCode::SUCCESS;
     }
-    if flags.help {
+    if flags.help || arguments.is_empty() {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
     }

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::sys::process;
 
 /// hsmpool: a PKCS#11 token, embedded in the applications that load libhsmpool.so
 #[derive(Parser)]
@@ -84,6 +85,7 @@ pub fn daemon(arguments: Vec<OsString>) -> ExitCode {
 
 /// Runs the command that the arguments (the program's name first) ask for.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    process::end_at_closed_pipes();
     let name = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
     if name == "softhsm2-util" {
         return util::main(&arguments[1..]);

@@ -50,7 +50,13 @@ Options:
   --token <label>           the token with this label";
 
 #[derive(Parser, Default)]
-#[command(disable_help_flag = true, disable_version_flag = true, no_binary_name = true, infer_long_args = true)]
+#[command(
+    disable_help_flag = true,
+    disable_version_flag = true,
+    no_binary_name = true,
+    infer_long_args = true,
+    args_override_self = true
+)]
 pub(super) struct Flags {
     #[arg(long)]
     show_slots: bool,
@@ -231,11 +237,11 @@ fn find_slot(flags: &Flags, pkcs11: &Pkcs11) -> Result<Slot> {
         (None, Some(_)) => "token label",
         (Some(_), Some(_)) => "serial and token label",
     };
+    for slot in &matching {
+        println!("Found slot {} with matching {what}.", slot.id());
+    }
     match matching[..] {
-        [slot] => {
-            println!("Found slot {} with matching {what}.", slot.id());
-            Ok(slot)
-        }
+        [slot] => Ok(slot),
         [] => Err(refuse(Code::TokenNotPresent, "Could not find a slot/token using --serial, or --token")),
         _ => Err(refuse(Code::ArgumentsBad, "Found multiple matching slots/tokens.")),
     }

@@ -23,20 +23,28 @@ pub(super) fn import(flags: &Flags, pkcs11: &Pkcs11, slot: Slot) -> Result<()> {
     let user_pin = auth(&pin::get(flags.pin.as_deref(), "User PIN", false)?)?;
     let session = pkcs11.open_rw_session(slot).doing(Code::FunctionFailed, "Could not open a session on the given slot")?;
     session.login(UserType::User, Some(&user_pin)).doing(Code::PinIncorrect, "Could not log in on the token")?;
-    if !flags.force
-        && !session.find_objects(&[Attribute::Id(id.clone())]).doing(Code::FunctionFailed, "searching the ID")?.is_empty()
-    {
-        return Err(refuse(
-            Code::ArgumentsBad,
-            "The ID is already assigned to another object. Use --force to override this message.",
-        ));
-    }
     match (flags.import_type.as_deref(), flags.aes) {
+        // As SoftHSM's: a secret key may share its ID with anything, a pair and its certificate are meant to.
         (Some("aes"), _) | (None, true) => import_aes(flags, &session, label, &id),
-        (Some("cert"), _) => import_certificate(flags, &session, label, &id),
-        (Some("keypair") | None, _) => import_pair(flags, &session, label, &id),
+        (Some("cert"), _) => {
+            check_id_is_free(flags, &session, CkClass::CERTIFICATE, &id)?;
+            import_certificate(flags, &session, label, &id)
+        }
+        (Some("keypair") | None, _) => {
+            check_id_is_free(flags, &session, CkClass::PRIVATE_KEY, &id)?;
+            import_pair(flags, &session, label, &id)
+        }
         (Some(other), _) => Err(refuse(Code::ArgumentsBad, format!("--import-type is keypair, aes or cert, not {other:?}"))),
     }
+}
+
+fn check_id_is_free(flags: &Flags, session: &Session, class: CkClass, id: &[u8]) -> Result<()> {
+    let wanted = [Attribute::Class(class), Attribute::Id(id.to_vec())];
+    let found = session.find_objects(&wanted).doing(Code::FunctionFailed, "searching the ID")?;
+    if flags.force || found.is_empty() {
+        return Ok(());
+    }
+    Err(refuse(Code::ArgumentsBad, "The ID is already assigned to another object. Use --force to override this message."))
 }
 
 fn hex(text: &str) -> Result<Vec<u8>> {
@@ -67,7 +75,6 @@ fn import_aes(flags: &Flags, session: &Session, label: &str, id: &[u8]) -> Resul
         Attribute::Value(value),
     ];
     session.create_object(&template).doing(Code::FunctionFailed, "Could not save the secret key in the token")?;
-    println!("The key has been imported.");
     Ok(())
 }
 

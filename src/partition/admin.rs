@@ -12,7 +12,7 @@ use crate::error::{Code, Result, refuse};
 use crate::limits::TOKENS_MAX;
 use crate::object::policy::Policy;
 use crate::secret::Secret;
-use crate::store::{Change, Outcome, TokenRow};
+use crate::store::{Change, Outcome, TokenRow, UserRow};
 use crate::token::{Admin, Role, Token, TokenId};
 
 /// The partition as the library holds it.
@@ -46,6 +46,14 @@ pub(super) struct Birth {
     pub policy: Policy,
     pub generation: u64,
     pub expected_generation: Option<u64>,
+}
+
+/// A token that is not written down yet.
+pub(super) struct Born {
+    pub token: TokenRow,
+    pub so: UserRow,
+    pub token_key: Key32,
+    pub public_key: Key32,
 }
 
 impl Partition {
@@ -143,8 +151,17 @@ impl Partition {
         Ok(id)
     }
 
-    /// Draws the token's keys and writes it down; returns the token key.
-    pub(super) fn give_birth(&self, birth: Birth, origin: Option<&Origin>, so_pin: &Secret) -> Result<Key32> {
+    fn give_birth(&self, birth: Birth, origin: Option<&Origin>, so_pin: &Secret) -> Result<()> {
+        let born = self.conceive(&birth, so_pin)?;
+        let (token, so) = (born.token, born.so);
+        match self.propose_for(origin, Change::InitToken { token, so, expected_generation: birth.expected_generation })? {
+            Outcome::Done => Ok(()),
+            _ => Err(refuse(Code::FunctionFailed, "somebody else initialised the token at the same time: try again")),
+        }
+    }
+
+    /// Draws the token's keys; writes nothing.
+    pub(super) fn conceive(&self, birth: &Birth, so_pin: &Secret) -> Result<Born> {
         let root = &self.settings.root_key;
         let token_key = Key32::random(&*self.world)?;
         let public_key = Key32::random(&*self.world)?;
@@ -159,10 +176,7 @@ impl Partition {
         };
         row.mac = authenticate(&root.authentication(&public_key)?, &token_row_bytes(&row))?.to_vec();
         let so = self.holder_row(birth.id, Role::SecurityOfficer, birth.generation, so_pin, &token_key)?;
-        match self.propose_for(origin, Change::InitToken { token: row, so, expected_generation: birth.expected_generation })? {
-            Outcome::Done => Ok(token_key),
-            _ => Err(refuse(Code::FunctionFailed, "somebody else initialised the token at the same time: try again")),
-        }
+        Ok(Born { token: row, so, token_key, public_key })
     }
 }
 

@@ -1,21 +1,17 @@
 //! Tokens that come from elsewhere (SoftHSM), with every attribute as it was.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
 use super::Partition;
 use super::admin::Birth;
-use super::object::Call;
+use super::object::sealed_row;
 use super::seal::ObjectSeals;
-use super::state::Login;
 use crate::ck::AttributeType;
 use crate::error::{Code, Error, Result, refuse};
 use crate::mechanism::encoding;
 use crate::object::policy::Policy;
 use crate::object::{Object, ObjectId, Template, Value, template};
 use crate::secret::Secret;
-use crate::store::{Change, Outcome};
-use crate::token::{Access, LoginId, Role, Scope, TokenId};
+use crate::store::{Change, ObjectRow, Outcome};
+use crate::token::{Role, TokenId};
 
 /// A token as it was found elsewhere.
 pub struct ImportedToken {
@@ -29,95 +25,81 @@ pub struct ImportedToken {
     pub user_pin: Option<Secret>,
     /// Complete attributes of each object, `CKA_LOCAL` and its like included.
     pub objects: Vec<Template>,
+    /// An object that this version cannot keep (a key type that it does not have) is left out; otherwise the token is refused.
+    pub skip_unsupported: bool,
+}
+
+/// What an import brought.
+pub struct Imported {
+    /// Objects that the token has now.
+    pub objects: usize,
+    /// Why each other one was left out.
+    pub left_out: Vec<Error>,
+}
+
+/// The keys that an imported token's objects are sealed with.
+struct Seals {
+    public: ObjectSeals,
+    private: ObjectSeals,
 }
 
 impl Partition {
-    /// Brings a token over under the compatible policy: all of it, or nothing. Returns how many objects it has now.
+    /// Brings a token over under the compatible policy: all of it, or nothing, by one change.
     ///
-    /// Errors: `TokenWriteProtected` when a token with this serial number is there already; what the components' checks say.
-    pub fn import(self: &Arc<Self>, token: ImportedToken) -> Result<usize> {
-        if self.store.tokens()?.iter().any(|other| other.serial == token.serial) {
-            let serial = String::from_utf8_lossy(&token.serial).into_owned();
-            return Err(refuse(
-                Code::TokenWriteProtected,
-                format!("the store has a token with serial number {serial} already: delete it first"),
-            ));
-        }
+    /// Errors: `TokenWriteProtected` when a token with this serial number is there already; what the components' checks say, naming the
+    /// object.
+    pub fn import(&self, from: ImportedToken) -> Result<Imported> {
         let mut id = [0; 16];
         self.world.fill_random(&mut id)?;
         let id = TokenId(id);
         let birth = Birth {
             id,
-            serial: token.serial,
-            label: token.label,
+            serial: from.serial,
+            label: from.label,
             policy: Policy::Compatible,
             generation: 1,
             expected_generation: None,
         };
-        let imported = self.give_birth(birth, None, &token.so_pin).and_then(|token_key| {
-            if let Some(pin) = &token.user_pin {
-                let user = self.holder_row(id, Role::User, 0, pin, &token_key)?;
-                expect_done(self.propose(Change::SetUser { user, expected_generation: None })?)?;
+        if self.store.tokens()?.iter().any(|other| other.serial == from.serial) {
+            return Err(there_already(&birth));
+        }
+        let born = self.conceive(&birth, &from.so_pin)?;
+        let user = from.user_pin.as_ref().map(|pin| self.holder_row(id, Role::User, 0, pin, &born.token_key)).transpose()?;
+        let seals = Seals { public: ObjectSeals::new(&born.public_key)?, private: ObjectSeals::new(&born.token_key)? };
+        let mut objects = Vec::new();
+        let mut left_out = Vec::new();
+        for (at, given) in from.objects.into_iter().enumerate() {
+            match self.import_object(id, &seals, given).map_err(|error| in_object(at, error)) {
+                Ok(row) => objects.push(row),
+                Err(error) if from.skip_unsupported => left_out.push(error),
+                Err(error) => return Err(error),
             }
-            let login = Login {
-                scope: Scope(id.0),
-                role: Role::User,
-                generation: AtomicU64::new(0),
-                token_generation: 1,
-                seals: ObjectSeals::new(&token_key)?,
-                token_key,
-                client: Arc::from(""),
-                issued: AtomicU64::new(0),
-            };
-            self.import_objects(id, login, token.objects)
-        });
-        if imported.is_err() {
-            // What we made ourselves a moment ago and nobody knows; if even this fails the first error says more.
-            let _ = self.propose(Change::DeleteToken { token: id });
         }
-        imported
+        let count = objects.len();
+        match self.propose(Change::ImportToken { token: born.token, so: born.so, user, objects })? {
+            Outcome::Done => Ok(Imported { objects: count, left_out }),
+            _ => Err(there_already(&birth)),
+        }
     }
 
-    fn import_objects(&self, token: TokenId, login: Login, objects: Vec<Template>) -> Result<usize> {
-        let state = self.state(token);
-        let scope = login.scope;
-        let login_id = LoginId(token.0);
-        state.logins.write().insert(login_id, Arc::new(login));
-        let access = Access { scope, role: Some(Role::User), login: Some(login_id), ticket: Arc::from([]), write: true };
-        let rows = Call::new(self, &state, &access, None).and_then(|call| {
-            let rows = objects
-                .into_iter()
-                .enumerate()
-                .map(|(at, attributes)| self.import_object(&call, attributes).map_err(|e| in_object(at, e)));
-            rows.collect::<Result<Vec<_>>>()
-        });
-        self.leave(&state, scope);
-        let rows = rows?;
-        let count = rows.len();
-        if count > 0 {
-            expect_done(self.propose(Change::CreateObjects { token, token_generation: 1, objects: rows })?)?;
-        }
-        Ok(count)
-    }
-
-    fn import_object(&self, call: &Call<'_>, given: Template) -> Result<crate::store::ObjectRow> {
+    fn import_object(&self, token: TokenId, seals: &Seals, given: Template) -> Result<ObjectRow> {
         let mut attributes = template::for_import(given)?;
         encoding::complete(&mut attributes)?;
         let mut id = [0; 16];
         self.world.fill_random(&mut id)?;
         let id = ObjectId(id);
         attributes.set(AttributeType::UNIQUE_ID, Value::Bytes(id.to_string().into_bytes()));
-        call.row(&Object { id, version: 1, attributes })
+        let object = Object { id, version: 1, attributes };
+        let seals = if object.is_private() { &seals.private } else { &seals.public };
+        sealed_row(&*self.world, seals, token, &object)
     }
+}
+
+fn there_already(birth: &Birth) -> Error {
+    let serial = String::from_utf8_lossy(&birth.serial);
+    refuse(Code::TokenWriteProtected, format!("the store has a token with serial number {serial} already: delete it first"))
 }
 
 fn in_object(at: usize, error: Error) -> Error {
     Error::new(error.code(), format!("object {} of the token cannot be imported", at + 1)).because(error)
-}
-
-fn expect_done(outcome: Outcome) -> Result<()> {
-    match outcome {
-        Outcome::Done => Ok(()),
-        _ => Err(refuse(Code::FunctionFailed, "somebody else changed the token while it was imported")),
-    }
 }

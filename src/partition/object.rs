@@ -15,7 +15,8 @@ use crate::object::policy::{self, Revealed};
 use crate::object::template::{self, Context, Standing};
 use crate::object::{Object, ObjectId, Template, Value, encode, index};
 use crate::store::{Change, ObjectRow, Tag};
-use crate::token::{Access, Reading, Reference, Role};
+use crate::token::{Access, Reading, Reference, Role, TokenId};
+use crate::world::World;
 
 /// One request, with the facts as of its start.
 pub(super) struct Call<'a> {
@@ -191,24 +192,7 @@ impl<'a> Call<'a> {
 
     /// The row of a token object: sealed, tagged.
     pub fn row(&self, object: &Object) -> Result<ObjectRow> {
-        let encoded = encode::encode(&object.attributes);
-        if encoded.len() > OBJECT_MAX_BYTES {
-            return Err(refuse(
-                Code::DeviceMemory,
-                format!("the object has {} bytes; at most {OBJECT_MAX_BYTES} are kept", encoded.len()),
-            ));
-        }
-        let private = object.is_private();
-        let name = ObjectName { token: self.state.id, id: object.id, version: object.version, private };
-        self.with_seals(private, |seals| {
-            Ok(ObjectRow {
-                id: object.id,
-                version: object.version,
-                private,
-                sealed: seals.seal(&*self.partition.world, &name, &encoded)?,
-                tags: tags(seals, &object.attributes)?,
-            })
-        })
+        self.with_seals(object.is_private(), |seals| sealed_row(&*self.partition.world, seals, self.state.id, object))
     }
 
     fn may_write(&self) -> Result<()> {
@@ -316,6 +300,23 @@ fn token_gone() -> Error {
 fn is_key_or_certificate(attributes: &Template) -> bool {
     let class = attributes.ulong(AttributeType::CLASS).map(ObjectClass);
     class.is_some_and(|class| class != ObjectClass::DATA)
+}
+
+/// The row of a token object: sealed, tagged.
+///
+/// Errors: `DeviceMemory` for more than [`OBJECT_MAX_BYTES`].
+pub(super) fn sealed_row(world: &dyn World, seals: &ObjectSeals, token: TokenId, object: &Object) -> Result<ObjectRow> {
+    let encoded = encode::encode(&object.attributes);
+    if encoded.len() > OBJECT_MAX_BYTES {
+        return Err(refuse(
+            Code::DeviceMemory,
+            format!("the object has {} bytes; at most {OBJECT_MAX_BYTES} are kept", encoded.len()),
+        ));
+    }
+    let (id, version, private) = (object.id, object.version, object.is_private());
+    let name = ObjectName { token, id, version, private };
+    let sealed = seals.seal(world, &name, &encoded)?;
+    Ok(ObjectRow { id, version, private, sealed, tags: tags(seals, &object.attributes)? })
 }
 
 /// The blind index of an object: one tag for each indexed attribute that it has.

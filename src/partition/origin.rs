@@ -48,7 +48,7 @@ impl Step {
             Change::CreateObjects { .. } => Step::CreateObjects,
             Change::ReplaceObject { .. } => Step::ReplaceObject,
             Change::DeleteObject { .. } => Step::DeleteObject,
-            Change::InitToken { .. } => Step::InitToken,
+            Change::InitToken { .. } | Change::ImportToken { .. } => Step::InitToken,
             Change::DeleteToken { .. } => Step::DeleteToken,
         }
     }

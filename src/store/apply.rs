@@ -28,6 +28,7 @@ pub fn apply(sql: &Connection, sum: &mut Sum, change: &Change) -> Result<Outcome
         Change::SetUser { user, expected_generation } => facts.set_user(user, *expected_generation),
         Change::ReserveAttempt { token, role } => facts.reserve_attempt(*token, *role),
         Change::ClearAttempts { token, role, generation } => facts.clear_attempts(*token, *role, *generation),
+        Change::ImportToken { token, so, user, objects } => facts.import_token(token, so, user.as_ref(), objects),
     }
 }
 
@@ -42,6 +43,12 @@ struct Stored {
     number: i64,
     version: u64,
     tags: Vec<Tag>,
+}
+
+/// Whether two of them have one id.
+fn has_twins(objects: &[ObjectRow]) -> bool {
+    let mut seen = HashSet::new();
+    objects.iter().any(|row| !seen.insert(row.id))
 }
 
 /// The facts in the store, and their sum.
@@ -70,6 +77,21 @@ impl Facts<'_> {
         self.sum.add(Fact::Token(token.id, token.generation));
         self.put_user(self.sql.last_insert_rowid(), token.id, so)?;
         Ok(Outcome::Done)
+    }
+
+    fn import_token(&mut self, token: &TokenRow, so: &UserRow, user: Option<&UserRow>, objects: &[ObjectRow]) -> Result<Outcome> {
+        // A new token has no object: only twins among these could be refused, and nothing may be written by then.
+        if has_twins(objects) || user.is_some_and(|user| user.role == so.role) {
+            return Ok(Outcome::Conflict);
+        }
+        match self.new_token(token, so)? {
+            Outcome::Done => {}
+            refused => return Ok(refused),
+        }
+        if let Some(user) = user {
+            self.set_user(&UserRow { token: token.id, ..user.clone() }, None)?;
+        }
+        self.create_objects(token.id, token.generation, objects)
     }
 
     fn empty_token(&mut self, token: &TokenRow, so: &UserRow, expected: u64) -> Result<Outcome> {
@@ -110,9 +132,11 @@ impl Facts<'_> {
         if known.generation != generation {
             return Ok(Outcome::Conflict);
         }
-        let mut seen = HashSet::new();
+        if has_twins(objects) {
+            return Ok(Outcome::Conflict);
+        }
         for row in objects {
-            if !seen.insert(row.id) || self.object(known.number, row.id)?.is_some() {
+            if self.object(known.number, row.id)?.is_some() {
                 return Ok(Outcome::Conflict);
             }
         }

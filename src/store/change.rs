@@ -215,6 +215,22 @@ pub enum Change {
         #[n(2)]
         generation: u64,
     },
+    /// A new token with its users and all that it holds, or nothing of it.
+    #[n(8)]
+    ImportToken {
+        /// The token; there must be none with its id or serial number.
+        #[n(0)]
+        token: TokenRow,
+        /// Its security officer.
+        #[n(1)]
+        so: UserRow,
+        /// Its user, if a PIN is set.
+        #[n(2)]
+        user: Option<UserRow>,
+        /// Its objects.
+        #[n(3)]
+        objects: Vec<ObjectRow>,
+    },
 }
 
 /// What apply answered.
@@ -288,7 +304,7 @@ mod tests {
     use super::{Change, Outcome, Tag};
     use crate::ck::AttributeType;
     use crate::object::{ObjectId, TokenId};
-    use crate::store::tests::fixtures::{init, row, user_row};
+    use crate::store::tests::fixtures::{init, row, token_row, user_row};
 
     const TOKEN: TokenId = TokenId([7; 16]);
 
@@ -313,6 +329,18 @@ mod tests {
             ),
             (Change::ReserveAttempt { token: TOKEN, role: 1 }, format!("820682{token}01")),
             (Change::ClearAttempts { token: TOKEN, role: 0, generation: 4 }, format!("820783{token}0004")),
+            (
+                Change::ImportToken { token: token_row(TOKEN, 1), so: user_row(TOKEN, 0, 1), user: None, objects: vec![] },
+                format!(
+                    "8208848750{id}50{}5820{}0101582c{}5820{}86{token}0001583c{}0003f680",
+                    "07".repeat(16),
+                    "4c".repeat(32),
+                    "09".repeat(44),
+                    "08".repeat(32),
+                    "00".repeat(60),
+                    id = "07".repeat(16)
+                ),
+            ),
         ];
         for (change, encoded) in cases {
             assert_eq!(hex(&minicbor::to_vec(&change).unwrap()), encoded, "{change:?}");

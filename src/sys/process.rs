@@ -24,6 +24,13 @@ unsafe impl Send for ForkWord {}
 // SAFETY: as above; all access goes through atomics.
 unsafe impl Sync for ForkWord {}
 
+/// Lets a write to a closed pipe end this process quietly, as it ends C programs (Rust's start-up code ignores the signal).
+/// For our own programs only: never in a host's process.
+pub fn end_at_closed_pipes() {
+    // SAFETY: sets a signal's default action, with valid arguments; no handler of ours is involved.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// Most descriptors of the kind [`Descriptor`] in one process.
 const DESCRIPTORS_MAX: usize = 4096;
 /// What an armed word holds; a wiped one holds zero.

@@ -19,6 +19,12 @@ pub fn id() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// Whether the process has more rights than whoever started it: set-user-id, set-group-id, file capabilities (`AT_SECURE`).
+pub fn has_raised_rights() -> bool {
+    // SAFETY: reads a number that the kernel has handed to this process; answers 0 for what it does not know.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// The home directory that the password file names for the process's user.
 pub fn home_of_password_file() -> Option<PathBuf> {
     let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();

@@ -96,6 +96,27 @@ fn keys_of_every_kind_are_imported_and_an_encrypted_file_needs_its_password() {
 }
 
 #[test]
+fn a_key_may_have_the_id_of_its_certificate_and_labels_may_be_shared() {
+    let (theirs, ours) = (Token::initialised(Module::SoftHsm), Token::initialised(Module::Ours));
+    let check = |token: &Token, util: &dyn Fn() -> Run| {
+        token.openssl("req -x509 -newkey rsa:2048 -nodes -keyout k.pem -out c.pem -subj /CN=both -days 2").ok();
+        token.openssl("x509 -in c.pem -outform DER -out c.der").ok();
+        token.as_user().words("--write-object c.der --type cert --id 0a --label both").ok();
+        let import = |id: &str| util().words("--import k.pem --label both").args(["--token", LABEL, "--id", id, "--pin", PIN]);
+        import("0a").ok().says("The key pair has been imported.");
+        import("0a").fails().says("--force");
+        // The last of repeated flags counts, and two tokens of one label are both named before they are refused.
+        util().args(["--show-slots", "--label", "a", "--label", "b"]).ok();
+        token.initialise(LABEL);
+        let said = import("0b").fails().text();
+        assert_eq!(said.matches("with matching token label.").count(), 2, "{said}");
+    };
+    check(&theirs, &|| theirs.run("softhsm2-util"));
+    check(&ours, &|| util(&ours));
+    named(&ours, "softhsm2-keyconv").ok().says("Usage: softhsm2-keyconv");
+}
+
+#[test]
 fn bind_keys_are_converted_also_those_that_softhsms_tool_refuses() {
     let token = Token::fresh(Module::Ours);
     let kinds = [

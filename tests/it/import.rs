@@ -13,12 +13,12 @@ fn import(token: &Token) -> Run {
 }
 
 /// SoftHSM's token with one object of each kind, and its own list of them.
-fn filled() -> (Token, String) {
-    let token = Token::initialised(Module::SoftHsm);
+fn filled(module: Module) -> (Token, String) {
+    let token = Token::initialised(module);
     token.as_user().words("--keypairgen --key-type RSA:2048 --id 01 --label rsa").ok();
     token.as_user().words("--keypairgen --key-type EC:prime256v1 --id 02 --label ec").ok();
     token.as_user().words("--keypairgen --key-type EC:secp384r1 --id 03 --label ec384").ok();
-    token.as_user().words("--keygen --key-type AES:32 --id 04 --label aes").ok();
+    token.as_user().words("--keygen --key-type AES:32 --id 04 --label aes --allowed-mechanisms AES-CBC,AES-CBC-PAD").ok();
     token.write("note", "a private note");
     token.as_user().words("--write-object note --type data --private --label note").ok();
     token.openssl("req -x509 -newkey rsa:2048 -nodes -keyout k.pem -out c.pem -subj /CN=imported -days 2").ok();
@@ -48,8 +48,17 @@ fn facts(listed: &str) -> Vec<String> {
 
 #[test]
 fn every_object_comes_over_with_what_it_remembers() {
-    let (token, before) = filled();
-    let serial = serial(&token, Module::SoftHsm);
+    every_object_comes_over(Module::SoftHsm);
+}
+
+#[test]
+fn every_object_comes_over_from_the_sqlite_backend() {
+    every_object_comes_over(Module::SoftHsmDatabase);
+}
+
+fn every_object_comes_over(from: Module) {
+    let (token, before) = filled(from);
+    let serial = serial(&token, from);
     import(&token).arg("--dry-run").ok().says("9 objects would be imported");
     import(&token).ok().says("9 of 9 objects imported");
     let after = ours(&token).arg("--list-objects").ok().text();
@@ -67,7 +76,7 @@ fn serial(token: &Token, module: Module) -> String {
 
 #[test]
 fn imported_keys_sign_what_their_public_keys_verify() {
-    let (token, _) = filled();
+    let (token, _) = filled(Module::SoftHsm);
     for (id, name) in [("01", "rsa"), ("02", "ec")] {
         // The public key as SoftHSM gives it, before anything was imported.
         let read = ["--read-object", "--type", "pubkey", "--id", id, "--output-file", name];
@@ -84,7 +93,16 @@ fn imported_keys_sign_what_their_public_keys_verify() {
 
 #[test]
 fn an_imported_aes_key_decrypts_what_softhsm_encrypted() {
-    let (token, _) = filled();
+    an_aes_key_goes_on(Module::SoftHsm);
+}
+
+#[test]
+fn an_aes_key_from_the_sqlite_backend_decrypts_what_softhsm_encrypted() {
+    an_aes_key_goes_on(Module::SoftHsmDatabase);
+}
+
+fn an_aes_key_goes_on(from: Module) {
+    let (token, _) = filled(from);
     token.write("plain", [7; 64]);
     let cipher = |run: Run, verb: &str, from: &str, to: &str| {
         run.args([verb, "--id", "04", "--mechanism", "AES-CBC-PAD", "--iv", "00112233445566778899aabbccddeeff"])
@@ -95,11 +113,17 @@ fn an_imported_aes_key_decrypts_what_softhsm_encrypted() {
     import(&token).ok();
     cipher(ours(&token), "--decrypt", "sealed", "opened");
     assert_eq!(token.read("opened"), [7; 64]);
+    // The list of its mechanisms came with the key.
+    ours(&token)
+        .args(["--encrypt", "--id", "04", "--mechanism", "AES-CTR", "--iv", "00112233445566778899aabbccddeeff"])
+        .args(["--input-file", "plain", "--output-file", "refused"])
+        .fails()
+        .says("CKR_MECHANISM_INVALID");
 }
 
 #[test]
 fn a_wrong_pin_a_second_import_or_damage_leave_everything_as_it_was() {
-    let (token, before) = filled();
+    let (token, before) = filled(Module::SoftHsm);
     let wrong = |so_pin: &str, pin: &str| {
         hsmpool(&token)
             .arg("import-softhsm")

@@ -53,8 +53,8 @@ fn parse(bytes: &[u8]) -> Option<RawObject> {
     Some(object)
 }
 
-/// The nested list that the file and the database keep for templates.
-pub(super) fn parse_map(bytes: &[u8]) -> Option<Vec<(u64, Raw)>> {
+/// The nested list of a template.
+fn parse_map(bytes: &[u8]) -> Option<Vec<(u64, Raw)>> {
     let mut from = Reader(bytes);
     let mut map = Vec::new();
     while !from.0.is_empty() {

@@ -8,7 +8,7 @@ use super::fixtures::{Directory, TOKEN, apply, create, filled, id, init, row, ta
 use crate::ck::AttributeType;
 use crate::error::Code;
 use crate::object::TokenId;
-use crate::store::{Change, ObjectRow, Outcome, Sealed, Store, Tag};
+use crate::store::{Change, ObjectRow, Outcome, Sealed, Store, Tag, TokenRow};
 use crate::sys::process::tests::{become_nobody, in_child};
 use crate::sys::vfs::fault::{self, Action, Operation};
 
@@ -72,6 +72,10 @@ fn apply_compares_what_a_change_was_decided_on() {
     let mut same_serial = token_row(other, 1);
     same_serial.serial = token_row(TOKEN, 1).serial;
     let same_serial = Change::InitToken { token: same_serial, so: user_row(other, 0, 1), expected_generation: None };
+    let import = |id, serial_of, objects| {
+        let token = TokenRow { serial: token_row(serial_of, 1).serial, ..token_row(id, 1) };
+        Change::ImportToken { token, so: user_row(id, 0, 1), user: Some(user_row(id, 1, 1)), objects }
+    };
     let user = |generation, expected_generation| Change::SetUser { user: user_row(TOKEN, 0, generation), expected_generation };
     let cases = [
         (init(other, 1, None), Done),
@@ -103,6 +107,11 @@ fn apply_compares_what_a_change_was_decided_on() {
         (Change::SetUser { user: user_row(TOKEN, 1, 1), expected_generation: None }, Done),
         (Change::SetUser { user: user_row(TOKEN, 1, 1), expected_generation: Some(1) }, Conflict),
         (Change::SetUser { user: user_row(other, 1, 1), expected_generation: None }, Gone),
+        (import(other, other, vec![row(1), row(2)]), Done),
+        (import(other, other, vec![]), Done),
+        (import(other, other, vec![row(1), row(1)]), Conflict),
+        (import(other, TOKEN, vec![row(7)]), Conflict),
+        (import(TOKEN, other, vec![row(7)]), Conflict),
         (Change::ReserveAttempt { token: TOKEN, role: 1 }, Gone),
         (Change::ClearAttempts { token: TOKEN, role: 0, generation: 1 }, Done),
         (Change::ClearAttempts { token: TOKEN, role: 0, generation: 2 }, Conflict),

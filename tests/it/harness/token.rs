@@ -19,6 +19,8 @@ pub enum Module {
     Ours,
     /// SoftHSM, whose place ours takes: what passes there must pass here.
     SoftHsm,
+    /// SoftHSM with its SQLite backend, which Debian's package leaves out: built from its source.
+    SoftHsmDatabase,
 }
 
 impl Module {
@@ -27,6 +29,7 @@ impl Module {
         match self {
             Self::Ours => build_id::module_file(),
             Self::SoftHsm => tools::file_of_package("/usr/lib/softhsm/libsofthsm2.so", "softhsm2"),
+            Self::SoftHsmDatabase => tools::foreign("softhsm_db").join("libsofthsm2.so"),
         }
     }
 }
@@ -80,7 +83,11 @@ impl Token {
         let tokens = self.file("tokens");
         let text = match self.style {
             Style::SoftHsm => {
-                format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n{lines}", tokens.display())
+                let backend = if self.module == Module::SoftHsmDatabase { "db" } else { "file" };
+                format!(
+                    "directories.tokendir = {}\nobjectstore.backend = {backend}\nlog.level = ERROR\n{lines}",
+                    tokens.display()
+                )
             }
             Style::Hsmpool => format!("store.directory = {tokens:?}\n{lines}"),
         };
@@ -97,6 +104,16 @@ impl Token {
     /// Makes one more token in the store.
     pub fn initialise(&self, label: &str) {
         let module = self.module.path();
+        if self.module == Module::SoftHsmDatabase {
+            // softhsm2-util reads the configuration too, and Debian's knows no such backend.
+            let run = || self.run("pkcs11-tool").arg("--module").arg(&module);
+            run().args(["--init-token", "--slot-index", "0", "--label", label, "--so-pin", SO_PIN]).ok();
+            run()
+                .args(["--init-pin", "--token-label", label, "--login", "--login-type", "so"])
+                .args(["--so-pin", SO_PIN, "--pin", PIN])
+                .ok();
+            return;
+        }
         let arguments = ["--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", SO_PIN];
         self.run("softhsm2-util").arg("--module").arg(module).args(arguments).ok();
     }
