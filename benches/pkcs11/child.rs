@@ -31,6 +31,9 @@ pub fn ask(subject: &Subject, work: &str, options: &Options) -> Option<f64> {
         let configuration = store.directory().join("softhsm2.conf");
         command.env(MODULE, path).env("SOFTHSM2_CONF", configuration).env("HOME", store.directory()).env_remove("HSMPOOL_CONF");
     }
+    if let Subject::Pool { path, configuration } = subject {
+        command.env(MODULE, path).env("HSMPOOL_CONF", configuration);
+    }
     let output = command.stderr(Stdio::inherit()).output().expect("this program can be started again");
     assert!(output.status.success(), "{work} on {} failed", subject.name());
     String::from_utf8(output.stdout).expect("a figure is text").trim().parse().ok()
@@ -98,6 +101,7 @@ fn module_figure(row: &Row, module: Loaded) -> f64 {
     match row.kind {
         Kind::Operation(work) => 1e6 / repeat_rate(&mut *work(&login), figure_time()),
         Kind::Scaling(work) => threads_rate(&module, 2, work) / threads_rate(&module, 1, work),
+        Kind::Rate(threads, work) => threads_rate(&module, threads, work),
         Kind::BesideCreator => beside_creator(&login),
         Kind::ColdStart | Kind::Initialize => unreachable!("taken above"),
     }

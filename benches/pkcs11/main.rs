@@ -3,12 +3,13 @@
 //! ```text
 //! cargo bench --bench pkcs11                                       # ours, SoftHSM and the raw library
 //! cargo bench --bench pkcs11 -- --module A.so --module B.so --rows p256,hmac --objects 100000 --json result.json
+//! cargo bench --bench pkcs11 -- --pool /tmp/pool/hsmpool.toml      # ours embedded and over a new pool, and the raw library
 //! ```
 //!
 //! Keys are stored in the token, which is what users have. Every figure is taken in a child process of its own; children of
 //! the subjects take turns (A B raw, A B raw, …), so that a busy moment of the machine meets all of them; medians are shown.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[path = "../../tests/abi/mod.rs"]
@@ -29,6 +30,8 @@ use store::Store;
 pub enum Subject {
     /// A module with a store of its own.
     Module { path: PathBuf, store: Store },
+    /// Our module over a pool that has no token yet.
+    Pool { path: PathBuf, configuration: PathBuf },
     /// The same operations straight on the crypto library.
     Raw,
 }
@@ -37,6 +40,9 @@ impl Subject {
     fn name(&self) -> String {
         match self {
             Self::Module { path, .. } => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            Self::Pool { configuration, .. } => {
+                configuration.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+            }
             Self::Raw => "raw".to_owned(),
         }
     }
@@ -60,7 +66,15 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) {
-    let mut subjects: Vec<Subject> = options.modules.iter().map(|path| subject(path, options)).collect();
+    let modules = options.modules.iter().map(|path| Subject::Module { path: path.to_owned(), store: Store::new() });
+    let pools = options.pools.iter().map(|configuration| {
+        let path = options.modules[0].clone();
+        Subject::Pool { path, configuration: configuration.clone() }
+    });
+    let mut subjects: Vec<Subject> = modules.chain(pools).collect();
+    for subject in &subjects {
+        child::ask(subject, "fill", options).expect("filling a store gives a figure");
+    }
     subjects.push(Subject::Raw);
     let mut report = Report::new(subjects.iter().map(Subject::name).collect());
     for row in ROWS.iter().filter(|row| options.wants(row.name)) {
@@ -76,12 +90,6 @@ fn measure(options: &Options) {
     if let Some(path) = &options.json {
         std::fs::write(path, report.json()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
-}
-
-fn subject(path: &std::path::Path, options: &Options) -> Subject {
-    let subject = Subject::Module { path: path.to_owned(), store: Store::new() };
-    child::ask(&subject, "fill", options).expect("filling a store gives a figure");
-    subject
 }
 
 /// One child's figure, in the row's unit; `None` when the subject has nothing like it.

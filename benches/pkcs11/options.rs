@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 const USAGE: &str =
-    "options: --module PATH (repeatable; the first is compared with the others)  --rounds N  --ms N (time a figure)
+    "options: --module PATH (repeatable; the first is compared with the others)  --pool HSMPOOL.TOML (repeatable)  --rounds N  --ms N (time a figure)
          --objects N (token objects beside the keys)  --rows PART,PART (rows whose name contains one)  --json FILE";
 
 pub struct Options {
     pub modules: Vec<PathBuf>,
+    /// Configurations of the first module with a pool behind it; a column is called by its directory.
+    pub pools: Vec<PathBuf>,
     pub rounds: usize,
     /// How long one figure is measured.
     pub figure_ms: u64,
@@ -18,7 +20,7 @@ pub struct Options {
 
 impl Options {
     pub fn from_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { modules: Vec::new(), rounds: 5, figure_ms: 200, objects: 1000, rows: Vec::new(), json: None };
+        let mut options = Self { modules: Vec::new(), pools: Vec::new(), rounds: 5, figure_ms: 200, objects: 1000, rows: Vec::new(), json: None };
         while let Some(name) = arguments.next() {
             if name == "--bench" {
                 continue; // cargo's own
@@ -27,6 +29,7 @@ impl Options {
             let number = || value.parse::<usize>().map_err(|error| format!("{name} {value}: {error}\n{USAGE}"));
             match name.as_str() {
                 "--module" => options.modules.push(PathBuf::from(&value)),
+                "--pool" => options.pools.push(PathBuf::from(&value)),
                 "--rounds" => options.rounds = number()?.max(1),
                 "--ms" => options.figure_ms = number()? as u64,
                 "--objects" => options.objects = number()?,
@@ -36,7 +39,10 @@ impl Options {
             }
         }
         if options.modules.is_empty() {
-            options.modules = vec![release_build(), PathBuf::from("/usr/lib/softhsm/libsofthsm2.so")];
+            options.modules.push(release_build());
+            if options.pools.is_empty() {
+                options.modules.push(PathBuf::from("/usr/lib/softhsm/libsofthsm2.so"));
+            }
         }
         match options.modules.iter().find(|path| !path.is_file()) {
             Some(missing) => Err(format!("{}: no such module (cargo build --release --lib builds ours)", missing.display())),

@@ -17,6 +17,8 @@ pub enum Kind {
     Operation(Prepare),
     /// Total rate of two threads over the rate of one.
     Scaling(Prepare),
+    /// Operations a second of so many threads together.
+    Rate(usize, Prepare),
     /// Rate of a signing process beside one that creates keys, over its rate alone.
     BesideCreator,
     /// Milliseconds from loading the module to the first signature with a key found by its label.
@@ -36,6 +38,7 @@ impl Row {
     pub fn unit(&self) -> &'static str {
         match self.kind {
             Kind::Operation(_) | Kind::Initialize => "us",
+            Kind::Rate(..) => "/s",
             Kind::Scaling(_) | Kind::BesideCreator => "x",
             Kind::ColdStart => "ms",
         }
@@ -83,7 +86,9 @@ pub const ROWS: &[Row] = &[
     Row { name: "cold start to first signature", kind: Kind::ColdStart, raw: None },
     Row { name: "initialize and finalize", kind: Kind::Initialize, raw: None },
     row("create and destroy token key", create_and_destroy, None),
-    // Last: it leaves its keys behind.
+    Row { name: "64 threads p256 sign", kind: Kind::Rate(64, |s| sign(s, "p256", CKM_ECDSA, 32)), raw: None },
+    // Last: they leave their keys behind.
+    Row { name: "256 threads create token key", kind: Kind::Rate(256, create), raw: None },
     row("create token key", create, None),
 ];
 

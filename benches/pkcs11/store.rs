@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cryptoki_sys::*;
 
-use crate::abi::{Loaded, Session, Template};
+use crate::abi::{Loaded, Rv, Session, Template};
 
 pub const LABEL: &str = "bench";
 pub const PIN: &str = "123456";
@@ -78,7 +78,11 @@ fn named(label: &str) -> Template {
 fn pair(session: &Session, label: &str, mechanism: CK_MECHANISM_TYPE, parameters: Template) {
     let public = parameters.truth(CKA_TOKEN, true).bytes(CKA_LABEL, label).bytes(CKA_ID, label).truth(CKA_VERIFY, true);
     let private = named(label).truth(CKA_SIGN, true).truth(CKA_DERIVE, label == "p256");
-    session.generate_pair(mechanism, public, private).unwrap_or_else(|rv| panic!("{label}: {rv:?}"));
+    match session.generate_pair(mechanism, public, private) {
+        // p11-kit's client knows no Edwards curves: their rows must then be left out with --rows.
+        Err(Rv(CKR_MECHANISM_INVALID)) => eprintln!("{label}: the module has no such mechanism"),
+        made => drop(made.unwrap_or_else(|rv| panic!("{label}: {rv:?}"))),
+    }
 }
 
 /// Creates a token key; the same that the row "create" measures.
