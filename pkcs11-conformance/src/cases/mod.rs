@@ -4,6 +4,7 @@ mod codes;
 mod concurrency;
 mod general;
 mod interface;
+mod key;
 mod mechanism;
 mod object;
 mod operation;
@@ -25,5 +26,5 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         concurrency::CASES,
         interface::CASES,
     ];
-    chapters.into_iter().flatten().chain(mechanism::cases()).chain(security::cases())
+    chapters.into_iter().flatten().chain(mechanism::cases()).chain(key::cases()).chain(security::cases())
 }
