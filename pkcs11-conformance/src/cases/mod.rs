@@ -11,6 +11,7 @@ mod operation;
 mod security;
 mod session;
 mod token;
+mod vector;
 
 use crate::case::Case;
 
@@ -26,5 +27,5 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         concurrency::CASES,
         interface::CASES,
     ];
-    chapters.into_iter().flatten().chain(mechanism::cases()).chain(key::cases()).chain(security::cases())
+    chapters.into_iter().flatten().chain(mechanism::cases()).chain(key::cases()).chain(security::cases()).chain(vector::cases())
 }
