@@ -158,6 +158,32 @@ impl Session<'_> {
         ck!(module, C_VerifyFinal, self.handle, signature.as_mut_ptr(), len)
     }
 
+    /// `C_SignRecoverInit` and `C_SignRecover`.
+    pub fn sign_recover(&self, mechanism: &Mechanism, key: CK_OBJECT_HANDLE, data: &[u8]) -> Result<Vec<u8>, Rv> {
+        let mut mechanism = mechanism.clone();
+        let rv = ck!(self.context.module, C_SignRecoverInit, self.handle, &mut mechanism.raw(), key);
+        self.recovered(rv, self.context.module.functions().C_SignRecover, data)
+    }
+
+    /// `C_VerifyRecoverInit` and `C_VerifyRecover`.
+    pub fn verify_recover(&self, mechanism: &Mechanism, key: CK_OBJECT_HANDLE, signature: &[u8]) -> Result<Vec<u8>, Rv> {
+        let mut mechanism = mechanism.clone();
+        let rv = ck!(self.context.module, C_VerifyRecoverInit, self.handle, &mut mechanism.raw(), key);
+        self.recovered(rv, self.context.module.functions().C_VerifyRecover, signature)
+    }
+
+    fn recovered(&self, init: Rv, function: Option<Transform>, data: &[u8]) -> Result<Vec<u8>, Rv> {
+        if init != Rv::OK {
+            return Err(init);
+        }
+        let (rv, len, mut out) = self.transform(function, data, Some(data.len() + MARGIN));
+        if rv != Rv::OK {
+            return Err(rv);
+        }
+        out.truncate(len);
+        Ok(out)
+    }
+
     /// `C_WrapKey`.
     pub fn wrap(&self, mechanism: &Mechanism, with: CK_OBJECT_HANDLE, key: CK_OBJECT_HANDLE) -> Result<Vec<u8>, Rv> {
         let mut mechanism = mechanism.clone();

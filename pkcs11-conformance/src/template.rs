@@ -160,6 +160,41 @@ impl Mechanism {
         Self::structure(CKM_AES_CBC_ENCRYPT_DATA, &parameter, vec![data])
     }
 
+    /// `CKM_DES_CBC_ENCRYPT_DATA` and its three-key form.
+    pub fn des_cbc_data(kind: CK_MECHANISM_TYPE, iv: [u8; 8], data: &[u8]) -> Self {
+        let data = piece(data);
+        let parameter = CK_DES_CBC_ENCRYPT_DATA_PARAMS { iv, pData: pointer(&data), length: data.len() as CK_ULONG };
+        Self::structure(kind, &parameter, vec![data])
+    }
+
+    /// AES-CCM for data of a length that is told before.
+    pub fn ccm(data_len: usize, nonce: &[u8], aad: &[u8], mac_len: CK_ULONG) -> Self {
+        let (nonce, aad) = (piece(nonce), piece(aad));
+        let parameter = CK_CCM_PARAMS {
+            ulDataLen: data_len as CK_ULONG,
+            pNonce: pointer(&nonce),
+            ulNonceLen: nonce.len() as CK_ULONG,
+            pAAD: pointer(&aad),
+            ulAADLen: aad.len() as CK_ULONG,
+            ulMACLen: mac_len,
+        };
+        Self::structure(CKM_AES_CCM, &parameter, vec![nonce, aad])
+    }
+
+    /// With a parameter that is one number (a length, a handle).
+    pub fn number(kind: CK_MECHANISM_TYPE, value: CK_ULONG) -> Self {
+        Self::with(kind, &value.to_ne_bytes())
+    }
+
+    /// `CKM_RSA_AES_KEY_WRAP` with a temporary AES key of so many bits.
+    pub fn rsa_aes_wrap(bits: CK_ULONG, oaep: &Mechanism) -> Self {
+        let inner = piece(&oaep.parameter);
+        let parameter = CK_RSA_AES_KEY_WRAP_PARAMS { ulAESKeyBits: bits, pOAEPParams: pointer(&inner).cast() };
+        let mut pieces = oaep._pieces.clone();
+        pieces.push(inner);
+        Self::structure(CKM_RSA_AES_KEY_WRAP, &parameter, pieces)
+    }
+
     /// The mechanism's number.
     pub fn kind(&self) -> CK_MECHANISM_TYPE {
         self.kind

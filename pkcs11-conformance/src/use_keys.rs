@@ -44,9 +44,14 @@ impl Session<'_> {
 
     /// Skips the case unless the token lists the mechanism.
     pub fn need(&self, kind: CK_MECHANISM_TYPE) -> Result<(), Stop> {
+        self.mechanism_info(kind).map(|_| ())
+    }
+
+    /// What the token says of a mechanism; a skip where it has none of the kind.
+    pub fn mechanism_info(&self, kind: CK_MECHANISM_TYPE) -> Result<CK_MECHANISM_INFO, Stop> {
         let mut info = CK_MECHANISM_INFO::default();
         match ck!(self.context.module, C_GetMechanismInfo, self.context.slot()?, kind, &mut info) {
-            Rv::OK => Ok(()),
+            Rv::OK => Ok(info),
             Rv(CKR_MECHANISM_INVALID) => {
                 Err(Stop::Skip(format!("the token has no {}", crate::names::mechanism(kind).unwrap_or("such mechanism"))))
             }

@@ -4,11 +4,14 @@ mod codes;
 mod concurrency;
 mod general;
 mod interface;
+mod key;
+mod mechanism;
 mod object;
 mod operation;
 mod security;
 mod session;
 mod token;
+mod vector;
 
 use crate::case::Case;
 
@@ -24,5 +27,5 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         concurrency::CASES,
         interface::CASES,
     ];
-    chapters.into_iter().flatten().chain(security::cases())
+    chapters.into_iter().flatten().chain(mechanism::cases()).chain(key::cases()).chain(security::cases()).chain(vector::cases())
 }
