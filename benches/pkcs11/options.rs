@@ -20,7 +20,15 @@ pub struct Options {
 
 impl Options {
     pub fn from_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { modules: Vec::new(), pools: Vec::new(), rounds: 5, figure_ms: 200, objects: 1000, rows: Vec::new(), json: None };
+        let mut options = Self {
+            modules: Vec::new(),
+            pools: Vec::new(),
+            rounds: 5,
+            figure_ms: 200,
+            objects: 1000,
+            rows: Vec::new(),
+            json: None,
+        };
         while let Some(name) = arguments.next() {
             if name == "--bench" {
                 continue; // cargo's own
