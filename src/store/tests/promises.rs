@@ -58,6 +58,12 @@ fn everything_is_there_after_closing_and_the_files_are_the_owners() {
     store.check().unwrap();
 }
 
+/// A token with the serial number of another.
+fn import(id: TokenId, serial_of: TokenId, objects: Vec<ObjectRow>) -> Change {
+    let token = TokenRow { serial: token_row(serial_of, 1).serial, ..token_row(id, 1) };
+    Change::ImportToken { token, so: user_row(id, 0, 1), user: Some(user_row(id, 1, 1)), objects }
+}
+
 /// Each change on a store with the token in generation 1 and objects 0 to 2 in version 1, and the outcome.
 #[test]
 fn apply_compares_what_a_change_was_decided_on() {
@@ -72,10 +78,6 @@ fn apply_compares_what_a_change_was_decided_on() {
     let mut same_serial = token_row(other, 1);
     same_serial.serial = token_row(TOKEN, 1).serial;
     let same_serial = Change::InitToken { token: same_serial, so: user_row(other, 0, 1), expected_generation: None };
-    let import = |id, serial_of, objects| {
-        let token = TokenRow { serial: token_row(serial_of, 1).serial, ..token_row(id, 1) };
-        Change::ImportToken { token, so: user_row(id, 0, 1), user: Some(user_row(id, 1, 1)), objects }
-    };
     let user = |generation, expected_generation| Change::SetUser { user: user_row(TOKEN, 0, generation), expected_generation };
     let cases = [
         (init(other, 1, None), Done),
