@@ -46,8 +46,8 @@ pub const PERMIT_MAX_AGE_SECONDS: u64 = 300;
 
 /// How long a node that is stopped waits for answers under way.
 pub const DRAIN_SECONDS: u64 = 5;
-/// Connections to one node that a module keeps for the next call.
-pub const IDLE_CONNECTIONS_MAX: usize = 64;
+/// Connections to one node that a module keeps for the next call: as many threads call at once without a handshake.
+pub const IDLE_CONNECTIONS_MAX: usize = 1024;
 /// Longest payload of a frame: an object of the largest kind, and what stands around it.
 pub const FRAME_MAX_BYTES: usize = OBJECT_MAX_BYTES + (1 << 20);
 /// Most connections of one listening socket.
@@ -78,7 +78,7 @@ pub const STORE_IDLE_READERS_MAX: usize = 32;
 pub const STORE_WAL_PAGES: u32 = 500;
 /// Numbers in the log that one request of a module takes: one for each kind of change that it can make.
 pub const REQUEST_STEPS: u64 = 8;
-/// Most requests that one client may have under way at once; as many of its latest answers are kept.
+/// Numbers between a client's oldest request under way and its newest; as many of its latest answers are kept.
 pub const REQUESTS_KEPT_PER_CLIENT: u64 = 1024 * REQUEST_STEPS;
 /// Latest changes whose answers are kept, all clients together.
 pub const REQUESTS_KEPT_CHANGES: u64 = 1 << 17;

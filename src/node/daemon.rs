@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -70,10 +70,10 @@ struct Inner {
     connections: std::sync::atomic::AtomicUsize,
 }
 
-/// How often the node looks at its group.
+/// How often the node looks at its group, besides each change of leader or members.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
-/// How often what idle applications left is put aside, in looks.
-const TIDY_EVERY_LOOKS: u32 = 50;
+/// How often what idle applications left is put aside.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
 
 impl Node {
     /// Opens the databases, joins the group that the log names (or waits for one), and listens.
@@ -124,16 +124,15 @@ impl Node {
     pub fn watch(&self, log: Sink, beat: impl Fn() + Send + 'static) -> Result<()> {
         let (inner, stops) = (self.inner.clone(), self.stops.clone());
         let work = move || {
-            let mut seen = Seen::default();
-            let mut looks = 0_u32;
+            let (mut seen, mut changes, mut tidied) = (Seen::default(), inner.group.changes(), Instant::now());
             while !stops.load(Ordering::Acquire) {
                 seen.look(&inner, &log);
-                looks = looks.wrapping_add(1);
-                if looks.is_multiple_of(TIDY_EVERY_LOOKS) {
+                if tidied.elapsed() >= TIDY_EVERY {
                     inner.server.tidy();
+                    tidied = Instant::now();
                 }
                 beat();
-                std::thread::sleep(WATCH_EVERY);
+                changes.wait(WATCH_EVERY);
             }
         };
         let thread = std::thread::Builder::new().name("watch".into()).spawn(work);
@@ -319,7 +318,8 @@ impl Conversation for OfOperator {
 /// What was seen of the group, to tell what has changed.
 #[derive(Default)]
 struct Seen {
-    leader: Option<u64>,
+    /// The term, and who leads in it.
+    leader: (u64, Option<u64>),
     in_contact: Option<bool>,
     voters: Vec<u64>,
     learners: Vec<u64>,
@@ -333,7 +333,8 @@ impl Seen {
             log(crate::error::Level::Info, &told);
             inner.server.tell(kind, told);
         };
-        if status.leader != self.leader {
+        // A term without a leader yet is told only of one who was known.
+        if status.leader != self.leader.1 || (status.leader.is_some() && status.term != self.leader.0) {
             tell(
                 "leader",
                 match status.leader {
@@ -341,7 +342,7 @@ impl Seen {
                     None => format!("nobody leads in term {}", status.term),
                 },
             );
-            self.leader = status.leader;
+            self.leader = (status.term, status.leader);
         }
         let in_contact = inner.group.in_contact();
         if self.in_contact != Some(in_contact) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::numbers::Numbers;
 use crate::limits::BEGUN_KEPT_MILLISECONDS;
 use crate::object::ObjectId;
 use crate::token::message::{Begun, Blob, Capsule, Held, Named, Tally};
@@ -17,8 +18,8 @@ use crate::token::{Access, LoginId, TokenId};
 pub struct Belongings {
     /// The highest mark that was seen: how much the application knows of the past.
     mark: AtomicU64,
-    /// Numbers changes, without gaps: the log keeps the answers to the latest of them.
-    sequence: AtomicU64,
+    /// Numbers changes.
+    pub numbers: Numbers,
     /// Numbers uses of keys.
     uses: AtomicU64,
     /// The newest ticket of each login.
@@ -77,11 +78,6 @@ impl Belongings {
     pub fn failed(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The number of the next change.
-    pub fn next(&self) -> u64 {
-        self.sequence.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The number of the next use of a key.

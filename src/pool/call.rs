@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::belongings::Belongings;
+use super::numbers::Number;
 use super::retry::{CALL_DEADLINE, patience, pause};
 use super::route::candidates;
 use super::view::View;
@@ -81,6 +82,11 @@ impl Pool {
     pub(super) fn send(&self, call: Call<'_>) -> Result<Outcome> {
         let prefer = call.prefer;
         let mut request = self.complete(call);
+        let number = match changes(&request.ask) {
+            true => Some(self.belongings.numbers.take(CALL_DEADLINE).ok_or_else(|| self.gave_up(None))?),
+            false => None,
+        };
+        request.sequence = number.as_ref().map(Number::value);
         let deadline = self.world.elapsed() + CALL_DEADLINE;
         let mut last = None;
         for round in 0.. {
@@ -115,7 +121,7 @@ impl Pool {
         }
     }
 
-    /// The request, so that any node can carry it out.
+    /// The request, so that any node can carry it out; not numbered yet.
     fn complete(&self, call: Call<'_>) -> Request {
         let held: Vec<Held> = match (call.token, &call.ask) {
             (Some(token), Ask::Find { .. }) => self.belongings.all_held(token),
@@ -128,9 +134,8 @@ impl Pool {
         };
         let ticket = Blob(self.belongings.ticket(call.access).to_vec());
         let who = Who { ticket, ..Who::from(call.access) };
-        let sequence = changes(&call.ask).then(|| self.belongings.next());
-        let (token, use_number, capsules, tally) = (call.token, call.use_number, Vec::new(), None);
-        Request { token, who, sequence, mark, held, capsules, ask: call.ask, tally, use_number }
+        let (token, use_number) = (call.token, call.use_number);
+        Request { token, who, sequence: None, mark, held, capsules: Vec::new(), ask: call.ask, tally: None, use_number }
     }
 
     /// One node.

@@ -13,6 +13,7 @@ mod cipher;
 mod connection;
 mod digest;
 mod health;
+mod numbers;
 mod retry;
 mod route;
 mod sign;

@@ -92,8 +92,10 @@ impl LocalPool {
         let mut http = TcpStream::connect(line.trim_matches('"')).expect("the node listens");
         http.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
         write!(http, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").expect("the node reads");
-        let (mut said, mut buffer) = (String::new(), [0; 4096]);
+        let (mut said, mut buffer, begun) = (String::new(), [0; 4096], Instant::now());
         while !said.contains(until) {
+            // A stream of events never ends by itself.
+            assert!(begun.elapsed() < Duration::from_secs(30), "{path} does not say {until:?}:\n{said}");
             let len = http.read(&mut buffer).unwrap_or_else(|error| panic!("{path} does not say {until:?} ({error}):\n{said}"));
             assert_ne!(len, 0, "{path} does not say {until:?}:\n{said}");
             said += &String::from_utf8_lossy(&buffer[..len]);

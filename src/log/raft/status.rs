@@ -1,13 +1,16 @@
 //! What a member knows of its group.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::Instant;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
+use openraft::metrics::RaftServerMetrics;
+use openraft::type_config::alias::WatchReceiverOf;
 
-use super::group::Group;
+use super::group::{Group, Retry};
 use super::types::{Member, NodeId, Types};
 use crate::error::{Code, Error, refuse};
 
@@ -69,7 +72,30 @@ impl Group {
     }
 }
 
+/// Waits for changes of who leads, who votes and who follows.
+pub struct Changes {
+    group: Arc<Group>,
+    seen: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
+}
+
+impl Changes {
+    /// Returns at a change that came after the one that was waited for last, and after `at_most` without one.
+    pub fn wait(&mut self, at_most: Duration) {
+        let begun = std::time::Instant::now();
+        match self.group.within(begun + at_most, self.seen.changed()) {
+            Ok(Ok(())) | Err(Retry::Again(_)) => {}
+            // Nothing changes any more: the member has stopped, and whoever looks again will see that.
+            Ok(Err(_)) | Err(Retry::Never(_)) => std::thread::sleep(at_most.saturating_sub(begun.elapsed())),
+        }
+    }
+}
+
 impl Group {
+    /// From now on.
+    pub fn changes(self: &Arc<Self>) -> Changes {
+        Changes { group: self.clone(), seen: self.raft().server_metrics() }
+    }
+
     /// How long ago a quorum (on the leader), or the leader (elsewhere), was heard of.
     pub(super) fn contact_age(&self) -> Option<Duration> {
         let watched = self.raft().metrics();
