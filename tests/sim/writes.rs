@@ -1,9 +1,10 @@
 //! Changes happen once, however often their requests arrive.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use hsmpool::ck::{AttributeType, MechanismType};
+use hsmpool::ck::{AttributeType, MechanismType, ObjectClass};
 use hsmpool::error::Code;
 use hsmpool::object::{Template, Value};
 use hsmpool::token::{Admin, Role};
@@ -71,6 +72,46 @@ fn a_change_that_is_long_on_its_way_is_not_too_old_for_what_others_did_meanwhile
         token.read(&user, made, &[AttributeType::LABEL]).unwrap();
     });
     assert_eq!(token.find(&user, &Template::new()).unwrap().len(), 103);
+}
+
+#[test]
+fn a_change_that_is_sent_again_is_never_too_old_however_many_others_are_made() {
+    let house = House::new(61);
+    let (token, user) = house.token();
+    let make = |label: &str| {
+        let template = labelled(label).into_iter().chain([(AttributeType::CLASS, Value::Ulong(ObjectClass::DATA.0))]);
+        let template = template.chain([(AttributeType::TOKEN, Value::Bool(true))]);
+        token.create(&user, Template::from_iter(template)).map(|made| made.id)
+    };
+    house.network.delays.store(true, Ordering::Release);
+    let made = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let slow = std::thread::Builder::new().name(SLOW.into()).spawn_scoped(scope, || make("slow")).unwrap();
+        while house.network.delayed.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..400 {
+                    make("quick").unwrap();
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // They wait for the slow one when they are as far ahead as the log keeps answers.
+        let (mut before, mut still) = (u64::MAX, 0);
+        while still < 20 {
+            std::thread::sleep(Duration::from_millis(10));
+            let now = made.load(Ordering::Relaxed);
+            still = if now == before { still + 1 } else { 0 };
+            before = now;
+        }
+        assert!(before < 1600, "nobody waited");
+        house.network.delays.store(false, Ordering::Release);
+        assert!(slow.join().unwrap().is_ok());
+    });
+    assert_eq!(token.find(&user, &labelled("quick")).unwrap().len(), 1600);
+    assert_eq!(token.find(&user, &labelled("slow")).unwrap().len(), 1);
 }
 
 #[test]

@@ -104,7 +104,12 @@ impl Group {
             return self.heard().map(|heard| heard.elapsed());
         }
         let is_alone = metrics.membership_config.voter_ids().count() == 1;
-        if is_alone { Some(Duration::ZERO) } else { metrics.last_quorum_acked.map(|acked| acked.into_inner().elapsed()) }
+        if is_alone {
+            return Some(Duration::ZERO);
+        }
+        // One that leads since a moment ago has heard of the leader before it.
+        let acked = metrics.last_quorum_acked.map(|acked| acked.into_inner().elapsed());
+        acked.or_else(|| self.heard().map(|heard| heard.elapsed()))
     }
 }
 
