@@ -251,9 +251,6 @@ impl Server {
 
     /// Brings the client's session objects here to where the client knows them.
     fn session_objects(&self, token: &LocalToken, access: &Access, request: &Request) -> std::result::Result<(), Stop> {
-        if matches!(request.ask, Ask::Find { .. }) {
-            token.keep_only(access.scope, &request.held);
-        }
         if !request.capsules.is_empty() {
             // What does not open now never will: it is gone, and the verbs say so.
             return Ok(token.revive(access, &request.capsules)?);

@@ -44,15 +44,6 @@ impl Ephemeral {
         keys
     }
 
-    pub fn keep_only(&self, scope: Scope, is_kept: &dyn Fn(ObjectId) -> bool) {
-        if self.0.read().get(&scope).is_none_or(|objects| objects.keys().all(|id| is_kept(*id))) {
-            return;
-        }
-        if let Some(objects) = self.0.write().get_mut(&scope) {
-            objects.retain(|id, _| is_kept(*id));
-        }
-    }
-
     pub fn forget_private(&self, scope: Scope) {
         if let Some(objects) = self.0.write().get_mut(&scope) {
             objects.retain(|_, key| !key.object().is_private());

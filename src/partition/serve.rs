@@ -51,12 +51,6 @@ impl LocalToken {
         held.iter().filter(|held| !is_known(held)).map(|held| held.id).collect()
     }
 
-    /// Forgets session objects that the client does not have: attempts whose answer was lost, and what it destroyed elsewhere.
-    pub fn keep_only(&self, scope: Scope, held: &[Held]) {
-        let (_, state, _) = self.parts();
-        state.ephemeral.keep_only(scope, &|id| held.iter().any(|held| held.id == id));
-    }
-
     /// Takes session objects in again. One that does not open (another login, an emptied token, bent) stays unknown.
     pub fn revive(&self, access: &Access, capsules: &[Blob]) -> Result<()> {
         let call = self.call(access)?;

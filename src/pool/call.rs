@@ -141,6 +141,8 @@ impl Pool {
     /// One node.
     fn at(&self, node: usize, request: &mut Request, patience: Duration) -> At {
         let given_up = self.world.elapsed() + patience;
+        // Each node lacks others.
+        request.capsules.clear();
         loop {
             let begun = self.world.elapsed();
             let Some(left) = given_up.checked_sub(begun).filter(|left| !left.is_zero()) else {
@@ -182,7 +184,11 @@ impl Pool {
                 }
                 Verdict::Unknown(ids) if ids.is_empty() => return At::StreamLost,
                 Verdict::Unknown(ids) => match request.token.filter(|_| request.capsules.is_empty()) {
-                    Some(token) => request.capsules = self.belongings.capsules(token, &ids),
+                    Some(token) => {
+                        request.capsules = self.belongings.capsules(token, &ids);
+                        // Another thread may have destroyed some meanwhile: nobody can bring those.
+                        request.held.retain(|held| !ids.contains(&held.id) || self.belongings.is_held(token, held.id));
+                    }
                     None => return At::Elsewhere(self.odd(node)),
                 },
             }

@@ -141,7 +141,11 @@ impl Token for PooledToken {
 
     fn find(&self, access: &Access, template: &Template) -> Result<Vec<Reference>> {
         match self.ask(access, &[], Ask::Find { template: template.duplicate() })? {
-            Reply::Objects(objects) => Ok(objects.iter().map(|named: &Named| Reference::from(named)).collect()),
+            // A node may have session objects that the application has not: attempts whose answer was lost, and what was destroyed elsewhere.
+            Reply::Objects(objects) => {
+                let is_ours = |named: &&Named| named.token || self.pool.belongings.is_held(self.id, named.id);
+                Ok(objects.iter().filter(is_ours).map(Reference::from).collect())
+            }
             _ => self.odd(),
         }
     }

@@ -237,7 +237,9 @@ fn nodes_come_lead_and_go() {
     pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 01 --label k").ok();
     assert!(pool.operations(1, "/live", "live").starts_with("HTTP/1.1 200"));
     assert!(pool.operations(1, "/ready", "ready").starts_with("HTTP/1.1 200"));
-    pool.operations(1, "/metrics", "hsmpool_requests_total{verb=\"GeneratePair\",verdict=\"done\"}");
+    // Whichever node was quick enough to make it.
+    let made = "hsmpool_requests_total{verb=\"GeneratePair\",verdict=\"done\"}";
+    assert!([1, 2, 3].iter().any(|node| pool.operations(*node, "/metrics", "# EOF").contains(made)), "one of them counted it");
 }
 
 #[test]

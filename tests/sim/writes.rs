@@ -115,6 +115,34 @@ fn a_change_that_is_sent_again_is_never_too_old_however_many_others_are_made() {
 }
 
 #[test]
+fn threads_of_one_application_lose_none_of_their_session_objects_to_each_other() {
+    for (seed, lost) in [(70, 0), (71, 8)] {
+        let house = House::new(seed);
+        let (token, user) = house.token();
+        house.network.lose(lost, lost);
+        let make = |label: &str| {
+            let label = (AttributeType::LABEL, Value::Bytes(label.as_bytes().to_vec()));
+            token.create(&user, Template::from_iter([(AttributeType::CLASS, Value::Ulong(ObjectClass::DATA.0)), label]))
+        };
+        std::thread::scope(|scope| {
+            for label in ["one", "two", "three", "four"] {
+                let (token, user, make) = (&token, &user, &make);
+                scope.spawn(move || {
+                    for round in 1..=30 {
+                        let (kept, lost) = (make(label).unwrap().id, make(label).unwrap().id);
+                        token.destroy(user, lost).unwrap();
+                        let found = token.find(user, &labelled(label)).unwrap();
+                        assert_eq!(found.len(), round, "seed {seed}: {label}");
+                        assert!(found.iter().any(|found| found.id == kept));
+                        token.read(user, kept, &[AttributeType::LABEL]).unwrap();
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
 fn wrong_pins_are_counted_once_each_though_answers_are_lost() {
     for seed in 30..34 {
         let house = House::new(seed);

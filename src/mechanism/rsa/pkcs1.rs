@@ -220,7 +220,8 @@ pub fn unwrap(_mechanism: &Mechanism, key: Permitted<Unwrap, Arc<Key>>, wrapped:
     let mut inner = Zeroizing::new(vec![0; block.message_max()]);
     let len = rejection::decrypt(block.key.material::<Prepared>()?, wrapped, &mut inner)
         .doing(Code::WrappedKeyInvalid, "the wrapped key is not in the range of the RSA modulus")?;
-    Ok(Secret::copy_of(&inner[..len]))
+    // No key is empty: a false plaintext that is must not be told by a code.
+    Ok(Secret::copy_of(&inner[..len.max(1)]))
 }
 
 fn check_message_len(message: &[u8], max: usize) -> Result<()> {

@@ -373,7 +373,8 @@ fn false_plaintexts_are_constant_and_of_all_lengths() {
         ciphertext[0] = 0;
         let plain = decrypt(RSA_PKCS, &Params::None, &private, &ciphertext, &[]).unwrap();
         assert_eq!(decrypt(RSA_PKCS, &Params::None, &private, &ciphertext, &[64]).unwrap(), plain);
-        assert_eq!(unwrap(RSA_PKCS, &Params::None, &private, &ciphertext).unwrap(), plain);
+        let key = unwrap(RSA_PKCS, &Params::None, &private, &ciphertext).unwrap();
+        assert!(key == plain || (plain.is_empty() && key.len() == 1), "no key is empty");
         assert!(plain.len() <= 117);
         lengths.push(plain.len());
     }
