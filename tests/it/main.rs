@@ -8,6 +8,7 @@ mod abi;
 mod harness;
 
 mod commands;
+mod conformance;
 mod cryptoki_crate;
 mod demo;
 mod dnssec;

@@ -21,15 +21,24 @@ const ENOUGH: &str = "enough";
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
 /// A pool of three zones on this machine, stopped at the end.
-struct LocalPool {
+pub struct LocalPool {
     token: Token,
 }
 
 impl LocalPool {
-    fn create(more: &str) -> Self {
+    pub fn create(more: &str) -> Self {
         let pool = Self { token: Token::by_default("") };
         pool.command("create --zones a,b,c").words(more).ok().says("The pool runs: 3 nodes");
         pool
+    }
+
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// What applications of the pool are configured with.
+    pub fn configuration(&self) -> PathBuf {
+        self.directory().join("hsmpool.toml")
     }
 
     fn directory(&self) -> PathBuf {
@@ -43,11 +52,11 @@ impl LocalPool {
     }
 
     fn application(&self, job: &str) -> Run {
-        child(&self.token, job).env("HSMPOOL_CONF", self.directory().join("hsmpool.toml"))
+        child(&self.token, job).env("HSMPOOL_CONF", self.configuration())
     }
 
     fn pkcs11_tool(&self) -> Run {
-        self.token.pkcs11_tool().env("HSMPOOL_CONF", self.directory().join("hsmpool.toml"))
+        self.token.pkcs11_tool().env("HSMPOOL_CONF", self.configuration())
     }
 
     fn make_token(&self) {
@@ -71,7 +80,7 @@ impl LocalPool {
     /// The command, with the pool in its configuration.
     fn hsmpool(&self, words: &str) -> Run {
         let program = Module::Ours.path().with_file_name("hsmpool");
-        self.token.run_file(&program).words(words).env("HSMPOOL_CONF", self.directory().join("hsmpool.toml"))
+        self.token.run_file(&program).words(words).env("HSMPOOL_CONF", self.configuration())
     }
 
     fn nodes(&self) -> Vec<serde_json::Value> {

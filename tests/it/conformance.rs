@@ -1,0 +1,104 @@
+//! The project's own conformance suite over the built module: embedded, and in a share over a pool. What it skips or calls a deviation is
+//! listed here with the reason; anything else that does not pass is a failure, and so is a line here that is no longer true.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::harness::{Module, Token, full};
+use crate::pool::LocalPool;
+
+const LONG: Duration = Duration::from_secs(900);
+
+/// Cases that cannot be tried on this module, and why.
+const SKIPPED: &[(&str, &str)] = &[
+    ("interface/login-user", "C_LoginUser is not offered yet"),
+    ("interface/message-encrypt", "the message functions are not offered yet"),
+    ("interface/validation-flags", "C_GetSessionValidationFlags is not offered yet"),
+    ("mechanism/unlisted", "it tries a mechanism that the token does not list, and the token lists all that the suite knows"),
+    ("profile/authentication", "the token claims no profile"),
+    ("profile/baseline", "the token claims no profile"),
+    ("profile/extended", "the token claims no profile"),
+    ("profile/objects", "the token claims no profile"),
+];
+
+/// Where the standard leaves the choice, and ours is another than the suite would make.
+const DEVIATES: &[(&str, &str)] = &[
+    ("concurrency/application-mutexes", "the module locks with its own means, as the standard allows where the OS can do it"),
+    ("security/unwrap-twice", "refused under the policy `strict` only: the callers that unwrap for both uses are many"),
+    (
+        "security/wrap-by-ecb",
+        "ECB is what some callers of SoftHSM wrap with; CKA_ALLOWED_MECHANISMS of the wrapping key forbids it",
+    ),
+];
+
+/// The chapters that a pool is held against in the bounded share of the tests: what each mechanism computes is the same code.
+const SHARE: &[&str] = &[
+    "codes/",
+    "concurrency/",
+    "general/",
+    "interface/",
+    "key/",
+    "object/",
+    "operation/",
+    "profile/",
+    "security/",
+    "session/",
+    "token/",
+];
+
+/// Verdict and reason of each case whose name contains the filter.
+fn verdicts(token: &Token, configuration: Option<PathBuf>, filter: &str) -> BTreeMap<String, (String, String)> {
+    let suite = Module::Ours.path().with_file_name("pkcs11-conformance");
+    assert!(suite.exists(), "build it: cargo build --release --workspace --bins");
+    let run = token.run_file(&suite).deadline(LONG).args(["run", "--limit", "300", "--json", "results.json", "--filter", filter]);
+    let run = run.arg("--module").arg(Module::Ours.path());
+    let run = match configuration {
+        Some(file) => run.env("HSMPOOL_CONF", file),
+        None => run,
+    };
+    // Its exit code and text are in the results.
+    let ended = run.end();
+    let text = std::fs::read(token.file("results.json")).unwrap_or_else(|error| panic!("{error}: {}", ended.all()));
+    let report: serde_json::Value = serde_json::from_slice(&text).expect("JSON was asked for");
+    let results = report["results"].as_array().expect("a list of results");
+    let text = |result: &serde_json::Value, key: &str| result[key].as_str().unwrap_or_default().to_string();
+    results.iter().map(|result| (text(result, "id"), (text(result, "verdict"), text(result, "reason")))).collect()
+}
+
+/// What is not as this file says.
+fn differences(verdicts: &BTreeMap<String, (String, String)>) -> Vec<String> {
+    let expected = |id: &str| {
+        let listed = |list: &[(&str, &str)]| list.iter().any(|(known, _)| *known == id);
+        if listed(SKIPPED) {
+            "skip"
+        } else if listed(DEVIATES) {
+            "deviation"
+        } else {
+            "pass"
+        }
+    };
+    let others = verdicts.iter().filter(|(id, (verdict, _))| verdict != expected(id));
+    others.map(|(id, (verdict, reason))| format!("{id}: {verdict}, not {}: {reason}", expected(id))).collect()
+}
+
+#[test]
+fn the_embedded_token_conforms() {
+    let verdicts = verdicts(&Token::by_default(""), None, "/");
+    assert!(verdicts.len() > 500, "{} cases", verdicts.len());
+    assert_eq!(differences(&verdicts), [""; 0]);
+    for (id, _) in SKIPPED.iter().chain(DEVIATES) {
+        assert!(verdicts.contains_key(*id), "{id} is no case");
+    }
+}
+
+#[test]
+fn a_pool_conforms() {
+    let pool = LocalPool::create("");
+    let chapters: &[&str] = if full() { &["/"] } else { SHARE };
+    for chapter in chapters {
+        let verdicts = verdicts(pool.token(), Some(pool.configuration()), chapter);
+        assert!(!verdicts.is_empty(), "{chapter}");
+        assert_eq!(differences(&verdicts), [""; 0], "{chapter}");
+    }
+}
