@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::harness::{Module, Token, full};
+use crate::harness::{LABEL, Module, PIN, Token, full};
 use crate::pool::LocalPool;
 
 const LONG: Duration = Duration::from_secs(900);
@@ -100,5 +100,37 @@ fn a_pool_conforms() {
         let verdicts = verdicts(pool.token(), Some(pool.configuration()), chapter);
         assert!(!verdicts.is_empty(), "{chapter}");
         assert_eq!(differences(&verdicts), [""; 0], "{chapter}");
+    }
+}
+
+/// A file of the suite's own folder.
+fn of_the_suite(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("pkcs11-conformance").join(name)
+}
+
+#[test]
+fn softhsm_has_the_defects_that_its_list_names_and_no_others() {
+    let token = Token::fresh(Module::SoftHsm);
+    // Without the chapter on concurrency: its races come and go.
+    for chapter in SHARE.iter().filter(|chapter| **chapter != "concurrency/").chain(&["mechanism/", "vector/"]) {
+        let run = token.run_file(&Module::Ours.path().with_file_name("pkcs11-conformance")).deadline(LONG);
+        let run = run
+            .args(["run", "--jobs", "1", "--filter", chapter, "--expect"])
+            .arg(of_the_suite("expectations/softhsm-2.6.1.toml"));
+        run.arg("--module").arg(Module::SoftHsm.path()).ok();
+    }
+}
+
+#[test]
+fn a_program_in_c_confirms_what_the_suite_finds() {
+    for (module, verdict) in [(Module::SoftHsm, "defect"), (Module::Ours, "sound")] {
+        let token = Token::initialised(module);
+        let source = of_the_suite("proofs/softhsm.c");
+        token.run("cc").words("-Wall -Wextra -Werror -I/usr/include/p11-kit-1 -o proof").arg(source).arg("-ldl").ok();
+        let said = token.run_file(&token.file("proof")).arg(module.path()).args([LABEL, PIN]).ok().text();
+        // Under a configuration of SoftHSM's too: these are no matter of taste.
+        for case in ["object/find-oracle", "operation/logout-ends", "object/set-is-atomic", "security/null-inside"] {
+            assert!(said.contains(&format!("{case}: {verdict}\n")), "{}: {said}", module.path().display());
+        }
     }
 }
