@@ -47,6 +47,8 @@ enum Command {
     Token(token::Arguments),
     /// Makes a replicated pool, shows it, changes it
     Pool(pool::Arguments),
+    /// Issues and renews certificates of a pool's authority
+    Cert(pool::cert::Arguments),
     /// Brings SoftHSM's tokens over, with all attributes, serial numbers and PINs
     ImportSofthsm(import_softhsm::Arguments),
     /// Reads the whole store and checks that it fits together
@@ -96,6 +98,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let done = match Arguments::parse_from(&arguments).command {
         Command::Token(arguments) => token::run(arguments),
         Command::Pool(arguments) => pool::run(arguments),
+        Command::Cert(arguments) => pool::cert::run(arguments),
         Command::ImportSofthsm(arguments) => import_softhsm::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Mechanisms(arguments) => mechanisms::run(&arguments),

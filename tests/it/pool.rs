@@ -252,6 +252,57 @@ fn nodes_come_lead_and_go() {
 }
 
 #[test]
+fn certificates_are_issued_and_renewed_under_a_running_pool() {
+    let pool = LocalPool::create("");
+    pool.make_token();
+    let cert = |words: &str| {
+        let (verb, rest) = words.split_once(' ').expect("a verb and its arguments");
+        pool.hsmpool("cert").args([verb, "--dir"]).arg(pool.directory()).words(rest)
+    };
+    // The others are found over TCP, with the certificate alone.
+    let file = pool.directory().join("pool.toml");
+    let text = std::fs::read_to_string(&file).expect("the pool's file");
+    let mut text = text.replace("client.pem", "web.pem").replace("client.key", "web.key");
+    for number in 1..=3 {
+        text = text.replace(&format!("\"unix:{}\", ", pool.directory().join(format!("node{number}/node.sock")).display()), "");
+    }
+    assert!(!text.contains("unix:"), "{text}");
+    std::fs::write(&file, text).expect("the pool's file");
+    cert(&format!("issue --client web --token {LABEL}")).ok().says("web.pem");
+    cert("issue --client web").fails().says("is there already");
+    cert("issue --client other --token nothing-of-that-name").ok();
+    cert("issue --operator alice --days 30").ok().says("good for 30 days");
+    let ca = pool.directory().join("ca/ca.pem");
+    for name in ["web", "other", "alice"] {
+        pool.token
+            .run("openssl")
+            .words("verify -CAfile")
+            .arg(&ca)
+            .arg(pool.directory().join(format!("{name}.pem")))
+            .ok()
+            .says("OK");
+    }
+    let user = ["--token-label", LABEL, "--login", "--pin", PIN];
+    pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 01 --label k").ok();
+    let ended = pool.command("stop --zone b").ok();
+    assert!(ended.status.success());
+    let said = cert("rotate --days 500").ok().text();
+    for zone in ["1 of zone a shows its new certificate, good for 500 days", "3 of zone c shows its new certificate"] {
+        assert!(said.contains(zone), "{said}");
+    }
+    assert!(said.contains("node 2 of zone b has a new certificate for its next start"), "{said}");
+    pool.command("start --zone b").ok();
+    wait_until("all nodes are well", || pool.health() == ["well", "well", "well"]);
+    cert("rotate --node 2 --days 600").ok().says("node 2 of zone b shows its new certificate, good for 600 days");
+    cert("rotate --node 7").fails().says("holds no such node");
+    pool.pkcs11_tool().args(user).words("--list-objects --id 01").ok().says("k");
+    // Whoever may see another token only sees none.
+    let other = std::fs::read_to_string(&file).expect("the pool's file").replace("web.", "other.");
+    std::fs::write(&file, other).expect("the pool's file");
+    pool.pkcs11_tool().words("--list-slots").end().never_says(LABEL);
+}
+
+#[test]
 fn a_survivor_of_a_lost_quorum_begins_anew_with_its_keys() {
     let pool = LocalPool::create("");
     pool.make_token();

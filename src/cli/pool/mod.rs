@@ -1,5 +1,6 @@
 //! `hsmpool pool`: make a pool, look at it, change it.
 
+pub(super) mod cert;
 mod change;
 mod create;
 mod layout;
