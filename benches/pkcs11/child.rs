@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Barrier;
+use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 use cryptoki_sys::{CKK_AES, CKM_ECDSA, CKO_PRIVATE_KEY};
@@ -109,33 +109,62 @@ fn module_figure(row: &Row, module: Loaded) -> f64 {
 
 /// Operations a second of so many threads together, each with its own repeat.
 fn rate<'r>(threads: usize, make: impl Fn() -> Repeat<'r> + Sync) -> f64 {
-    let barrier = Barrier::new(threads);
-    let one = || {
-        let mut work = make();
-        work();
-        barrier.wait();
-        repeat_rate(&mut *work, figure_time())
-    };
-    std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
-        running.into_iter().map(|thread| thread.join().expect("a measuring thread ends")).sum()
-    })
+    let window = Window::new(threads);
+    together(threads, || window.rate(&mut *make()))
 }
 
 /// As `rate`, each thread with its own session.
 fn threads_rate(module: &Loaded, threads: usize, work: Prepare) -> f64 {
-    let barrier = Barrier::new(threads);
-    let one = || {
+    let window = Window::new(threads);
+    together(threads, || {
         let session = module.user_session(LABEL, PIN).expect("a further session is logged in too");
         let mut work = work(&session);
-        work();
-        barrier.wait();
-        repeat_rate(&mut *work, figure_time())
-    };
+        window.rate(&mut *work)
+    })
+}
+
+fn together(threads: usize, one: impl Fn() -> f64 + Sync) -> f64 {
     std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(&one)).collect();
         running.into_iter().map(|thread| thread.join().expect("a measuring thread ends")).sum()
     })
+}
+
+/// The time in which many threads count, the same for all: with more threads than cores, a window for each would count the same moment many
+/// times over.
+struct Window {
+    threads: Barrier,
+    count: usize,
+    begin: OnceLock<Instant>,
+}
+
+/// Operations that are shorter are counted in batches, so that reading the clock is not what is measured.
+const SHORT: Duration = Duration::from_micros(20);
+
+impl Window {
+    fn new(count: usize) -> Self {
+        Self { threads: Barrier::new(count), count, begin: OnceLock::new() }
+    }
+
+    /// This thread's share of the operations a second.
+    fn rate(&self, work: &mut dyn FnMut()) -> f64 {
+        work();
+        let warm = Instant::now();
+        work();
+        let batch = if warm.elapsed() < SHORT { 64_u32 } else { 1 };
+        self.threads.wait();
+        if self.count == 1 {
+            return repeat_rate(work, figure_time());
+        }
+        let (begin, mut done) = (*self.begin.get_or_init(Instant::now), 0_u64);
+        loop {
+            (0..batch).for_each(|_| work());
+            if begin.elapsed() > figure_time() {
+                return done as f64 / figure_time().as_secs_f64();
+            }
+            done += u64::from(batch);
+        }
+    }
 }
 
 /// Operations a second; the clock is read about once in a hundredth of the time.
