@@ -47,7 +47,7 @@ pub const PERMIT_MAX_AGE_SECONDS: u64 = 300;
 /// How long a node that is stopped waits for answers under way.
 pub const DRAIN_SECONDS: u64 = 5;
 /// Connections to one node that a module keeps for the next call: as many threads call at once without a handshake.
-pub const IDLE_CONNECTIONS_MAX: usize = 1024;
+pub const IDLE_CONNECTIONS_MAX: usize = 256;
 /// Longest payload of a frame: an object of the largest kind, and what stands around it.
 pub const FRAME_MAX_BYTES: usize = OBJECT_MAX_BYTES + (1 << 20);
 /// Most connections of one listening socket.
