@@ -11,7 +11,7 @@
 //! log        the only way to change the store        store      sealed bytes on SQLite
 //! mechanism  cryptography, one row a mechanism       object     attributes and their rules
 //! wire       bytes with an identity on each end
-//! config · world · secret · sys · error · limits · ck
+//! config · world · secret · sys · error · faults · limits · ck
 //! ```
 
 #![warn(missing_docs)]
@@ -22,6 +22,7 @@ pub mod ck;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod faults;
 pub mod ffi;
 pub mod limits;
 pub mod log;

@@ -12,6 +12,7 @@ use std::slice;
 use cryptoki_sys::{CK_BYTE, CK_ULONG};
 
 use crate::error::{Code, Doing, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits::{INPUT_MAX_BYTES, PIN_LEN_MAX_BYTES, RANDOM_MAX_BYTES};
 use crate::secret::Secret;
 use crate::session::{Filled, Output};
@@ -165,7 +166,8 @@ impl Reply {
             }
             Filled::TooSmall(needed) => {
                 self.len.put(needed as CK_ULONG);
-                Err(refuse(Code::BufferTooSmall, format!("the result takes {needed} bytes")))
+                let code = if faults::on(Fault::SmallBufferCode) { Code::ArgumentsBad } else { Code::BufferTooSmall };
+                Err(refuse(code, format!("the result takes {needed} bytes")))
             }
         }
     }

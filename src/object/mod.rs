@@ -1,6 +1,6 @@
 //! Objects, attributes and templates: what a token holds, and the rules for what may be set, read and changed.
 //!
-//! Knows: ck, error, limits, secret.
+//! Knows: ck, error, faults, limits, secret.
 //! Crates: minicbor, zeroize.
 
 pub mod encode;

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use super::{Object, Template, Value, table};
 use crate::ck::{AttributeType, MechanismType, ObjectClass};
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 
 /// How strict a token is, set when it is made and replicated with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
@@ -121,7 +122,8 @@ pub enum Revealed<'a> {
 pub fn reveal(object: &Object, kind: AttributeType) -> Revealed<'_> {
     let Some(value) = object.attributes.get(kind) else { return Revealed::Absent };
     let secret = table::rule_for(kind, object.class(), object.key_type()).is_none_or(|rule| rule.secret);
-    if secret && (object.flag(AttributeType::SENSITIVE) || !object.flag(AttributeType::EXTRACTABLE)) {
+    let hidden = secret && (object.flag(AttributeType::SENSITIVE) || !object.flag(AttributeType::EXTRACTABLE));
+    if hidden && !faults::on(Fault::SensitiveIsShown) {
         return Revealed::Sensitive;
     }
     Revealed::Value(value)

@@ -8,6 +8,7 @@ use crate::source::{Source, after_matching, identifier, words};
 const ORDER: &[&str] = &[
     "ck",
     "limits",
+    "faults",
     "error",
     "sys",
     "secret",
