@@ -11,6 +11,7 @@
 //! log        the only way to change the store        store      sealed bytes on SQLite
 //! mechanism  cryptography, one row a mechanism       object     attributes and their rules
 //! wire       bytes with an identity on each end
+//! history    judges what clients saw: the checker of linearizability, for tests and rehearsals
 //! config · world · secret · sys · error · faults · limits · ck
 //! ```
 
@@ -24,6 +25,7 @@ pub mod config;
 pub mod error;
 pub mod faults;
 pub mod ffi;
+pub mod history;
 pub mod limits;
 pub mod log;
 pub mod mechanism;

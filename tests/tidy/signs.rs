@@ -9,6 +9,7 @@ const ORDER: &[&str] = &[
     "ck",
     "limits",
     "faults",
+    "history",
     "error",
     "sys",
     "secret",
