@@ -1,6 +1,6 @@
 //! The command line: one file a command.
 //!
-//! Knows: assemble, ck, config, error, limits, log, mechanism, node, object, partition, secret, store, sys, token, wire, world.
+//! Knows: assemble, ck, config, error, history, limits, log, mechanism, node, object, partition, secret, store, sys, token, wire, world.
 //! Crates: clap, clap_complete, cryptoki, pkcs8, rpassword, sd-notify, serde_json, signal-hook.
 
 mod check;
@@ -49,6 +49,15 @@ enum Command {
     Pool(pool::Arguments),
     /// Issues and renews certificates of a pool's authority
     Cert(pool::cert::Arguments),
+    /// Rehearses the loss of zones on a local pool, under load, and tells what the applications noticed
+    #[command(
+        after_help = "Examples:\n  hsmpool chaos zone-back\n  hsmpool chaos leader-lost --seed 7 --seconds 30 --html report.html\n  sudo hsmpool chaos all --namespaces --json -\n\n\
+                      Exit codes: 0 no call failed, nothing acknowledged was lost or doubled, and what was seen is linearizable; 1 otherwise."
+    )]
+    Chaos(pool::chaos::Arguments),
+    /// An application of a rehearsal
+    #[command(hide = true)]
+    ChaosWorker(pool::chaos::WorkArguments),
     /// Brings SoftHSM's tokens over, with all attributes, serial numbers and PINs
     ImportSofthsm(import_softhsm::Arguments),
     /// Reads the whole store and checks that it fits together
@@ -99,6 +108,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::Token(arguments) => token::run(arguments),
         Command::Pool(arguments) => pool::run(arguments),
         Command::Cert(arguments) => pool::cert::run(arguments),
+        Command::Chaos(arguments) => pool::chaos::run(&arguments),
+        Command::ChaosWorker(arguments) => pool::chaos::run_worker(arguments),
         Command::ImportSofthsm(arguments) => import_softhsm::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Mechanisms(arguments) => mechanisms::run(&arguments),

@@ -161,11 +161,38 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Tells whether the descriptors are this process's own.
 static DESCRIPTORS_WORD: OnceLock<ForkWord> = OnceLock::new();
 
-/// Asks a process to end (`SIGTERM`). Error: there is none of that number, or it is another user's.
-pub fn terminate(pid: u32) -> io::Result<()> {
+/// What a process can be told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// `SIGTERM`: end, in order.
+    Terminate,
+    /// `SIGKILL`: end, at once.
+    Kill,
+    /// `SIGSTOP`: stand still.
+    Pause,
+    /// `SIGCONT`: go on.
+    Resume,
+}
+
+/// Sends a signal. Error: there is no process of that number, or it is another user's.
+pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
     let pid = libc::pid_t::try_from(pid).map_err(|cause| io::Error::new(io::ErrorKind::InvalidInput, cause))?;
+    let number = match signal {
+        Signal::Terminate => libc::SIGTERM,
+        Signal::Kill => libc::SIGKILL,
+        Signal::Pause => libc::SIGSTOP,
+        Signal::Resume => libc::SIGCONT,
+    };
     // SAFETY: takes numbers only.
-    if unsafe { libc::kill(pid, libc::SIGTERM) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::kill(pid, number) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Time since the machine started: the same clock for all its processes, and it never jumps.
+pub fn machine_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to a value of ours; this clock exists on every Linux, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// From now on a crash leaves no memory image on the disk, and other processes of the user cannot look into this one.

@@ -7,6 +7,7 @@
 mod abi;
 mod harness;
 
+mod chaos;
 mod commands;
 mod conformance;
 mod cryptoki_crate;

@@ -27,7 +27,7 @@ pub(super) struct AddNode {
 }
 
 /// The numbers that nodes had are never used again: the highest one is noted, and survives the node's removal.
-fn next_number(layout: &Layout) -> Result<u64> {
+pub fn next_number(layout: &Layout) -> Result<u64> {
     let file = layout.join("last-node");
     let noted: u64 = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let highest = layout.nodes()?.iter().map(|node| node.node).max().unwrap_or(0);

@@ -104,7 +104,7 @@ pub fn free_ports() -> Result<u16> {
 }
 
 /// Everything but the running.
-fn lay_out(layout: &Layout, nodes: &[NewNode], from: Option<&Path>) -> Result<()> {
+pub fn lay_out(layout: &Layout, nodes: &[NewNode], from: Option<&Path>) -> Result<()> {
     let authority = Authority::create(&layout.join("ca"), layout.pool.0)?;
     authority.issue(&Name::Operator("operator".to_string()), CERTIFICATE_DAYS, &layout.join("operator"))?;
     authority.issue(&Name::Client { name: "app".to_string(), tokens: None }, CERTIFICATE_DAYS, &layout.join("client"))?;

@@ -137,6 +137,11 @@ impl Layout {
 
     /// Writes what modules read, for the nodes that are here; the module's own zone is the first node's unless it is named.
     pub fn write_pool_file(&self, zone: Option<&str>) -> Result<()> {
+        replace(&self.join("pool.toml"), &self.pool_text(zone, true)?)
+    }
+
+    /// What `write_pool_file` writes; without the Unix sockets, if they shall not be used.
+    pub fn pool_text(&self, zone: Option<&str>, with_sockets: bool) -> Result<String> {
         let nodes = self.nodes()?;
         let zone = zone.map(str::to_string).or_else(|| nodes.first().map(|node| node.zone.clone())).unwrap_or_default();
         let mut text = format!(
@@ -145,10 +150,11 @@ impl Layout {
             self.pool
         );
         for node in nodes {
-            let addresses: Vec<String> = node.listen.clients.iter().map(|address| format!("{address:?}")).collect();
+            let addresses = node.listen.clients.iter().filter(|address| with_sockets || !address.starts_with("unix:"));
+            let addresses: Vec<String> = addresses.map(|address| format!("{address:?}")).collect();
             let _ = write!(text, "\n[[node]]\nzone = {:?}\naddresses = [{}]\n", node.zone, addresses.join(", "));
         }
-        replace(&self.join("pool.toml"), &text)
+        Ok(text)
     }
 }
 

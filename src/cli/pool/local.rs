@@ -10,7 +10,7 @@ use super::layout::Layout;
 use super::reach::Operator;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Result, refuse};
-use crate::sys::process::terminate;
+use crate::sys::process::{Signal, signal};
 
 /// How long a node may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -57,13 +57,18 @@ fn chosen(layout: &Layout, zone: Option<&str>) -> Result<Vec<NodeFile>> {
 
 /// Starts the daemon that stands beside this command, with its log in the node's directory.
 pub fn start_one(layout: &Layout, node: &NodeFile) -> Result<()> {
-    let directory = layout.node(node.node);
     let daemon = daemon()?;
+    start_by(Command::new(&daemon), layout, node)
+}
+
+/// As `start_one`, by a command that only lacks the daemon's arguments.
+pub fn start_by(mut daemon: Command, layout: &Layout, node: &NodeFile) -> Result<()> {
+    let directory = layout.node(node.node);
     let log = directory.join("log");
     let open = || {
         OpenOptions::new().create(true).append(true).open(&log).doing(Code::Configuration, format!("opening {}", log.display()))
     };
-    let child = Command::new(&daemon)
+    let child = daemon
         .arg("--config")
         .arg(directory.join("hsmpoold.toml"))
         .stdin(Stdio::null())
@@ -72,11 +77,12 @@ pub fn start_one(layout: &Layout, node: &NodeFile) -> Result<()> {
         // What ends the terminal's programs does not end the pool.
         .process_group(0)
         .spawn()
-        .doing(Code::Configuration, format!("starting {}", daemon.display()))?;
+        .doing(Code::Configuration, format!("starting node {}", node.node))?;
     fs::write(directory.join("pid"), child.id().to_string()).doing(Code::Configuration, "noting the process")
 }
 
-fn daemon() -> Result<PathBuf> {
+/// Where the daemon is. Errors: `Configuration`.
+pub fn daemon() -> Result<PathBuf> {
     let own = std::env::current_exe().doing(Code::Configuration, "finding hsmpoold")?;
     let daemon = own.with_file_name("hsmpoold");
     if daemon.is_file() {
@@ -96,7 +102,7 @@ pub fn running(layout: &Layout, node: &NodeFile) -> Option<u32> {
 }
 
 pub fn stop_one(layout: &Layout, node: &NodeFile, pid: u32) -> Result<()> {
-    terminate(pid).doing(Code::DeviceError, format!("stopping node {} (process {pid})", node.node))?;
+    signal(pid, Signal::Terminate).doing(Code::DeviceError, format!("stopping node {} (process {pid})", node.node))?;
     let deadline = Instant::now() + STOP_PATIENCE;
     while running(layout, node).is_some() {
         if Instant::now() > deadline {

@@ -2,6 +2,7 @@
 
 pub(super) mod cert;
 mod change;
+pub(super) mod chaos;
 mod create;
 mod layout;
 mod local;

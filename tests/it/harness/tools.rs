@@ -21,6 +21,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("gnutls-cli", "gnutls-bin"),
     ("gnutls-serv", "gnutls-bin"),
     ("id", "coreutils"),
+    ("ip", "iproute2"),
     ("java", "default-jdk-headless"),
     ("keymgr", "knot-dnssecutils"),
     ("keytool", "default-jdk-headless"),
@@ -41,6 +42,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ssh-agent", "openssh-client"),
     ("ssh-keygen", "openssh-client"),
     ("sshd", "openssh-server"),
+    ("sudo", "sudo"),
     ("unshare", "util-linux"),
     ("valgrind", "valgrind"),
 ];

@@ -1,0 +1,218 @@
+//! Schedules: what strikes whom, and when; pure functions of a name, a seed and a length.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::dice::Dice;
+
+/// What happens to a zone's node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// `SIGKILL`; started again when it is over.
+    Kill,
+    /// `SIGTERM`, and started again at once.
+    Restart,
+    /// `SIGSTOP`; `SIGCONT` when it is over.
+    Pause,
+    /// Stopped most of the time, in short pieces.
+    Stutter,
+    /// The zone's line carries little.
+    Throttle,
+    /// Nothing gets in or out of the zone.
+    CutBoth,
+    /// Nothing gets in.
+    CutIn,
+    /// Nothing gets out.
+    CutOut,
+    /// No byte is free on the node's disk.
+    FillDisk,
+    /// A node is added, promoted, made leader, and removed.
+    Members,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Kill => "killed",
+            Fault::Restart => "restarted",
+            Fault::Pause => "silent",
+            Fault::Stutter => "stuttering",
+            Fault::Throttle => "throttled",
+            Fault::CutBoth => "cut off",
+            Fault::CutIn => "cut off inwards",
+            Fault::CutOut => "cut off outwards",
+            Fault::FillDisk => "disk full",
+            Fault::Members => "members change",
+        })
+    }
+}
+
+/// Who is struck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Zones, by their numbers.
+    Zones(Vec<usize>),
+    /// Whichever zone has the leader by then.
+    Leader,
+}
+
+/// One blow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blow {
+    /// How long all is well before it.
+    pub calm: Duration,
+    /// What.
+    pub fault: Fault,
+    /// Whom.
+    pub whom: Whom,
+    /// For how long.
+    pub lasts: Duration,
+}
+
+/// A ready schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Name {
+    /// One zone is killed and stays down
+    ZoneDown,
+    /// Each zone in turn is killed and comes back
+    ZoneBack,
+    /// Zones get slow: a throttled line with --namespaces, a stuttering process without
+    ZoneSlow,
+    /// Zones fall silent: the process is stopped in its tracks, its connections stay open
+    ZoneSilent,
+    /// Zones are cut off from the others (needs --namespaces)
+    CutBoth,
+    /// Nothing gets into a zone, but what it sends gets out (needs --namespaces)
+    CutIn,
+    /// Nothing gets out of a zone, but it hears the others (needs --namespaces)
+    CutOut,
+    /// The leader is killed, again and again
+    LeaderLost,
+    /// Each node in turn is stopped in order and started again
+    RollingRestart,
+    /// A node's disk is full (needs root)
+    DiskFull,
+    /// Two of three zones are killed and come back: changes wait, keys are used on
+    QuorumLost,
+    /// A node is added, promoted, made leader and removed
+    Members,
+    /// All of these that can be, one after the other, each on a pool of its own
+    All,
+}
+
+impl Name {
+    /// Whether zones must have networks of their own.
+    pub fn needs_namespaces(self) -> bool {
+        matches!(self, Name::CutBoth | Name::CutIn | Name::CutOut)
+    }
+
+    /// Every single one.
+    pub fn singles() -> impl Iterator<Item = Name> {
+        use clap::ValueEnum;
+        Name::value_variants().iter().copied().filter(|name| *name != Name::All)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use clap::ValueEnum;
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// After the last blow.
+pub const TAIL: Duration = Duration::from_millis(1500);
+/// What coming back takes, for planning only: the next blow waits until all are well.
+const RECOVERY_MILLISECONDS: u64 = 1500;
+
+/// The blows of a schedule that lasts about so long. `spaces`: zones have networks of their own.
+pub fn plan(name: Name, seed: u64, zones: usize, length: Duration, spaces: bool) -> Vec<Blow> {
+    let dice = &mut Dice::new(seed, name as u64);
+    let total = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let lone = |calm: u64, fault: Fault, zones: Vec<usize>, lasts: u64| Blow {
+        calm: Duration::from_millis(calm),
+        fault,
+        whom: Whom::Zones(zones),
+        lasts: Duration::from_millis(lasts),
+    };
+    let tail = u64::try_from(TAIL.as_millis()).unwrap_or(0);
+    match name {
+        Name::ZoneDown => vec![lone(2000, Fault::Kill, vec![dice.place(zones)], total.saturating_sub(2000 + tail).max(2000))],
+        Name::QuorumLost => {
+            let order = dice.order(zones);
+            let lost = zones.div_ceil(2);
+            series(total, 6000, |calm| {
+                let lasts = dice.between(2500, 4000);
+                lone(calm, Fault::Kill, order[..lost].to_vec(), lasts)
+            })
+        }
+        Name::RollingRestart => {
+            let order = dice.order(zones);
+            order.into_iter().map(|zone| lone(dice.between(700, 1300), Fault::Restart, vec![zone], 0)).collect()
+        }
+        Name::Members => vec![lone(1500, Fault::Members, vec![dice.place(zones)], 0)],
+        Name::LeaderLost => series(total, 3500, |calm| {
+            let lasts = dice.between(1000, 2500);
+            Blow { whom: Whom::Leader, ..lone(calm, Fault::Kill, Vec::new(), lasts) }
+        }),
+        // A file system of its own is made for the one zone.
+        Name::DiskFull => {
+            let zone = dice.place(zones);
+            series(total, 5500, |calm| lone(calm, Fault::FillDisk, vec![zone], dice.between(2000, 3500)))
+        }
+        _ => {
+            let fault = match name {
+                Name::ZoneBack => Fault::Kill,
+                Name::ZoneSlow if spaces => Fault::Throttle,
+                Name::ZoneSlow => Fault::Stutter,
+                Name::CutBoth => Fault::CutBoth,
+                Name::CutIn => Fault::CutIn,
+                Name::CutOut => Fault::CutOut,
+                _ => Fault::Pause,
+            };
+            let order = dice.order(zones);
+            let mut turn = order.into_iter().cycle();
+            series(total, 4000, |calm| lone(calm, fault, vec![turn.next().unwrap_or(0)], dice.between(1500, 3000)))
+        }
+    }
+}
+
+/// As many blows as fit, at least one, each of about so long with the calm before it; what comes back is given time.
+fn series(total: u64, each: u64, mut blow: impl FnMut(u64) -> Blow) -> Vec<Blow> {
+    let count = (total.saturating_sub(2000) / (each + RECOVERY_MILLISECONDS)).max(1);
+    (0..count).map(|at| blow(if at == 0 { 1500 } else { 1000 })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: Duration = Duration::from_secs(15);
+
+    #[test]
+    fn the_same_seed_plans_the_same_and_another_one_differently() {
+        for name in Name::singles() {
+            assert_eq!(plan(name, 7, 3, LENGTH, true), plan(name, 7, 3, LENGTH, true), "{name}");
+        }
+        let differs = |name| (1..20).any(|seed| plan(name, seed, 3, LENGTH, true) != plan(name, 0, 3, LENGTH, true));
+        assert!(Name::singles().all(differs));
+    }
+
+    #[test]
+    fn blows_fit_into_the_length_and_leave_a_quorum_unless_it_is_the_point() {
+        for name in Name::singles() {
+            for seed in 0..50 {
+                let plan = plan(name, seed, 3, LENGTH, true);
+                assert!(!plan.is_empty());
+                let spent: Duration = plan.iter().map(|blow| blow.calm + blow.lasts).sum();
+                assert!(spent + TAIL <= LENGTH, "{name}: {spent:?}");
+                for blow in plan {
+                    let most = if name == Name::QuorumLost { 2 } else { 1 };
+                    let Whom::Zones(zones) = blow.whom else { continue };
+                    assert_eq!(zones.len(), most, "{name}");
+                    assert!(zones.iter().all(|zone| *zone < 3));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The rehearsals that anybody can run (`hsmpool chaos`), each zone in a network namespace of its own: whatever zones suffer, no call
+//! fails, nothing that was acknowledged is lost or doubled, and what applications saw is linearizable.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Module, Run, Token, full, wait_until};
+
+/// `hsmpool chaos` in a directory of its own, as root.
+fn chaos(token: &Token, words: &str) -> Run {
+    let program = Module::Ours.path().with_file_name("hsmpool");
+    // SAFETY: asks for a number and changes nothing.
+    let run = match unsafe { libc::geteuid() } {
+        0 => token.run_file(&program),
+        _ => token.run("sudo").arg("--non-interactive").arg(&program),
+    };
+    run.arg("chaos").words(words).deadline(Duration::from_secs(600))
+}
+
+/// One at a time: nine processes on two cores are load enough.
+fn alone() -> impl Drop {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[track_caller]
+fn keeps_its_promises(schedule: &str, seed: u64) {
+    let (_alone, token) = (alone(), Token::by_default(""));
+    let seconds = if full() { 30 } else { 8 };
+    let ended = chaos(&token, &format!("{schedule} --seed {seed} --seconds {seconds} --namespaces --json report.json")).end();
+    assert!(ended.status.success(), "{}", ended.all());
+    let report: Value = serde_json::from_slice(&token.read("report.json")).expect("JSON was asked for");
+    for nothing in ["failed_calls", "lost", "doubled", "wrong_answers"] {
+        assert_eq!(report[nothing], 0, "{nothing}");
+    }
+    assert_eq!(report["linearizability"]["verdict"], "linearizable");
+    let strikes = report["strikes"].as_array().expect("a list").len();
+    assert!(strikes > 0 && report["counted_objects"].as_u64() > Some(20), "{report:#}");
+    for class in ["key use", "look-up", "write"] {
+        assert!(report["calls"][class].as_u64() > Some(100), "{report:#}");
+    }
+}
+
+#[test]
+fn zones_that_are_cut_off_cost_no_call() {
+    keeps_its_promises("cut-both", 11);
+}
+
+#[test]
+fn zones_that_hear_nothing_cost_no_call() {
+    keeps_its_promises("cut-in", 12);
+}
+
+#[test]
+fn zones_that_nobody_hears_cost_no_call() {
+    keeps_its_promises("cut-out", 13);
+}
+
+#[test]
+fn zones_that_are_killed_and_come_back_cost_no_call() {
+    keeps_its_promises("zone-back", 14);
+}
+
+#[test]
+fn lost_leaders_cost_no_call() {
+    keeps_its_promises("leader-lost", 15);
+}
+
+#[test]
+fn a_full_disk_costs_no_call() {
+    keeps_its_promises("disk-full", 16);
+}
+
+#[test]
+fn every_schedule_keeps_the_promises() {
+    // The others have tests of their own.
+    let rest = ["zone-down", "zone-slow", "zone-silent", "rolling-restart", "quorum-lost", "members"];
+    let all = ["cut-both", "cut-in", "cut-out", "zone-back", "leader-lost", "disk-full"];
+    if full() {
+        for seed in 100..105 {
+            for schedule in rest.iter().chain(&all) {
+                keeps_its_promises(schedule, seed);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rehearsal_that_is_broken_off_leaves_nothing() {
+    let (_alone, token) = (alone(), Token::by_default(""));
+    let rehearsal = chaos(&token, "cut-both --seconds 60 --namespaces").env("TMPDIR", token.directory()).spawn();
+    wait_until("a zone is cut off", || rehearsal.said_so_far().contains("cut off"));
+    let ended = rehearsal.terminate();
+    assert!(!ended.status.success() && ended.all().contains("broken off"), "{}", ended.all());
+    let left = token.run("ip").words("netns list").ok().text();
+    assert!(!left.contains("hsmpool-chaos-"), "{left}");
+    let files = std::fs::read_dir(token.directory()).expect("the test's directory").flatten();
+    let files: Vec<_> = files.filter(|entry| entry.file_name().to_string_lossy().starts_with("hsmpool-chaos-")).collect();
+    assert!(files.is_empty(), "{files:?}");
+}
+
+#[test]
+fn schedules_are_listed_and_one_that_cannot_be_is_refused() {
+    let token = Token::by_default("");
+    let program = Module::Ours.path().with_file_name("hsmpool");
+    token.run_file(&program).words("chaos --list").ok().says("zone-silent").says("needs --namespaces");
+    token.run_file(&program).words("chaos cut-in").fails().says("cut-in needs --namespaces");
+}
