@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::{Code, Doing, Result, refuse};
+use dice::Dice;
 use record::{Class, Record, now};
 use report::{Report, Run, Strike};
 use schedule::{Blow, Fault, Name, TAIL, plan};
@@ -230,8 +231,10 @@ impl Rehearsal<'_> {
         self.finish(Role::Prepare, &label, None)?;
         let begun = now();
         let changers = self.stage.zones.len();
+        let lodger = Dice::new(self.arguments.seed, 1).place(changers);
         for zone in 0..changers {
-            for (at, role) in [Role::Uses, Role::Changes].into_iter().enumerate() {
+            let logs_in = (zone == lodger).then_some(Role::Logins);
+            for (at, role) in [Role::Uses, Role::Changes].into_iter().chain(logs_in).enumerate() {
                 let client = u32::try_from(10 * (zone + 1) + at).unwrap_or_default();
                 self.clients.insert(client, zone);
                 let numbers = [
@@ -262,6 +265,9 @@ impl Rehearsal<'_> {
         match self.finish(Role::Check, &label, Some(&expected)) {
             Ok(counted) => records.extend(counted),
             Err(error) => troubles.push(error.to_string()),
+        }
+        if let Err(error) = self.stage.leave(&label) {
+            troubles.push(error.to_string());
         }
         let run = Run {
             name,
@@ -294,7 +300,8 @@ impl Rehearsal<'_> {
             self.stage.heal(*zone, blow.fault)?;
         }
         let healed = now();
-        self.stage.wait_well(self.stop)?;
+        // A node whose disk is full ends; a supervisor starts it again, as here.
+        self.stage.wait_well(blow.fault == Fault::FillDisk, self.stop)?;
         if let Some(strike) = strikes.last_mut() {
             (strike.healed, strike.well) = (healed, now());
         }

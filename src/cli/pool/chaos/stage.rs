@@ -114,7 +114,7 @@ impl Stage {
         for node in stage.nodes.iter().filter(|node| local::running(&stage.layout, node).is_none()) {
             stage.start(node)?;
         }
-        stage.wait_well(&AtomicBool::new(false))?;
+        stage.wait_well(false, &AtomicBool::new(false))?;
         for zone in 0..stage.zones.len() {
             stage.write_configuration(zone)?;
         }
@@ -136,6 +136,34 @@ impl Stage {
         let text = self.layout.pool_text(Some(&self.zones[zone]), self.spaces.is_none())?;
         write_new(&self.layout.join(&name), &text, 0o644)?;
         write_new(&self.configuration(zone), &format!("[pool]\nfile = \"{name}\"\n"), 0o644)
+    }
+
+    /// Leaves a pool that was there before as it was: without the rehearsal's token and files.
+    pub fn leave(&self, label: &str) -> Result<()> {
+        if !self.is_guest {
+            return Ok(());
+        }
+        // An operator removes a token; its certificate counts over TCP only.
+        let text = self.layout.pool_text(None, false)?.replace("\"client.", "\"operator.");
+        let (pool, own) = (self.layout.join("chaos-pool-operator.toml"), self.layout.join("chaos-operator.toml"));
+        fs::write(&pool, text).doing(Code::Configuration, format!("writing {}", pool.display()))?;
+        fs::write(&own, "[pool]\nfile = \"chaos-pool-operator.toml\"\n").doing(Code::Configuration, "writing beside it")?;
+        let program = std::env::current_exe().doing(Code::Configuration, "finding this program")?;
+        let mut delete = Command::new(program);
+        delete.args(["token", "delete", label, "--yes"]).env("HSMPOOL_CONF", &own).env_remove("SOFTHSM2_CONF");
+        let output = delete.output().doing(Code::Configuration, "removing the rehearsal's token")?;
+        for zone in 0..self.zones.len() {
+            let _ = fs::remove_file(self.layout.join(&format!("chaos-pool-{}.toml", self.zones[zone])));
+            let _ = fs::remove_file(self.configuration(zone));
+        }
+        let _ = (fs::remove_file(pool), fs::remove_file(own));
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(refuse(
+                Code::DeviceError,
+                format!("the token {label:?} stays in the pool: {}", String::from_utf8_lossy(&output.stderr).trim()),
+            )),
+        }
     }
 
     /// A command that runs a program as an application in a zone.
@@ -231,8 +259,7 @@ impl Stage {
         for node in self.of_zone(zone) {
             match fault {
                 Fault::Pause => self.tell(&node, Signal::Resume)?,
-                // A node whose log cannot be written ends; a supervisor starts it again, as here.
-                Fault::Kill | Fault::FillDisk if local::running(&self.layout, &node).is_none() => self.start(&node)?,
+                Fault::Kill => self.start(&node)?,
                 _ => {}
             }
         }
@@ -254,11 +281,19 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until every node serves and hears of its leader. Errors: `DeviceError`, naming the node that does not.
-    pub fn wait_well(&self, stop: &AtomicBool) -> Result<()> {
+    /// Waits until every node serves and hears of its leader; `supervised`: one that has ended is started again.
+    ///
+    /// Errors: `DeviceError`, naming the node that does not.
+    pub fn wait_well(&self, supervised: bool, stop: &AtomicBool) -> Result<()> {
         let deadline = Instant::now() + WELL_PATIENCE;
         for node in &self.nodes {
             loop {
+                if local::running(&self.layout, node).is_none() {
+                    if !supervised {
+                        return Err(refuse(Code::DeviceError, format!("node {} of zone {} has ended", node.node, node.zone)));
+                    }
+                    self.start(node)?;
+                }
                 let status = self.operator.status(node);
                 if status
                     .as_ref()

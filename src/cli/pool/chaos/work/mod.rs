@@ -32,8 +32,10 @@ pub const READY: &str = "ready";
 pub enum Role {
     /// Makes the token and its keys
     Prepare,
-    /// Uses keys, session objects and logins
+    /// Uses keys, of the token and of the session
     Uses,
+    /// Logs in again and again
+    Logins,
     /// Makes, reads, alters and destroys objects
     Changes,
     /// Counts at the end what was acknowledged
@@ -46,6 +48,7 @@ impl Role {
         match self {
             Role::Prepare => "prepare",
             Role::Uses => "uses",
+            Role::Logins => "logins",
             Role::Changes => "changes",
             Role::Check => "check",
         }
@@ -128,7 +131,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         });
     }
     match role {
-        Role::Uses => uses::work(&mut worker, &session)?,
+        Role::Uses => uses::use_keys(&mut worker, &session)?,
+        Role::Logins => uses::log_in(&mut worker, &session)?,
         Role::Changes => changes::work(&mut worker, &session)?,
         Role::Check | Role::Prepare => prepare::check(&mut worker, &session)?,
     }

@@ -1,4 +1,4 @@
-//! A worker that uses keys: signatures, ciphers in parts, a session key, and now and then a new login.
+//! Workers that use keys: signatures, ciphers in parts, a session key; and one that logs in again and again.
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
@@ -12,7 +12,7 @@ use crate::error::{Code, Doing, Result};
 /// Label of the worker's own session key.
 const SESSION_KEY: &str = "chaos session key";
 /// One login lasts so long.
-const LOGIN_NANOSECONDS: u64 = 2_500_000_000;
+const LOGIN_NANOSECONDS: u64 = 800_000_000;
 /// How long the texts are that are encrypted in parts.
 const TEXT_BYTES: usize = 6000;
 
@@ -37,25 +37,45 @@ fn text() -> Vec<u8> {
     (0..TEXT_BYTES).map(|at| (at % 251) as u8).collect()
 }
 
-/// Uses keys until it is enough.
-pub fn work(worker: &mut Worker, session: &Session) -> Result<()> {
-    let cipher = the_one(session, ObjectClass::SECRET_KEY, CIPHER)?;
-    let mut held = Held {
-        private: the_one(session, ObjectClass::PRIVATE_KEY, SIGNER)?,
-        public: the_one(session, ObjectClass::PUBLIC_KEY, SIGNER)?,
-        cipher,
-        encrypted: session.encrypt(&cbc(), cipher, &text()).doing(Code::FunctionFailed, "encrypting before all faults")?,
-        session_key: None,
-        sealed: Vec::new(),
-        login: now(),
-    };
+impl Held {
+    fn find(session: &Session) -> Result<Self> {
+        let cipher = the_one(session, ObjectClass::SECRET_KEY, CIPHER)?;
+        Ok(Self {
+            private: the_one(session, ObjectClass::PRIVATE_KEY, SIGNER)?,
+            public: the_one(session, ObjectClass::PUBLIC_KEY, SIGNER)?,
+            cipher,
+            encrypted: session.encrypt(&cbc(), cipher, &text()).doing(Code::FunctionFailed, "encrypting before all faults")?,
+            session_key: None,
+            sealed: Vec::new(),
+            login: now(),
+        })
+    }
+}
+
+/// Uses keys until it is enough, and calls nothing else: what waits for a quorum would hide how keys can be used meanwhile.
+pub fn use_keys(worker: &mut Worker, session: &Session) -> Result<()> {
+    let mut held = Held::find(session)?;
     println!("{READY}");
     while worker.goes_on() {
         match worker.dice.below(20) {
-            0..=9 => sign(worker, session, &held)?,
-            10..=13 => encrypt_in_parts(worker, session, &held)?,
-            14..=18 => use_session_key(worker, session, &mut held)?,
+            0..=10 => sign(worker, session, &held)?,
+            11..=14 => encrypt_in_parts(worker, session, &held)?,
+            _ => use_session_key(worker, session, &mut held)?,
+        }
+        worker.pause();
+    }
+    Ok(())
+}
+
+/// Logs in again and again, and uses in between what a login gives.
+pub fn log_in(worker: &mut Worker, session: &Session) -> Result<()> {
+    let mut held = Held::find(session)?;
+    println!("{READY}");
+    while worker.goes_on() {
+        match worker.dice.below(10) {
             _ if now() - held.login > LOGIN_NANOSECONDS => log_in_anew(worker, session, &mut held)?,
+            0..=3 => sign(worker, session, &held)?,
+            4..=6 => use_session_key(worker, session, &mut held)?,
             _ => find_session_key(worker, session, &held)?,
         }
         worker.pause();
