@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::ck::MechanismType;
-use crate::limits::CALL_DEADLINE_SECONDS;
+use crate::limits::{CALL_DEADLINE_SECONDS, SERVING_LEASE_MILLISECONDS};
 use crate::token::message::Ask;
 
 /// How long a whole call may take.
@@ -28,16 +28,16 @@ pub fn patience(ask: &Ask, round: u32) -> Duration {
             _ => Duration::from_millis(500),
         },
         // A PIN is stretched on purpose, and others may be in front.
-        Ask::Login { .. } | Ask::Authenticate { .. } | Ask::SetPin { .. } | Ask::InitPin { .. } | Ask::InitToken { .. } => {
-            Duration::from_millis(1500)
+        Ask::Login { .. } | Ask::Authenticate { .. } => Duration::from_millis(1500),
+        // They return when every member has applied them, or can serve no longer: asked again sooner, the wait would begin anew.
+        Ask::Destroy { .. } | Ask::SetPin { .. } | Ask::InitPin { .. } | Ask::InitToken { .. } | Ask::DeleteToken { .. } => {
+            Duration::from_millis(SERVING_LEASE_MILLISECONDS + 1500)
         }
-        Ask::DeleteToken { .. }
-        | Ask::Logout
+        Ask::Logout
         | Ask::Leave
         | Ask::Create { .. }
         | Ask::Copy { .. }
         | Ask::Update { .. }
-        | Ask::Destroy { .. }
         | Ask::Unwrap { .. }
         | Ask::Derive { .. } => Duration::from_millis(500),
     };

@@ -68,7 +68,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for node in layout.nodes()? {
         local::start_one(&layout, &node)?;
     }
-    form(&layout)?;
+    form(&layout, &Operator::of(&layout)?)?;
     println!("The pool runs: {} nodes in {}.", nodes.len(), layout.directory.display());
     println!("  export HSMPOOL_CONF={}", layout.join("hsmpool.toml").display());
     println!("  hsmpool pool status --dir {}", layout.directory.display());
@@ -134,8 +134,8 @@ fn take_root_key(store: &Path, to: &Path) -> Result<()> {
 }
 
 /// The first node begins a group; the others follow it, and vote once they have caught up.
-pub fn form(layout: &Layout) -> Result<()> {
-    let (nodes, operator) = (layout.nodes()?, Operator::of(layout)?);
+pub fn form(layout: &Layout, operator: &Operator) -> Result<()> {
+    let nodes = layout.nodes()?;
     let Some((first, others)) = nodes.split_first() else { return Ok(()) };
     for node in &nodes {
         operator.wait(node, "serving", |status| status.health.serves)?;

@@ -120,7 +120,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Create(arguments) => create::run(&arguments),
         Command::Form { place } => {
-            create::form(&layout::Layout::open(&place.directory)?)?;
+            let layout = layout::Layout::open(&place.directory)?;
+            create::form(&layout, &reach::Operator::of(&layout)?)?;
             println!("the pool is formed");
             Ok(())
         }

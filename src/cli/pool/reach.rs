@@ -19,6 +19,7 @@ const GREETING: Duration = Duration::from_secs(2);
 pub struct Operator {
     hello: Hello,
     identity: Option<Identity>,
+    sockets_only: bool,
 }
 
 impl Operator {
@@ -30,13 +31,18 @@ impl Operator {
             key: layout.join("operator.key"),
         };
         let identity = files.key.is_file().then(|| assemble::identity(layout.pool, &files)).transpose()?;
-        Ok(Self { hello: Hello::new(layout.pool.0, Purpose::Operator, 0), identity })
+        Ok(Self { hello: Hello::new(layout.pool.0, Purpose::Operator, 0), identity, sockets_only: false })
+    }
+
+    /// One who reaches nodes by their Unix sockets and in no other way: their other addresses are not of this machine's network.
+    pub fn beside(layout: &Layout) -> Result<Self> {
+        Ok(Self { sockets_only: true, ..Self::of(layout)? })
     }
 
     /// Asks one node. Errors: `DeviceError`: it does not answer; what it refuses.
     pub fn ask(&self, node: &NodeFile, operate: &Operate) -> Result<Operated> {
         let mut last = None;
-        for address in &node.listen.clients {
+        for address in node.listen.clients.iter().filter(|address| !self.sockets_only || address.starts_with("unix:")) {
             let opened =
                 address.parse().and_then(|address| Connection::open(&address, self.identity.as_ref(), &self.hello, GREETING));
             match opened {

@@ -10,7 +10,7 @@ use super::schedule::Fault;
 const WIDTH: f64 = 1120.0;
 const LEFT: f64 = 90.0;
 const LANE: f64 = 24.0;
-const CHART: f64 = 110.0;
+const CHART: f64 = 96.0;
 const RATE: f64 = 50.0;
 const GAP: f64 = 16.0;
 /// Calls are drawn together by so long a time.
@@ -89,6 +89,7 @@ fn color(class: Class) -> &'static str {
         Class::Use => "#2563a8",
         Class::Look => "#8a5a00",
         Class::Write => "#6b3fa0",
+        Class::Destroy => "#8b2f6b",
         Class::Login => "#37746b",
     }
 }
@@ -125,7 +126,7 @@ fn timeline(out: &mut String, report: &Report) {
     let last = report.records.iter().map(|record| record.ended).filter(|ended| *ended <= report.run.ended).max();
     let scale = Scale { report, seconds: report.second(last.unwrap_or(report.run.ended)).max(1.0) };
     let lanes = report.run.zones.len() as f64 * LANE;
-    let height = lanes + 4.0 * (CHART + GAP) + RATE + 3.0 * GAP + 20.0;
+    let height = lanes + 5.0 * (CHART + GAP) + RATE + 3.0 * GAP + 20.0;
     let _ = write!(out, "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"timeline\">");
     // The blows run down through all charts.
     for strike in &report.run.strikes {

@@ -17,13 +17,15 @@ pub enum Class {
     Look,
     /// Changes of the token.
     Write,
+    /// Destructions, which return when no zone can use the object any more.
+    Destroy,
     /// Logins and logouts.
     Login,
 }
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Use, Self::Look, Self::Write, Self::Login];
+    pub const ALL: [Self; 5] = [Self::Use, Self::Look, Self::Write, Self::Destroy, Self::Login];
 }
 
 impl fmt::Display for Class {
@@ -32,6 +34,7 @@ impl fmt::Display for Class {
             Class::Use => "key use",
             Class::Look => "look-up",
             Class::Write => "write",
+            Class::Destroy => "destroy",
             Class::Login => "login",
         })
     }
@@ -85,10 +88,10 @@ operations! {
     Get = "get", Look;
     Create = "create", Write;
     Set = "set", Write;
-    Destroy = "destroy", Write;
+    Destroy = "destroy", Destroy;
     // Objects that are counted at the end: the value is how many of them there must be.
     Keep = "keep", Write;
-    Discard = "discard", Write;
+    Discard = "discard", Destroy;
     Count = "count", Look;
 }
 
@@ -197,7 +200,7 @@ impl Recorder {
         let begun = now();
         let mut record =
             Record { client: self.client, op, object: object.to_string(), value, begun, ended: begun, outcome: Outcome::Begun };
-        if op.class() == Class::Write {
+        if matches!(op.class(), Class::Write | Class::Destroy) {
             // Whatever becomes of this process: the call may have happened.
             self.write(&record)?;
             self.flush()?;

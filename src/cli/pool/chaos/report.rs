@@ -13,6 +13,9 @@ use crate::history::{Action, Call, Verdict, check};
 /// Steps of search for each object's history.
 const SEARCH_STEPS_MAX: u64 = 5_000_000;
 
+/// So many of the slowest calls are told one by one.
+const SLOWEST_TOLD: usize = 12;
+
 /// One blow as it was dealt. Times are nanoseconds of the machine's clock.
 #[derive(Clone, Debug)]
 pub struct Strike {
@@ -198,6 +201,14 @@ impl Report {
         )
     }
 
+    /// The slowest calls, slowest first.
+    pub fn slowest(&self) -> Vec<&Record> {
+        let mut records: Vec<&Record> = self.records.iter().collect();
+        records.sort_by_key(|record| std::cmp::Reverse(record.ended.saturating_sub(record.begun)));
+        records.truncate(SLOWEST_TOLD);
+        records
+    }
+
     /// The verdict in words.
     pub fn verdict(&self) -> String {
         match &self.verdict {
@@ -236,6 +247,7 @@ impl Report {
             "counted_objects": self.counted, "lost": lost, "doubled": doubled, "wrong_answers": self.wrong.len(),
             "linearizability": { "verdict": self.verdict(), "calls_judged": self.judged, "exempt_look_ups": self.exempt, "odd_history": history },
             "complaints": self.failed.iter().chain(&self.wrong).map(|record| self.complaint(record)).collect::<Vec<_>>(),
+            "slowest": self.slowest().into_iter().map(|record| self.complaint(record)).collect::<Vec<_>>(),
             "troubles": self.run.troubles, "strikes": self.run.strikes.iter().map(strike).collect::<Vec<_>>(),
             "stalls": self.stalls.iter().map(stall).collect::<Vec<_>>(), "without_calls": self.gaps.iter().map(gap).collect::<Vec<_>>(),
         })

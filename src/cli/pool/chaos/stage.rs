@@ -75,7 +75,7 @@ impl Stage {
             new.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port });
         }
         lay_out(&layout, &new, None)?;
-        let (nodes, operator) = (layout.nodes()?, Operator::of(&layout)?);
+        let (nodes, operator) = (layout.nodes()?, Operator::beside(&layout)?);
         let zones = options.zones.clone();
         let mut stage = Self { layout, operator, zones, nodes, spaces, disk: None, stutters: Vec::new(), is_guest: false };
         if let Some(zone) = options.disk {
@@ -84,7 +84,7 @@ impl Stage {
         for node in &stage.nodes {
             stage.start(node)?;
         }
-        form(&stage.layout)?;
+        form(&stage.layout, &stage.operator)?;
         for zone in 0..stage.zones.len() {
             stage.write_configuration(zone)?;
         }

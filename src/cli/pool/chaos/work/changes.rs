@@ -24,9 +24,10 @@ fn name(of: u64, period: u64) -> String {
 #[derive(Default)]
 struct Known {
     handles: HashMap<String, ObjectHandle>,
-    /// Periods for which the own register was made, and another's was destroyed.
+    /// The period for which the own register was made.
     made: Option<u64>,
-    destroyed: Option<u64>,
+    /// Registers whose time is over, at the one worker that destroys.
+    over: Vec<String>,
     values: u64,
     kept: u64,
 }
@@ -38,15 +39,17 @@ pub fn work(worker: &mut Worker, session: &Session) -> Result<()> {
     while worker.goes_on() {
         let period = now().saturating_sub(worker.arguments.start) / PERIOD_NANOSECONDS;
         let (own, changers) = (u64::from(worker.arguments.own), u64::from(worker.arguments.changers));
+        // One destroys, since that waits for every zone: the others' changes are not to wait with it.
+        let destroys = own == worker.arguments.seed % changers;
         if known.made != Some(period) {
             known.made = Some(period);
+            known.handles.retain(|name, _| name.ends_with(&format!(".{}", period.saturating_sub(1))));
+            if let (true, Some(last)) = (destroys, period.checked_sub(1)) {
+                known.over.extend((0..changers).map(|of| name(of, last)));
+            }
             create(worker, session, &mut known, &name(own, period))?;
-        } else if period > 0 && known.destroyed != Some(period) {
-            // The neighbour's, of the period that is over.
-            known.destroyed = Some(period);
-            let old = name((own + 1) % changers, period - 1);
+        } else if let Some(old) = known.over.pop() {
             destroy(worker, session, &mut known, &old)?;
-            known.handles.retain(|name, _| name.ends_with(&format!(".{period}")) || *name == old);
         } else {
             let was = worker.dice.below(10) == 0;
             let register = name(worker.dice.below(changers), period.saturating_sub(u64::from(was)));
@@ -54,7 +57,7 @@ pub fn work(worker: &mut Worker, session: &Session) -> Result<()> {
                 0..=2 => drop(find(worker, session, &mut known, &register)?),
                 3..=5 => get(worker, session, &mut known, &register)?,
                 6..=8 => set(worker, session, &mut known, &register)?,
-                _ => keep(worker, session, &mut known)?,
+                _ => keep(worker, session, &mut known, destroys)?,
             }
         }
         worker.pause();
@@ -159,8 +162,8 @@ fn destroy(worker: &mut Worker, session: &Session, known: &mut Known, register: 
     Ok(())
 }
 
-/// An object that must be there at the end, or, of every fourth, must not.
-fn keep(worker: &mut Worker, session: &Session, known: &mut Known) -> Result<()> {
+/// An object that must be there at the end; or that must not, at the worker that destroys.
+fn keep(worker: &mut Worker, session: &Session, known: &mut Known, destroys: bool) -> Result<()> {
     known.kept += 1;
     let name = format!("k{}.{}", worker.arguments.client, known.kept);
     if worker.dice.below(4) == 0 {
@@ -171,7 +174,7 @@ fn keep(worker: &mut Worker, session: &Session, known: &mut Known) -> Result<()>
     let is_key = worker.dice.below(2) == 0;
     let make = || if is_key { aes(session, &name, true) } else { session.create_object(&data) };
     let made = worker.recorder.call((Op::Keep, &name, 1), make)?;
-    if let (Some(handle), 0) = (made, worker.dice.below(4)) {
+    if let (Some(handle), true) = (made, destroys && worker.dice.below(2) == 0) {
         worker.recorder.call((Op::Discard, &name, 0), || session.destroy_object(handle))?;
     }
     Ok(())
