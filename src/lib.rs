@@ -26,6 +26,8 @@ pub mod error;
 pub mod faults;
 pub mod ffi;
 pub mod history;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod limits;
 pub mod log;
 pub mod mechanism;

@@ -48,12 +48,21 @@ pub const PERMIT_MAX_AGE_SECONDS: u64 = 300;
 pub const DRAIN_SECONDS: u64 = 5;
 /// Connections to one node that a module keeps for the next call: as many threads call at once without a handshake.
 pub const IDLE_CONNECTIONS_MAX: usize = 256;
+/// A connection that nobody used for so long is not trusted but replaced: shorter than firewalls' memory of idle connections, and before the first
+/// keepalive.
+pub const IDLE_CONNECTION_TRUSTED_SECONDS: u64 = 25;
 /// Longest payload of a frame: an object of the largest kind, and what stands around it.
 pub const FRAME_MAX_BYTES: usize = OBJECT_MAX_BYTES + (1 << 20);
 /// Most connections of one listening socket.
 pub const CONNECTIONS_MAX: usize = 4096;
 /// How long a call of a pool may take before it fails: longer than two elections, a lease and some margin.
 pub const CALL_DEADLINE_SECONDS: u64 = 30;
+/// Repeats of requests that a module may send at once: as many calls as an application may have under way when a node falls silent.
+pub const REPEATS_AT_ONCE_MAX: i64 = 1000;
+/// Repeats that it may send in a second, however few of its calls are answered.
+pub const REPEATS_PER_SECOND: i64 = 200;
+/// Repeats that its answered calls earn it.
+pub const REPEATS_PER_HUNDRED_CALLS: i64 = 10;
 /// How long a module believes what a node said of a use that was started; the node looks again at each use.
 pub const BEGUN_KEPT_MILLISECONDS: u64 = 1000;
 /// Most input of an operation in parts that the module keeps, to replay it to another partition.

@@ -7,6 +7,8 @@
 //! Crates: serde, toml.
 
 mod environment;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod hsmpool;
 pub mod logger;
 pub mod pool;

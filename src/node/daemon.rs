@@ -262,19 +262,19 @@ struct Door(Arc<Inner>);
 /// Requests of a module.
 struct OfClient(Arc<Inner>, Caller);
 /// Requests of another member.
-struct OfPeer(Arc<Inner>);
+struct OfPeer(Arc<Inner>, u64);
 /// Requests of an operator.
 struct OfOperator(Arc<Inner>);
 
 impl Service for Door {
     fn admit(&self, peer: &Peer, purpose: Purpose) -> Result<Box<dyn Conversation>> {
         let inner = self.0.clone();
-        match purpose {
-            Purpose::Client => Ok(Box::new(OfClient(inner, self.0.caller(peer)?))),
-            Purpose::Peer if matches!(peer, Peer::Certificate(Name::Node(_))) => Ok(Box::new(OfPeer(inner))),
-            Purpose::Operator if self.0.may_operate(peer) => Ok(Box::new(OfOperator(inner))),
-            Purpose::Peer => Err(refuse(Code::DeviceError, format!("{peer} is no node of the pool"))),
-            Purpose::Operator => Err(refuse(Code::DeviceError, format!("{peer} is no operator of the pool"))),
+        match (purpose, peer) {
+            (Purpose::Client, _) => Ok(Box::new(OfClient(inner, self.0.caller(peer)?))),
+            (Purpose::Peer, Peer::Certificate(Name::Node(node))) => Ok(Box::new(OfPeer(inner, *node))),
+            (Purpose::Operator, _) if self.0.may_operate(peer) => Ok(Box::new(OfOperator(inner))),
+            (Purpose::Peer, _) => Err(refuse(Code::DeviceError, format!("{peer} is no node of the pool"))),
+            (Purpose::Operator, _) => Err(refuse(Code::DeviceError, format!("{peer} is no operator of the pool"))),
         }
     }
 }
@@ -291,7 +291,7 @@ impl Conversation for OfPeer {
             return None;
         }
         let mut answer = Secret::default();
-        match self.0.group.answer(payload.expose()) {
+        match self.0.group.answer_node(self.1, payload.expose()) {
             Ok(bytes) => {
                 answer.extend(&[ANSWERED]);
                 answer.extend(&bytes);

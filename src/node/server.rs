@@ -99,7 +99,11 @@ impl Server {
         let mut ticket = None;
         let begun = self.world.elapsed();
         let (verb, verdict) = match decode::<Request>(request) {
-            Err(error) => ("undecodable", Verdict::Refused(Refusal::from(&error))),
+            Err(error) => {
+                let Refusal { code, told } = Refusal::from(&error);
+                let (node, version) = (self.standing.node, env!("CARGO_PKG_VERSION"));
+                ("undecodable", Verdict::Refused(Refusal { code, told: format!("node {node}, of version {version}: {told}") }))
+            }
             Ok(request) => {
                 if let Some(tally) = &request.tally {
                     self.metrics.told(tally);

@@ -74,6 +74,11 @@ impl Belongings {
         self.retried.fetch_add(retried + u64::from(first), Ordering::Relaxed);
     }
 
+    /// A call was answered by another node than the one that was asked first.
+    pub fn helped(&self) {
+        self.retried.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A call failed for good.
     pub fn failed(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::belongings::Belongings;
+use super::budget::Budget;
 use super::numbers::Number;
-use super::retry::{CALL_DEADLINE, patience, pause};
+use super::pace::Work;
+use super::race::{Entrant, Finish, Lost, Race, one_by_one};
+use super::retry::{CALL_DEADLINE, may_race, patience, pause};
 use super::route::candidates;
 use super::view::View;
 use crate::error::{Code, Error, Result, refuse};
@@ -22,6 +25,12 @@ pub struct Failure(pub Error);
 pub trait Link: Send + Sync {
     /// Sends a request to a node of the view (by its number there) and waits for its answer, at most so long.
     fn call(&self, node: usize, request: &[u8], patience: Duration) -> std::result::Result<Secret, Failure>;
+
+    /// Sends a request that may be carried out by several nodes to the first, to the next when that is silent, and so on, and takes the answer
+    /// that comes first. A link that can wait for one node only asks one by one.
+    fn race(&self, race: &Race<'_>, request: &[u8]) -> Finish {
+        one_by_one(race, |node, patience| self.call(node, request, patience))
+    }
 }
 
 /// A pool as one application sees it.
@@ -30,6 +39,7 @@ pub struct Pool {
     pub(super) link: Box<dyn Link>,
     pub(super) world: Arc<dyn World>,
     pub(super) belongings: Belongings,
+    budget: Budget,
 }
 
 /// One call, before it is numbered and addressed.
@@ -62,7 +72,11 @@ pub(super) enum Outcome {
 impl Pool {
     /// Nothing is sent yet.
     pub fn new(view: View, link: Box<dyn Link>, world: Arc<dyn World>) -> Arc<Self> {
-        Arc::new(Self { view, link, world, belongings: Belongings::default() })
+        let mut turn = [0; 2];
+        // Without randomness all applications begin with the same node of their zone.
+        let _ = world.fill_random(&mut turn);
+        view.take_turn(usize::from(u16::from_ne_bytes(turn)));
+        Arc::new(Self { view, link, world, belongings: Belongings::default(), budget: Budget::default() })
     }
 
     /// Gets a request answered that is not a part of a stream.
@@ -91,17 +105,32 @@ impl Pool {
         let mut last = None;
         for round in 0.. {
             self.probe_one();
-            for node in candidates(&self.view, prefer) {
+            let mut order = candidates(&self.view, prefer, self.world.elapsed());
+            let mut older = 0;
+            while !order.is_empty() {
+                if last.is_some() {
+                    self.world.sleep(self.budget.wait(self.world.elapsed()));
+                }
                 let Some(left) = deadline.checked_sub(self.world.elapsed()).filter(|left| !left.is_zero()) else {
                     return Err(self.gave_up(last));
                 };
                 let patience = patience(&request.ask, round).min(left);
                 request.tally = self.belongings.tally(self.world.elapsed());
-                match self.at(node, &mut request, patience) {
+                let (node, at) = match may_race(&request.ask) {
+                    true => self.race(&mut order, &mut request, patience, left),
+                    false => {
+                        let node = order.remove(0);
+                        let patience = self.longer_if_slow(node, &request.ask, patience);
+                        (node, self.at(node, &mut request, patience))
+                    }
+                };
+                match at {
                     At::Answered(reply) => return Ok(Outcome::Done(reply, node)),
                     At::Refused(error) => return Err(error),
                     At::StreamLost => return Ok(Outcome::StreamLost(node)),
-                    At::Elsewhere(why) => {
+                    At::Older(why) if older + 1 == self.view.nodes.len() => return Err(why),
+                    At::Elsewhere(why) | At::Older(why) => {
+                        older += usize::from(why.code() == Code::FunctionNotSupported);
                         self.belongings.untold(request.tally.take(), last.is_none());
                         last = Some(why);
                     }
@@ -110,6 +139,80 @@ impl Pool {
             self.world.sleep(pause(round, self.dice()));
         }
         Err(self.gave_up(last))
+    }
+
+    /// Parts of a stream are with one node: one that is slow, on a busy machine, is not left for that.
+    fn longer_if_slow(&self, node: usize, ask: &Ask, patience: Duration) -> Duration {
+        match ask {
+            Ask::Part { .. } => patience.max(self.view.nodes[node].pace.head_start(Work::Use) * 2),
+            _ => patience,
+        }
+    }
+
+    /// Several nodes, each while those before are silent. Takes those out of the order that were asked.
+    fn race(&self, order: &mut Vec<usize>, request: &mut Request, patience: Duration, left: Duration) -> (usize, At) {
+        // Each node lacks others.
+        request.capsules.clear();
+        let work = Work::of(&request.ask).unwrap_or(Work::LookUp);
+        let entrant = |node: &usize| Entrant { node: *node, head_start: self.view.nodes[*node].pace.head_start(work) };
+        let entrants: Vec<Entrant> = order.iter().map(entrant).collect();
+        let (first, begun) = (order[0], self.world.elapsed());
+        // Work that takes long is not begun anew for that.
+        let patience = patience.max(entrants[0].head_start * 4).min(left);
+        let may_ask = || self.budget.spare(self.world.elapsed());
+        let race = Race { entrants: &entrants, patience, connecting: patience / 4, may_ask: &may_ask };
+        let Finish { won, lost } = self.link.race(&race, encode(request).expose());
+        let mut why = refuse(Code::DeviceError, "no node answered in time");
+        for (node, how) in lost {
+            order.retain(|other| *other != node);
+            match how {
+                Lost::Failed(error) => {
+                    self.failed(node);
+                    why = error;
+                }
+                Lost::Silent(time) => self.was_silent(node, work, time, begun, won.is_some()),
+            }
+        }
+        let Some((node, answer, asked_after)) = won else { return (first, At::Elsewhere(why)) };
+        order.retain(|other| *other != node);
+        self.answered(node, &request.ask, begun + asked_after);
+        if node != first {
+            self.belongings.helped();
+        }
+        match self.read(node, request, &answer) {
+            Some(at) => (node, at),
+            None => (node, self.again(node, request, patience)),
+        }
+    }
+
+    /// A node was silent for so long; `overtaken`: until another one answered.
+    fn was_silent(&self, node: usize, work: Work, time: Duration, begun: Duration, overtaken: bool) {
+        let (of_view, now) = (&self.view.nodes[node], self.world.elapsed());
+        let had_its_time = time >= of_view.pace.head_start(work);
+        if had_its_time {
+            of_view.pace.took(work, time, now);
+        }
+        match overtaken {
+            // It answered others meanwhile: it is busy with this request, not gone.
+            _ if of_view.was_heard_since(begun) => {}
+            false => self.failed(node),
+            true if had_its_time => {
+                let jitter = self.dice();
+                let mut health = of_view.health.lock();
+                *health = health.overtaken(now, jitter);
+            }
+            true => {}
+        }
+    }
+
+    /// A node has answered what it was asked at `begun`.
+    fn answered(&self, node: usize, ask: &Ask, begun: Duration) {
+        let (of_view, now) = (&self.view.nodes[node], self.world.elapsed());
+        of_view.hear(now);
+        self.budget.earn();
+        if let Some(work) = Work::of(ask) {
+            of_view.pace.took(work, now.saturating_sub(begun), now);
+        }
     }
 
     fn gave_up(&self, last: Option<Error>) -> Error {
@@ -140,59 +243,74 @@ impl Pool {
 
     /// One node.
     fn at(&self, node: usize, request: &mut Request, patience: Duration) -> At {
-        let given_up = self.world.elapsed() + patience;
         // Each node lacks others.
         request.capsules.clear();
+        self.again(node, request, patience)
+    }
+
+    /// The same node, with what it lacks.
+    fn again(&self, node: usize, request: &mut Request, patience: Duration) -> At {
+        let given_up = self.world.elapsed() + patience;
         loop {
             let begun = self.world.elapsed();
             let Some(left) = given_up.checked_sub(begun).filter(|left| !left.is_zero()) else {
                 return At::Elsewhere(refuse(Code::DeviceError, "the node took too long"));
             };
-            let bytes = encode(request);
-            let answer = match self.link.call(node, bytes.expose(), left) {
+            let answer = match self.link.call(node, encode(request).expose(), left) {
                 Ok(answer) => answer,
                 Err(Failure(error)) => {
                     self.failed(node);
                     return At::Elsewhere(error);
                 }
             };
-            self.view.nodes[node].measured(self.world.elapsed().saturating_sub(begun));
-            let Answer { mark, ticket, verdict } = match decode(answer.expose()) {
-                Ok(answer) => answer,
-                Err(error) => {
-                    self.failed(node);
-                    return At::Elsewhere(error);
-                }
-            };
-            self.belongings.saw(mark);
-            if let (Some(ticket), Some(login)) = (ticket, request.who.login) {
-                self.belongings.keep_ticket(login, Arc::from(ticket.0));
-            }
-            match verdict {
-                Verdict::Done(reply) => {
-                    match request.ask {
-                        Ask::Find { .. } => self.note_found(&reply, mark),
-                        _ if changes(&request.ask) => self.note_change(&request.ask, &reply, mark),
-                        _ => {}
-                    }
-                    return At::Answered(reply);
-                }
-                Verdict::Refused(refusal) => return At::Refused(refusal.into()),
-                Verdict::Elsewhere(why) => {
-                    self.failed(node);
-                    return At::Elsewhere(refuse(Code::DeviceError, why));
-                }
-                Verdict::Unknown(ids) if ids.is_empty() => return At::StreamLost,
-                Verdict::Unknown(ids) => match request.token.filter(|_| request.capsules.is_empty()) {
-                    Some(token) => {
-                        request.capsules = self.belongings.capsules(token, &ids);
-                        // Another thread may have destroyed some meanwhile: nobody can bring those.
-                        request.held.retain(|held| !ids.contains(&held.id) || self.belongings.is_held(token, held.id));
-                    }
-                    None => return At::Elsewhere(self.odd(node)),
-                },
+            self.answered(node, &request.ask, begun);
+            if let Some(at) = self.read(node, request, &answer) {
+                return at;
             }
         }
+    }
+
+    /// What an answer means; `None`: the node is to be asked again, with what the request has now.
+    fn read(&self, node: usize, request: &mut Request, answer: &Secret) -> Option<At> {
+        let Answer { mark, ticket, verdict } = match decode(answer.expose()) {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.failed(node);
+                return Some(At::Elsewhere(error));
+            }
+        };
+        self.belongings.saw(mark);
+        if let (Some(ticket), Some(login)) = (ticket, request.who.login) {
+            self.belongings.keep_ticket(login, Arc::from(ticket.0));
+        }
+        Some(match verdict {
+            Verdict::Done(reply) => {
+                match request.ask {
+                    Ask::Find { .. } => self.note_found(&reply, mark),
+                    _ if changes(&request.ask) => self.note_change(&request.ask, &reply, mark),
+                    _ => {}
+                }
+                At::Answered(reply)
+            }
+            Verdict::Refused(refusal) => match Error::from(refusal) {
+                error if error.code() == Code::FunctionNotSupported => At::Older(error),
+                error => At::Refused(error),
+            },
+            Verdict::Elsewhere(why) => {
+                self.failed(node);
+                At::Elsewhere(refuse(Code::DeviceError, why))
+            }
+            Verdict::Unknown(ids) if ids.is_empty() => At::StreamLost,
+            Verdict::Unknown(ids) => match request.token.filter(|_| request.capsules.is_empty()) {
+                Some(token) => {
+                    request.capsules = self.belongings.capsules(token, &ids);
+                    // Another thread may have destroyed some meanwhile: nobody can bring those.
+                    request.held.retain(|held| !ids.contains(&held.id) || self.belongings.is_held(token, held.id));
+                    return None;
+                }
+                None => At::Elsewhere(self.odd(node)),
+            },
+        })
     }
 
     /// Remembers what must be applied where a changed object is used.
@@ -249,8 +367,9 @@ impl Pool {
             tally: None,
             use_number: None,
         };
-        let patience = patience(&request.ask, 0);
+        let (patience, begun) = (patience(&request.ask, 0), self.world.elapsed());
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
+        self.answered(node, &request.ask, begun);
         match decode::<Answer>(answer.expose())?.verdict {
             Verdict::Done(Reply::Health(health)) => Ok(health),
             _ => Err(self.odd(node)),
@@ -287,6 +406,8 @@ enum At {
     Refused(Error),
     StreamLost,
     Elsewhere(Error),
+    /// The node does not know what is asked for; one that has been upgraded may.
+    Older(Error),
 }
 
 /// Whether the request changes something, so that it must be named.

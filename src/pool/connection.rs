@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::call::{Failure, Link};
+use super::race::{Entrant, Finish, Lost, Race};
 use crate::error::{self, Code, refuse};
 use crate::secret::Secret;
 use crate::sys::process::PerProcess;
+use crate::sys::socket::wait_readable;
 use crate::token::message::FRAME_KIND;
-use crate::wire::{Address, Connection, Hello, Identity, Kept, Purpose};
+use crate::wire::{Address, Connection, Flight, Hello, Identity, Kept, Landed, Purpose};
 
 /// The way to each node of a view.
 pub struct Wires {
@@ -47,5 +49,262 @@ impl Link for Wires {
     fn call(&self, node: usize, request: &[u8], patience: Duration) -> Result<Secret, Failure> {
         let kept = &self.idle.get()[node];
         kept.call(FRAME_KIND, request, patience, |patience| self.connect(node, patience)).map_err(Failure)
+    }
+
+    fn race(&self, race: &Race<'_>, request: &[u8]) -> Finish {
+        let begun = Instant::now();
+        let mut course =
+            Course { wires: self, race, request, begun, ends: begun + race.patience, running: Vec::new(), lost: Vec::new() };
+        let won = course.run();
+        let Course { running, mut lost, .. } = course;
+        if won.is_none() {
+            // Whatever else is kept to silent nodes leads to the same silence.
+            running.iter().for_each(|one| self.idle.get()[one.node].clear());
+        }
+        lost.extend(running.into_iter().map(|one| (one.node, Lost::Silent(one.since.elapsed()))));
+        Finish { won, lost }
+    }
+}
+
+/// How long it takes at least until it is asked again whether one more node may be asked.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// How long a socket is read of which something has come: what is missing of the answer is waited for together with the others.
+const PEEK: Duration = Duration::from_millis(1);
+
+/// A race under way.
+struct Course<'a> {
+    wires: &'a Wires,
+    race: &'a Race<'a>,
+    request: &'a [u8],
+    begun: Instant,
+    ends: Instant,
+    running: Vec<Running>,
+    lost: Vec<(usize, Lost)>,
+}
+
+/// A node that was asked and has not answered.
+struct Running {
+    node: usize,
+    flight: Flight,
+    since: Instant,
+}
+
+impl Course<'_> {
+    fn run(&mut self) -> Option<(usize, Secret, Duration)> {
+        let mut waiting = self.race.entrants.iter();
+        let mut next_start = self.begun;
+        let mut is_first = true;
+        loop {
+            let now = Instant::now();
+            let is_over = now >= self.ends;
+            if !is_over && waiting.len() > 0 && (now >= next_start || self.running.is_empty()) {
+                if is_first || (self.race.may_ask)() {
+                    let Entrant { node, head_start } = waiting.next()?;
+                    is_first = false;
+                    self.start(*node);
+                    next_start = Instant::now() + *head_start;
+                    continue;
+                }
+                next_start = now + ASK_AGAIN;
+            }
+            if is_over || self.running.is_empty() {
+                return None;
+            }
+            let until = if waiting.len() > 0 { next_start.min(self.ends) } else { self.ends };
+            let before = self.lost.len();
+            if let Some(won) = self.wait(until) {
+                return Some(won);
+            }
+            if self.lost.len() > before {
+                next_start = Instant::now();
+            }
+        }
+    }
+
+    /// Sends the request to one more node.
+    fn start(&mut self, node: usize) {
+        let since = Instant::now();
+        let deadline = self.ends.min(since + self.race.connecting);
+        let connect = |patience| self.wires.connect(node, patience);
+        match self.wires.idle.get()[node].send(FRAME_KIND, self.request, deadline, &connect) {
+            Ok(flight) => self.running.push(Running { node, flight, since }),
+            Err(error) => self.lost.push((node, Lost::Failed(error))),
+        }
+    }
+
+    /// Waits for an answer of any. `None` also when one of them has failed.
+    fn wait(&mut self, until: Instant) -> Option<(usize, Secret, Duration)> {
+        let (at, until) = match self.running.len() {
+            1 => (0, until),
+            _ => {
+                let sockets: Vec<_> = self.running.iter().map(|one| one.flight.connection().socket()).collect();
+                let at = wait_readable(&sockets, until.saturating_duration_since(Instant::now()))?;
+                (at, Instant::now() + PEEK)
+            }
+        };
+        let Running { node, flight, since } = self.running.remove(at);
+        match self.wires.idle.get()[node].receive(flight, until) {
+            Landed::Answer(answer) => return Some((node, answer, since - self.begun)),
+            // To the end, so that each of several that have sent something is looked at.
+            Landed::Silent(flight) => self.running.push(Running { node, flight, since }),
+            Landed::Failed { stale: true, .. } => self.start(node),
+            Landed::Failed { failure, .. } => self.lost.push((node, Lost::Failed(failure.error))),
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::error::Result;
+    use crate::wire::{Conversation, Listener, Peer, Service};
+
+    const POOL: [u8; 16] = [7; 16];
+    const LATE: Duration = Duration::from_secs(20);
+    const HEAD_START: Duration = Duration::from_millis(30);
+
+    /// Answers with its own number after so many milliseconds, and counts.
+    struct Node {
+        number: u8,
+        milliseconds: AtomicU64,
+        asked: AtomicUsize,
+    }
+
+    struct Answers(Arc<Node>);
+
+    impl Service for Answers {
+        fn admit(&self, _: &Peer, _: Purpose) -> Result<Box<dyn Conversation>> {
+            Ok(Box::new(Answers(self.0.clone())))
+        }
+    }
+
+    impl Conversation for Answers {
+        fn answer(&self, _: u8, _: &Secret) -> Option<Secret> {
+            self.0.asked.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(self.0.milliseconds.load(Ordering::Relaxed)));
+            Some(Secret::copy_of(&[self.0.number]))
+        }
+    }
+
+    /// Nodes on Unix sockets in a directory of their own; a node is gone while its listener is `None`.
+    struct Street {
+        nodes: Vec<Arc<Node>>,
+        listeners: Vec<Option<Listener>>,
+        wires: Wires,
+        directory: PathBuf,
+    }
+
+    impl Street {
+        fn new(milliseconds: &[u64]) -> Self {
+            static NUMBER: AtomicU64 = AtomicU64::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let directory = std::env::temp_dir().join(format!("hsmpool-race-{}-{number}", std::process::id()));
+            std::fs::create_dir_all(&directory).unwrap();
+            let node = |(number, milliseconds): (usize, &u64)| {
+                Arc::new(Node { number: number as u8, milliseconds: (*milliseconds).into(), asked: AtomicUsize::new(0) })
+            };
+            let nodes: Vec<_> = milliseconds.iter().enumerate().map(node).collect();
+            let addresses = (0..nodes.len()).map(|at| vec![Address::Unix(directory.join(at.to_string()))]).collect();
+            let mut street = Self { listeners: Vec::new(), wires: Wires::new(POOL, addresses, None), nodes, directory };
+            street.listeners = (0..milliseconds.len()).map(|at| Some(street.open(at))).collect();
+            street
+        }
+
+        fn open(&self, at: usize) -> Listener {
+            let (address, hello) = (self.wires.nodes[at][0].clone(), Hello::new(POOL, Purpose::Peer, 1));
+            Listener::bind(&address, None, hello, 0o600, Arc::new(Answers(self.nodes[at].clone()))).unwrap()
+        }
+
+        fn race(&self, patience: Duration, may_ask: &dyn Fn() -> bool) -> Finish {
+            let entrants: Vec<_> = (0..self.nodes.len()).map(|node| Entrant { node, head_start: HEAD_START }).collect();
+            self.wires.race(&Race { entrants: &entrants, patience, connecting: LATE, may_ask }, b"request")
+        }
+
+        fn asked(&self) -> Vec<usize> {
+            self.nodes.iter().map(|node| node.asked.load(Ordering::Relaxed)).collect()
+        }
+    }
+
+    impl Drop for Street {
+        fn drop(&mut self) {
+            self.listeners.clear();
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    /// Who won, and what became of each other one: a letter for failed or silent.
+    fn told(finish: &Finish) -> (Option<usize>, Vec<(usize, char)>) {
+        let won = finish.won.as_ref().map(|(node, answer, _)| {
+            assert_eq!(answer.expose(), [*node as u8]);
+            *node
+        });
+        let letter = |lost: &Lost| if let Lost::Failed(_) = lost { 'f' } else { 's' };
+        (won, finish.lost.iter().map(|(node, lost)| (*node, letter(lost))).collect())
+    }
+
+    #[test]
+    fn a_silent_node_costs_its_head_start_and_the_next_one_answers() {
+        let street = Street::new(&[3000, 0, 0]);
+        let begun = Instant::now();
+        let finish = street.race(LATE, &|| true);
+        let took = begun.elapsed();
+        assert_eq!(told(&finish).0, Some(1));
+        assert_eq!(told(&finish).1.first(), Some(&(0, 's')));
+        assert!(took >= HEAD_START && took < Duration::from_millis(2000), "{took:?}");
+    }
+
+    #[test]
+    fn the_first_to_answer_wins_though_it_was_overtaken_in_being_asked() {
+        let street = Street::new(&[300, 6000]);
+        let finish = street.race(LATE, &|| true);
+        assert_eq!(told(&finish), (Some(0), vec![(1, 's')]), "both were asked, the slow one is quicker than the slower one");
+        assert_eq!(street.asked(), [1, 1]);
+    }
+
+    #[test]
+    fn a_prompt_node_is_asked_alone_and_its_connection_is_kept() {
+        let street = Street::new(&[0, 0]);
+        for _ in 0..50 {
+            street.race(LATE, &|| panic!("nobody else is to be asked")).won.unwrap();
+        }
+        assert_eq!(street.asked(), [50, 0]);
+        assert_eq!(street.listeners[0].as_ref().unwrap().connections(), 1);
+    }
+
+    #[test]
+    fn one_that_is_gone_is_passed_over_and_one_that_came_back_is_found_over_a_new_connection() {
+        let mut street = Street::new(&[0, 0]);
+        assert_eq!(told(&street.race(LATE, &|| true)).0, Some(0));
+        street.listeners[0] = None;
+        assert_eq!(told(&street.race(LATE, &|| true)), (Some(1), vec![(0, 'f')]));
+        street.listeners[0] = Some(street.open(0));
+        assert_eq!(told(&street.race(LATE, &|| true)), (Some(0), vec![]));
+        // A restart between two requests: the kept connection is dead, and the node is not.
+        street.listeners[0] = None;
+        street.listeners[0] = Some(street.open(0));
+        assert_eq!(told(&street.race(LATE, &|| panic!("nobody else is to be asked"))), (Some(0), vec![]));
+    }
+
+    #[test]
+    fn without_leave_to_ask_another_the_first_is_waited_for_to_the_end() {
+        let street = Street::new(&[400, 0]);
+        assert_eq!(told(&street.race(LATE, &|| false)), (Some(0), vec![]));
+        let finish = street.race(Duration::from_millis(100), &|| false);
+        assert_eq!(told(&finish), (None, vec![(0, 's')]));
+        assert_eq!(street.asked(), [2, 0]);
+    }
+
+    #[test]
+    fn when_all_are_silent_the_patience_ends_the_race() {
+        let street = Street::new(&[5000, 5000, 5000]);
+        let begun = Instant::now();
+        let finish = street.race(Duration::from_millis(300), &|| true);
+        assert_eq!(told(&finish), (None, vec![(0, 's'), (1, 's'), (2, 's')]));
+        assert!(begun.elapsed() < Duration::from_millis(3000), "{:?}", begun.elapsed());
     }
 }

@@ -8,12 +8,15 @@
 
 mod admin;
 mod belongings;
+mod budget;
 mod call;
 mod cipher;
 mod connection;
 mod digest;
 mod health;
 mod numbers;
+mod pace;
+mod race;
 mod retry;
 mod route;
 mod sign;
@@ -24,4 +27,5 @@ mod view;
 pub use admin::PooledAdmin;
 pub use call::{Failure, Link, Pool};
 pub use connection::Wires;
+pub use race::{Entrant, Finish, Lost, Race};
 pub use view::{Place, View};

@@ -9,16 +9,32 @@ use crate::token::message::Ask;
 /// How long a whole call may take.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(CALL_DEADLINE_SECONDS);
 
-/// What a call costs a healthy node, at most: beyond it another node is asked. Each round doubles it, so that a pool that is slow as a
-/// whole is waited for, and asks no node more often than it can answer.
+/// Whether the request may be carried out by several nodes at once, as far as it is about more than speed: it changes nothing, and what it uses
+/// up is named.
+pub fn may_race(ask: &Ask) -> bool {
+    matches!(
+        ask,
+        Ask::Start { .. }
+            | Ask::Run { .. }
+            | Ask::Digest { .. }
+            | Ask::Wrap { .. }
+            | Ask::Tokens
+            | Ask::Describe
+            | Ask::Find { .. }
+            | Ask::Read { .. }
+            | Ask::Size { .. }
+    )
+}
+
+/// What a call costs a healthy node, at most: beyond it another node is asked; in a [race](may_race), where others have been asked meanwhile,
+/// connections are given up and all are asked anew. Each round doubles it, so that a pool that is slow as a whole is waited for, and asks no node
+/// more often than it can answer.
 pub fn patience(ask: &Ask, round: u32) -> Duration {
     let first = match ask {
         Ask::Health => Duration::from_millis(40),
-        Ask::Start { .. } | Ask::Run { .. } | Ask::Part { .. } | Ask::Drop { .. } | Ask::Digest { .. } => {
-            Duration::from_millis(75)
-        }
-        Ask::Wrap { .. } | Ask::Forget { .. } => Duration::from_millis(75),
-        Ask::Tokens | Ask::Describe | Ask::Find { .. } | Ask::Read { .. } | Ask::Size { .. } => Duration::from_millis(250),
+        Ask::Part { .. } | Ask::Drop { .. } | Ask::Forget { .. } => Duration::from_millis(75),
+        Ask::Start { .. } | Ask::Run { .. } | Ask::Digest { .. } | Ask::Wrap { .. } => Duration::from_millis(300),
+        Ask::Tokens | Ask::Describe | Ask::Find { .. } | Ask::Read { .. } | Ask::Size { .. } => Duration::from_millis(500),
         Ask::Generate { mechanism, .. } | Ask::GeneratePair { mechanism, .. } => match mechanism.kind {
             // A search for primes takes as long as it takes.
             MechanismType::RSA_PKCS_KEY_PAIR_GEN

@@ -1,46 +1,98 @@
 //! Which nodes to ask, in which order: pure.
 
+use std::time::Duration;
+
 use super::view::View;
 
+/// Round trips below this are equal, and so are those between it and twice as much, and so on: calls do not wander for the sake of a little.
+const EQUAL_BELOW: Duration = Duration::from_micros(250);
+
 /// The nodes in the order in which they are asked: those that are up before those that are not, the own zone before others, then by
-/// measured round trip. `preferred` (the node that holds a stream) comes first if it is up.
-pub fn candidates(view: &View, preferred: Option<usize>) -> Vec<usize> {
+/// measured round trip; one that was not measured lately comes first, to be measured. `preferred` (the node that holds a stream) comes first if
+/// it is up.
+pub fn candidates(view: &View, preferred: Option<usize>, now: Duration) -> Vec<usize> {
     let mut order: Vec<usize> = (0..view.nodes.len()).collect();
-    order.sort_by_key(|at| {
+    order.sort_by_cached_key(|at| {
         let node = &view.nodes[*at];
         let is_up = node.health.lock().is_up();
-        (!is_up, preferred != Some(*at), node.place.zone != view.zone, node.round_trip())
+        let far = node.pace.round_trip(now).map_or(0, distance);
+        (!is_up, preferred != Some(*at), node.place.zone != view.zone, far, view.turn_of(*at))
     });
     order
 }
 
+/// Which doubling of [`EQUAL_BELOW`] a round trip is in, from 1 on.
+fn distance(round_trip: Duration) -> u32 {
+    let times = (round_trip.as_micros() / EQUAL_BELOW.as_micros()) as u64;
+    u64::BITS - times.leading_zeros() + 1
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::pool::pace::Work;
     use crate::pool::view::Place;
 
-    fn view() -> View {
-        let place = |zone: &str| Place { zone: zone.to_string(), name: String::new() };
-        View::new("b".to_string(), ["a", "b", "c"].map(place).to_vec())
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn view(zones: &[&str]) -> View {
+        let place = |zone: &&str| Place { zone: (*zone).to_string(), name: String::new() };
+        View::new("b".to_string(), zones.iter().map(place).collect())
+    }
+
+    /// Zones of the nodes (the application is in `b`), their round trips in microseconds, which are down, the preferred one, whose turn it is,
+    /// and the order.
+    type Case = (&'static [&'static str], &'static [Option<u64>], &'static [usize], Option<usize>, usize, &'static [usize]);
+
+    const CASES: &[Case] = &[
+        // The own zone comes first, then the nearest.
+        (&["a", "b", "c"], &[Some(3000), Some(9000), Some(1000)], &[], None, 0, &[1, 2, 0]),
+        // The preferred one comes before all that are up, and no earlier.
+        (&["a", "b", "c"], &[Some(3000), Some(100), Some(1000)], &[], Some(0), 0, &[0, 1, 2]),
+        (&["a", "b", "c"], &[Some(3000), Some(100), Some(1000)], &[0], Some(0), 0, &[1, 2, 0]),
+        // One that failed comes last, and is not given up.
+        (&["a", "b", "c"], &[None, None, None], &[1], None, 0, &[0, 2, 1]),
+        (&["a", "b", "c"], &[None, None, None], &[0, 1, 2], None, 0, &[1, 0, 2]),
+        // Several of the own zone: the nearest of them, before all others.
+        (&["b", "b", "a", "b"], &[Some(2100), Some(300), Some(100), Some(1100)], &[], None, 0, &[1, 3, 0, 2]),
+        // One that was not measured lately is measured.
+        (&["b", "b", "a"], &[Some(100), None, None], &[], None, 0, &[1, 0, 2]),
+        // Nearly equal ones are shared by turns.
+        (&["b", "b", "b", "a"], &[Some(90), Some(200), Some(120), Some(80)], &[], None, 0, &[0, 1, 2, 3]),
+        (&["b", "b", "b", "a"], &[Some(90), Some(200), Some(120), Some(80)], &[], None, 1, &[1, 2, 0, 3]),
+        (&["b", "b", "b", "a"], &[Some(90), Some(200), Some(120), Some(80)], &[], None, 2, &[2, 0, 1, 3]),
+        // The whole own zone is down: the nearest other one.
+        (&["b", "b", "a", "c"], &[Some(90), Some(90), Some(5000), Some(900)], &[0, 1], None, 0, &[3, 2, 0, 1]),
+    ];
+
+    #[test]
+    fn nodes_are_asked_in_the_order_of_the_table() {
+        for (zones, round_trips, down, preferred, turn, expected) in CASES {
+            let view = view(zones);
+            view.take_turn(*turn);
+            for (node, round_trip) in view.nodes.iter().zip(*round_trips) {
+                if let Some(micros) = round_trip {
+                    node.pace.took(Work::Nothing, Duration::from_micros(*micros), NOW);
+                }
+            }
+            for at in *down {
+                let mut health = view.nodes[*at].health.lock();
+                *health = health.failed(NOW, 0);
+            }
+            assert_eq!(candidates(&view, *preferred, NOW), *expected, "{zones:?} {round_trips:?} {down:?} {preferred:?} {turn}");
+        }
     }
 
     #[test]
-    fn the_own_zone_comes_first_then_the_nearest() {
-        let view = view();
-        view.nodes[0].measured(Duration::from_millis(3));
-        view.nodes[2].measured(Duration::from_millis(1));
-        assert_eq!(candidates(&view, None), [1, 2, 0]);
-        assert_eq!(candidates(&view, Some(0)), [0, 1, 2]);
-    }
-
-    #[test]
-    fn a_node_that_failed_comes_last_but_is_not_given_up() {
-        let view = view();
-        let mut health = view.nodes[1].health.lock();
-        *health = health.failed(Duration::ZERO, 0);
-        drop(health);
-        assert_eq!(candidates(&view, Some(1)).last(), Some(&1));
+    fn a_node_that_was_slow_once_is_tried_again_and_judged_by_what_it_is_now() {
+        let view = view(&["b", "b"]);
+        view.nodes[0].pace.took(Work::Nothing, Duration::from_millis(80), NOW);
+        view.nodes[1].pace.took(Work::Nothing, Duration::from_millis(1), NOW);
+        assert_eq!(candidates(&view, None, NOW), [1, 0]);
+        let later = NOW + Duration::from_secs(61);
+        view.nodes[1].pace.took(Work::Nothing, Duration::from_millis(1), later);
+        assert_eq!(candidates(&view, None, later), [0, 1], "it is measured again");
+        view.nodes[0].pace.took(Work::Nothing, Duration::from_micros(200), later);
+        assert_eq!(candidates(&view, None, later), [0, 1], "and found to be well");
     }
 }

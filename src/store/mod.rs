@@ -9,6 +9,8 @@ mod change;
 mod check;
 mod facts;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod journal;
 mod pool;
 mod query;

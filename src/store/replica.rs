@@ -169,7 +169,7 @@ fn place(sql: &Connection) -> InnerResult<Place> {
 }
 
 /// Reads and checks a copy from beginning to end.
-fn place_of_copy(file: &Path) -> InnerResult<Place> {
+pub(super) fn place_of_copy(file: &Path) -> InnerResult<Place> {
     let sql = connect(file)?;
     run(&sql, "BEGIN")?;
     if !is_member(&sql)? {

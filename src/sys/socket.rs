@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// A connection on which nothing comes for so long is asked whether it is alive: often enough for firewalls that forget idle connections.
 const KEEP_ALIVE_IDLE_SECONDS: libc::c_int = 30;
 const KEEP_ALIVE_INTERVAL_SECONDS: libc::c_int = 10;
 const KEEP_ALIVE_PROBES: libc::c_int = 3;
+/// What was sent and not acknowledged for so long ends the connection; by itself the kernel would go on for a quarter of an hour.
+const UNACKNOWLEDGED_MAX_MILLISECONDS: libc::c_int = 30_000;
 
 fn set(descriptor: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let len = size_of::<libc::c_int>() as libc::socklen_t;
@@ -23,7 +26,19 @@ pub fn keep_alive(tcp: &TcpStream) -> io::Result<()> {
     set(descriptor, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
     set(descriptor, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, KEEP_ALIVE_IDLE_SECONDS)?;
     set(descriptor, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, KEEP_ALIVE_INTERVAL_SECONDS)?;
-    set(descriptor, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, KEEP_ALIVE_PROBES)
+    set(descriptor, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, KEEP_ALIVE_PROBES)?;
+    set(descriptor, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, UNACKNOWLEDGED_MAX_MILLISECONDS)
+}
+
+/// Waits until one of the sockets can be read (or has failed), at most so long; gives the first such by its place. A signal ends the wait early.
+pub fn wait_readable(sockets: &[BorrowedFd<'_>], time: Duration) -> Option<usize> {
+    let watch = |socket: &BorrowedFd<'_>| libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut watched: Vec<libc::pollfd> = sockets.iter().map(watch).collect();
+    // Rounded up: a wait of less than a millisecond is none, and the caller would spin.
+    let milliseconds = libc::c_int::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the array is alive during the call and has as many elements as is said; the descriptors are open as long as they are borrowed.
+    let ready = unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, milliseconds) };
+    if ready > 0 { watched.iter().position(|socket| socket.revents != 0) } else { None }
 }
 
 /// The user at the other end of a Unix socket, as the kernel noted it when the connection was made.
@@ -41,4 +56,43 @@ pub fn peer_user(stream: &UnixStream) -> io::Result<u32> {
 pub fn stop_listening(descriptor: RawFd) {
     // SAFETY: takes a number only; on one that is no listening socket the call fails, which changes nothing.
     unsafe { libc::shutdown(descriptor, libc::SHUT_RDWR) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn the_socket_that_can_be_read_or_has_ended_is_found_and_none_is_waited_for_in_vain() {
+        let pair = || UnixStream::pair().unwrap();
+        let ((one, _silent), (two, mut speaks), (three, ends)) = (pair(), pair(), pair());
+        let begun = Instant::now();
+        assert_eq!(wait_readable(&[one.as_fd(), two.as_fd()], Duration::from_millis(20)), None);
+        assert!(begun.elapsed() >= Duration::from_millis(20));
+        speaks.write_all(b"word").unwrap();
+        assert_eq!(wait_readable(&[one.as_fd(), two.as_fd()], Duration::from_secs(30)), Some(1));
+        drop(ends);
+        assert_eq!(wait_readable(&[one.as_fd(), three.as_fd()], Duration::from_secs(30)), Some(1));
+    }
+
+    #[test]
+    fn a_connection_has_keepalives_and_gives_up_what_nobody_acknowledges() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        keep_alive(&tcp).unwrap();
+        let get = |level, name| {
+            let (mut value, mut len) = (0 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
+            // SAFETY: both pointers are to live values, and `len` is the size of the first.
+            let rv = unsafe { libc::getsockopt(tcp.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) };
+            assert_eq!(rv, 0);
+            value
+        };
+        assert_eq!(get(libc::SOL_SOCKET, libc::SO_KEEPALIVE), 1);
+        assert_eq!(get(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE), 30);
+        assert_eq!(get(libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT), 30_000);
+    }
 }

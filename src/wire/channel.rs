@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -18,14 +19,38 @@ pub enum Channel {
 }
 
 impl Channel {
-    /// How long one read or write waits.
-    pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
+    /// How long one read waits.
+    pub fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         // Zero would mean for ever.
         let timeout = Some(timeout.max(Duration::from_millis(1)));
         match self {
-            Channel::Unix(socket) => socket.set_read_timeout(timeout).and_then(|()| socket.set_write_timeout(timeout)),
-            Channel::Client(tls) => tls.sock.set_read_timeout(timeout).and_then(|()| tls.sock.set_write_timeout(timeout)),
-            Channel::Server(tls) => tls.sock.set_read_timeout(timeout).and_then(|()| tls.sock.set_write_timeout(timeout)),
+            Channel::Unix(socket) => socket.set_read_timeout(timeout),
+            Channel::Client(tls) => tls.sock.set_read_timeout(timeout),
+            Channel::Server(tls) => tls.sock.set_read_timeout(timeout),
+        }
+    }
+
+    /// How long one write waits.
+    pub fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
+        let timeout = Some(timeout.max(Duration::from_millis(1)));
+        match self {
+            Channel::Unix(socket) => socket.set_write_timeout(timeout),
+            Channel::Client(tls) => tls.sock.set_write_timeout(timeout),
+            Channel::Server(tls) => tls.sock.set_write_timeout(timeout),
+        }
+    }
+
+    /// How long one read or write waits.
+    pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
+        self.set_read_timeout(timeout).and_then(|()| self.set_write_timeout(timeout))
+    }
+
+    /// What the kernel knows it by.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        match self {
+            Channel::Unix(socket) => socket.as_fd(),
+            Channel::Client(tls) => tls.sock.as_fd(),
+            Channel::Server(tls) => tls.sock.as_fd(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,10 @@ pub struct Connection {
     channel: Channel,
     reader: Reader,
     number: u64,
-    timeout: Duration,
+    /// Of the last request.
+    kind: u8,
+    /// How long one read waits, and one write.
+    waits: [Duration; 2],
     place: String,
     peer: Option<Name>,
 }
@@ -58,7 +62,8 @@ impl Connection {
             }
         };
         let place = address.to_string();
-        let mut connection = Self { channel, reader: Reader::default(), number: 0, timeout: Duration::ZERO, place, peer: None };
+        let mut connection =
+            Self { channel, reader: Reader::default(), number: 0, kind: HELLO, waits: [Duration::ZERO; 2], place, peer: None };
         connection.greet(identity, hello, deadline)?;
         Ok(connection)
     }
@@ -86,48 +91,106 @@ impl Connection {
 
     /// Sends a request and waits for its answer.
     pub fn call(&mut self, kind: u8, payload: &[u8], patience: Duration) -> std::result::Result<Secret, Failure> {
-        let (answer, payload) = self.exchange(kind, payload, Instant::now() + patience)?;
-        if answer == kind {
-            return Ok(payload);
+        let deadline = Instant::now() + patience;
+        self.send(kind, payload, deadline)?;
+        match self.receive(deadline)? {
+            Some(answer) => Ok(answer),
+            None => Err(self.silence()),
+        }
+    }
+
+    /// Sends a request. Its answer is what [`Connection::receive`] gives next.
+    pub fn send(&mut self, kind: u8, payload: &[u8], deadline: Instant) -> std::result::Result<(), Failure> {
+        let mut sent = false;
+        self.try_send(kind, payload, deadline, &mut sent).map_err(|cause| self.failure(sent, cause))
+    }
+
+    /// The answer to what was sent; `None` when it is not whole by then, and may still come.
+    pub fn receive(&mut self, deadline: Instant) -> std::result::Result<Option<Secret>, Failure> {
+        let Some((answer, payload)) = self.receive_frame(deadline)? else { return Ok(None) };
+        if answer == self.kind {
+            return Ok(Some(payload));
         }
         let told = match answer {
             REFUSED => String::from_utf8_lossy(payload.expose()).into_owned(),
-            other => format!("an answer of kind {other} to a request of kind {kind}"),
+            other => format!("an answer of kind {other} to a request of kind {}", self.kind),
         };
         let error = refuse(Code::DeviceError, format!("{}: {told}", self.place));
         Err(Failure { sent: true, timed_out: false, error })
     }
 
-    fn exchange(&mut self, kind: u8, payload: &[u8], deadline: Instant) -> std::result::Result<(u8, Secret), Failure> {
-        let mut sent = false;
-        let answer = self.try_exchange(kind, payload, deadline, &mut sent);
-        answer.map_err(|cause| Failure {
-            sent,
-            timed_out: matches!(cause.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock),
-            error: refuse(Code::DeviceError, format!("no answer from {}", self.place)).because(cause),
-        })
+    /// Where bytes of an answer come in.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.channel.socket()
     }
 
-    fn try_exchange(&mut self, kind: u8, payload: &[u8], deadline: Instant, sent: &mut bool) -> io::Result<(u8, Secret)> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // Setting it costs a system call; an old value that is longer only wakes us later, and one of another order is replaced.
-        if left > self.timeout * 2 || left < self.timeout / 2 {
-            self.channel.set_timeout(left)?;
-            self.timeout = left;
+    fn exchange(&mut self, kind: u8, payload: &[u8], deadline: Instant) -> std::result::Result<(u8, Secret), Failure> {
+        self.send(kind, payload, deadline)?;
+        match self.receive_frame(deadline)? {
+            Some(answer) => Ok(answer),
+            None => Err(self.silence()),
         }
+    }
+
+    /// The failure of one that did not answer in time.
+    pub fn silence(&self) -> Failure {
+        self.failure(true, io::ErrorKind::TimedOut.into())
+    }
+
+    fn failure(&self, sent: bool, cause: io::Error) -> Failure {
+        Failure {
+            sent,
+            timed_out: is_silence(&cause),
+            error: refuse(Code::DeviceError, format!("no answer from {}", self.place)).because(cause),
+        }
+    }
+
+    fn try_send(&mut self, kind: u8, payload: &[u8], deadline: Instant, sent: &mut bool) -> io::Result<()> {
+        self.wait_until(Wait::Write, deadline)?;
         self.number += 1;
+        self.kind = kind;
         let frame = whole(kind, self.number, payload)?;
         *sent = true;
         self.channel.write_all(frame.expose())?;
-        self.channel.flush()?;
-        let Some((header, payload)) = self.reader.next(&mut self.channel, until(deadline))? else {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        };
-        if header.number != self.number {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer to another request"));
-        }
-        Ok((header.kind, payload))
+        self.channel.flush()
     }
+
+    fn receive_frame(&mut self, deadline: Instant) -> std::result::Result<Option<(u8, Secret)>, Failure> {
+        let read = self.wait_until(Wait::Read, deadline).and_then(|()| self.reader.next(&mut self.channel, until(deadline)));
+        match read {
+            Ok(Some((header, payload))) if header.number == self.number => Ok(Some((header.kind, payload))),
+            Ok(Some(_)) => Err(self.failure(true, io::Error::new(io::ErrorKind::InvalidData, "an answer to another request"))),
+            Ok(None) => Err(self.failure(true, io::ErrorKind::UnexpectedEof.into())),
+            Err(cause) if is_silence(&cause) => Ok(None),
+            Err(cause) => Err(self.failure(true, cause)),
+        }
+    }
+
+    /// Lets reads, or writes, wait about so long.
+    fn wait_until(&mut self, what: Wait, deadline: Instant) -> io::Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let old = self.waits[what as usize];
+        // Setting it costs a system call; an old value that is a little longer only wakes us later.
+        if left + left / 2 < old || left > old * 2 {
+            match what {
+                Wait::Read => self.channel.set_read_timeout(left)?,
+                Wait::Write => self.channel.set_write_timeout(left)?,
+            }
+            self.waits[what as usize] = left;
+        }
+        Ok(())
+    }
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy)]
+enum Wait {
+    Read,
+    Write,
+}
+
+fn is_silence(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
 fn connect(place: &str, deadline: Instant) -> io::Result<TcpStream> {

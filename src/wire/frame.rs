@@ -73,16 +73,18 @@ const READ_BYTES: usize = 16 << 10;
 /// What is reserved before the bytes are there.
 const RESERVED_MAX_BYTES: usize = 256 << 10;
 
-/// Cuts frames out of a stream of bytes.
+/// Cuts frames out of a stream of bytes. What has come of a frame is kept when the stream fails for a moment: the next call goes on there.
 pub struct Reader {
     buffer: Secret,
     begin: usize,
     end: usize,
+    /// A frame whose header is read, and what has come of its payload.
+    under_way: Option<(Header, Secret, usize)>,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { buffer: Secret::zeroed(READ_BYTES), begin: 0, end: 0 }
+        Self { buffer: Secret::zeroed(READ_BYTES), begin: 0, end: 0, under_way: None }
     }
 }
 
@@ -90,6 +92,7 @@ impl Reader {
     /// The next frame; `None` when the other side has closed between two frames.
     ///
     /// `goes_on` is asked when nothing came for as long as the stream waits (`WouldBlock`, `TimedOut`): it knows whether a frame is under way.
+    /// After its error the call may be repeated.
     ///
     /// Errors: the stream's; `UnexpectedEof` for half a frame; `InvalidData`.
     pub fn next(
@@ -97,10 +100,31 @@ impl Reader {
         from: &mut impl Read,
         mut goes_on: impl FnMut(bool) -> io::Result<()>,
     ) -> io::Result<Option<(Header, Secret)>> {
+        if self.under_way.is_none() && !self.begin_frame(from, &mut goes_on)? {
+            return Ok(None);
+        }
+        while let Some((header, payload, got)) = &mut self.under_way {
+            if *got == header.len {
+                break;
+            }
+            if *got == payload.len() {
+                let more = header.len.min(payload.len() * 2) - payload.len();
+                payload.extend(&vec![0; more]);
+            }
+            match retried(from, &mut payload.expose_mut()[*got..], &mut |()| goes_on(true))? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                more => *got += more,
+            }
+        }
+        Ok(self.under_way.take().map(|(header, payload, _)| (header, payload)))
+    }
+
+    /// Reads a header, and takes what is there of its payload; false when the other side has closed before it.
+    fn begin_frame(&mut self, from: &mut impl Read, goes_on: &mut dyn FnMut(bool) -> io::Result<()>) -> io::Result<bool> {
         while self.end - self.begin < HEADER_BYTES {
             let under_way = self.end > self.begin;
             if self.fill(from, &mut |()| goes_on(under_way))? == 0 {
-                return if under_way { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(None) };
+                return if under_way { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(false) };
             }
         }
         let header: [u8; HEADER_BYTES] = std::array::from_fn(|at| self.buffer.expose()[self.begin + at]);
@@ -110,18 +134,8 @@ impl Reader {
         let mut payload = Secret::zeroed(header.len.min(RESERVED_MAX_BYTES).max(there));
         payload.expose_mut()[..there].copy_from_slice(&self.buffer.expose()[self.begin..self.begin + there]);
         self.begin += there;
-        let mut got = there;
-        while got < header.len {
-            if got == payload.len() {
-                let more = header.len.min(payload.len() * 2) - payload.len();
-                payload.extend(&vec![0; more]);
-            }
-            match retried(from, &mut payload.expose_mut()[got..], &mut |()| goes_on(true))? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                more => got += more,
-            }
-        }
-        Ok(Some((header, payload)))
+        self.under_way = Some((header, payload, there));
+        Ok(true)
     }
 
     /// Reads what there is behind what is there already.
@@ -186,6 +200,36 @@ mod tests {
             }
             assert!(reader.next(&mut from, never).unwrap().is_none());
         }
+    }
+
+    /// Gives one byte, then nothing for a moment, and so on.
+    struct Stutter<'a>(&'a [u8], bool);
+
+    impl Read for Stutter<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Trickle(self.0, 1).read(out).inspect(|len| self.0 = &self.0[*len..])
+        }
+    }
+
+    #[test]
+    fn a_reader_that_was_left_in_the_midst_of_a_frame_goes_on_there() {
+        let bytes = [whole(3, 1, b"first").unwrap().expose(), whole(4, 2, b"").unwrap().expose()].concat();
+        let (mut from, mut reader, mut left, mut got) = (Stutter(&bytes, false), Reader::default(), 0, Vec::new());
+        while got.len() < 2 {
+            match reader.next(&mut from, never) {
+                Ok(frame) => got.push(frame.map(|(header, payload)| (header.kind, payload.expose().to_vec())).unwrap()),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                    left += 1;
+                }
+            }
+        }
+        assert_eq!(got, [(3, b"first".to_vec()), (4, Vec::new())]);
+        assert_eq!(left, bytes.len(), "it was left before each byte");
     }
 
     #[test]

@@ -164,16 +164,21 @@ impl Identity {
     /// What a verified certificate says. Errors: `DeviceError`.
     pub(super) fn name(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<Name> {
         let nobody = || refuse(Code::DeviceError, "the other side has shown no certificate");
-        let certificate = parsed(chain.and_then(<[_]>::first).ok_or_else(nobody)?)?;
-        let names = certificate.subject_alternative_name().doing(Code::DeviceError, "reading the names of a certificate")?;
-        let uri = names.and_then(|names| {
-            names.value.general_names.iter().find_map(|name| match name {
-                GeneralName::URI(uri) => Some(*uri),
-                _ => None,
-            })
-        });
-        Name::of_uri(uri.ok_or_else(|| refuse(Code::DeviceError, "the certificate does not say what it is for"))?, &self.pool)
+        name_in(chain.and_then(<[_]>::first).ok_or_else(nobody)?, &self.pool)
     }
+}
+
+/// What a certificate of this pool says. Errors: `DeviceError`.
+pub(super) fn name_in(certificate: &CertificateDer<'_>, pool: &[u8; 16]) -> Result<Name> {
+    let certificate = parsed(certificate)?;
+    let names = certificate.subject_alternative_name().doing(Code::DeviceError, "reading the names of a certificate")?;
+    let uri = names.and_then(|names| {
+        names.value.general_names.iter().find_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        })
+    });
+    Name::of_uri(uri.ok_or_else(|| refuse(Code::DeviceError, "the certificate does not say what it is for"))?, pool)
 }
 
 fn parsed<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>> {

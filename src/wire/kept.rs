@@ -3,20 +3,49 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::client::Connection;
+use super::client::{Connection, Failure};
 use crate::error::Result;
-use crate::limits::IDLE_CONNECTIONS_MAX;
+use crate::limits::{IDLE_CONNECTION_TRUSTED_SECONDS, IDLE_CONNECTIONS_MAX};
 use crate::secret::Secret;
 
 /// Idle connections to one place.
 #[derive(Default)]
-pub struct Kept(Mutex<Vec<Connection>>);
+pub struct Kept(Mutex<Vec<(Connection, Instant)>>);
+
+/// A connection on which a request is under way.
+pub struct Flight {
+    connection: Connection,
+    /// Whether it was made for this request.
+    is_fresh: bool,
+}
+
+/// What became of waiting for an answer.
+pub enum Landed {
+    /// The answer.
+    Answer(Secret),
+    /// Nothing yet: the same flight may be waited for again.
+    Silent(Flight),
+    /// There will be none. `stale`: the connection was an idle one that had died unnoticed, and another one may do.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// See above.
+        stale: bool,
+    },
+}
+
+impl Flight {
+    /// The connection, to wait for several at once.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
 
 impl Kept {
     /// Sends a request over an idle connection, or a new one, and waits for the answer.
     ///
-    /// An idle connection may have died unnoticed (the other side was restarted, a firewall forgot it): then the request goes out again over
-    /// another one, so it may arrive twice. Errors: `DeviceError`; what `connect` says.
+    /// An idle connection may have died unnoticed (the other side was restarted): then the request goes out again over another one, so it
+    /// may arrive twice. Errors: `DeviceError`; what `connect` says.
     pub fn call(
         &self,
         kind: u8,
@@ -25,33 +54,88 @@ impl Kept {
         connect: impl Fn(Duration) -> Result<Connection>,
     ) -> Result<Secret> {
         let deadline = Instant::now() + patience;
-        let left = || deadline.saturating_duration_since(Instant::now());
         loop {
-            let idle = self.lock().pop();
-            let is_fresh = idle.is_none();
-            let mut connection = match idle {
-                Some(connection) => connection,
-                None => connect(left())?,
-            };
-            match connection.call(kind, request, left()) {
-                Ok(answer) => {
-                    let mut kept = self.lock();
-                    if kept.len() < IDLE_CONNECTIONS_MAX {
-                        kept.push(connection);
-                    }
-                    return Ok(answer);
-                }
-                Err(failure) if !failure.timed_out && !is_fresh => {}
-                Err(failure) => {
-                    // Others that are kept lead to the same end.
-                    self.lock().clear();
-                    return Err(failure.error);
+            let flight = self.send(kind, request, deadline, &connect)?;
+            match self.receive(flight, deadline) {
+                Landed::Answer(answer) => return Ok(answer),
+                Landed::Failed { stale: true, .. } => {}
+                Landed::Failed { failure, .. } => return Err(failure.error),
+                Landed::Silent(flight) => {
+                    // Others that are kept lead to the same silence.
+                    self.clear();
+                    return Err(flight.connection.silence().error);
                 }
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    /// Sends a request over an idle connection, or over a new one. Errors: what `connect` says; `DeviceError`.
+    pub fn send(
+        &self,
+        kind: u8,
+        request: &[u8],
+        deadline: Instant,
+        connect: &impl Fn(Duration) -> Result<Connection>,
+    ) -> Result<Flight> {
+        loop {
+            let idle = self.trusted();
+            let is_fresh = idle.is_none();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => connect(deadline.saturating_duration_since(Instant::now()))?,
+            };
+            match connection.send(kind, request, deadline) {
+                Ok(()) => return Ok(Flight { connection, is_fresh }),
+                Err(failure) => {
+                    self.clear();
+                    if failure.timed_out || is_fresh {
+                        return Err(failure.error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the answer until then; its connection is kept.
+    pub fn receive(&self, mut flight: Flight, until: Instant) -> Landed {
+        match flight.connection.receive(until) {
+            Ok(Some(answer)) => {
+                let mut kept = self.lock();
+                if kept.len() < IDLE_CONNECTIONS_MAX {
+                    kept.push((flight.connection, Instant::now()));
+                }
+                Landed::Answer(answer)
+            }
+            Ok(None) => Landed::Silent(flight),
+            Err(failure) => {
+                // What ended this one has ended the others.
+                self.clear();
+                Landed::Failed { failure, stale: !flight.is_fresh }
+            }
+        }
+    }
+
+    /// Closes all idle connections.
+    pub fn clear(&self) {
+        let closed = std::mem::take(&mut *self.lock());
+        drop(closed);
+    }
+
+    /// The connection that was used last, unless even that is too long ago: on the way somebody may have forgotten it without a word, and
+    /// finding out costs more than a new one.
+    fn trusted(&self) -> Option<Connection> {
+        let mut kept = self.lock();
+        let (connection, used) = kept.pop()?;
+        if used.elapsed() < Duration::from_secs(IDLE_CONNECTION_TRUSTED_SECONDS) {
+            return Some(connection);
+        }
+        let closed = std::mem::take(&mut *kept);
+        drop(kept);
+        drop((connection, closed));
+        None
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Connection, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

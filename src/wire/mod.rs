@@ -10,6 +10,8 @@ mod channel;
 mod client;
 mod frame;
 mod hello;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod identity;
 mod kept;
 pub mod pki;
@@ -21,5 +23,5 @@ pub use address::Address;
 pub use client::{Connection, Failure};
 pub use hello::{Hello, Purpose};
 pub use identity::{Identity, Name, Peer};
-pub use kept::Kept;
+pub use kept::{Flight, Kept, Landed};
 pub use server::{Conversation, Listener, Service};

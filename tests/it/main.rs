@@ -26,6 +26,7 @@ mod openssl_engine;
 mod p11kit;
 mod p11test;
 mod pool;
+mod pool_clients;
 mod processes;
 mod python_pkcs11;
 mod readme;
@@ -36,4 +37,4 @@ mod troubles;
 mod wycheproof;
 
 /// What the tests' children do with the module loaded.
-const JOBS: &[harness::Jobs] = &[fork::JOBS, kill9::JOBS, pool::JOBS, processes::JOBS, wycheproof::JOBS];
+const JOBS: &[harness::Jobs] = &[fork::JOBS, kill9::JOBS, pool::JOBS, pool_clients::JOBS, processes::JOBS, wycheproof::JOBS];

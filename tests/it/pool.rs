@@ -41,32 +41,32 @@ impl LocalPool {
         self.directory().join("hsmpool.toml")
     }
 
-    fn directory(&self) -> PathBuf {
+    pub fn directory(&self) -> PathBuf {
         self.token.file("pool")
     }
 
-    fn command(&self, words: &str) -> Run {
+    pub fn command(&self, words: &str) -> Run {
         let program = Module::Ours.path().with_file_name("hsmpool");
         let (name, rest) = words.split_once(' ').unwrap_or((words, ""));
         self.token.run_file(&program).args(["pool", name, "--local"]).arg(self.directory()).words(rest)
     }
 
-    fn application(&self, job: &str) -> Run {
+    pub fn application(&self, job: &str) -> Run {
         child(&self.token, job).env("HSMPOOL_CONF", self.configuration())
     }
 
-    fn pkcs11_tool(&self) -> Run {
+    pub fn pkcs11_tool(&self) -> Run {
         self.token.pkcs11_tool().env("HSMPOOL_CONF", self.configuration())
     }
 
-    fn make_token(&self) {
+    pub fn make_token(&self) {
         self.pkcs11_tool().args(["--init-token", "--slot-index", "0", "--label", LABEL, "--so-pin", SO_PIN]).ok();
         let so = ["--token-label", LABEL, "--login", "--login-type", "so", "--so-pin", SO_PIN, "--init-pin", "--pin", PIN];
         self.pkcs11_tool().args(so).ok();
     }
 
     /// Sends a signal to the node of a zone: nodes are numbered in the order of their zones.
-    fn signal(&self, signal: libc::c_int, zone: usize) {
+    pub fn signal(&self, signal: libc::c_int, zone: usize) {
         let pid = self.process(zone).expect("the node was started");
         // SAFETY: takes numbers only; the process is one that this pool has started.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "the node of zone {} runs", ZONES[zone]);
@@ -90,7 +90,7 @@ impl LocalPool {
         status["nodes"].as_array().expect("a list of nodes").clone()
     }
 
-    fn health(&self) -> Vec<String> {
+    pub fn health(&self) -> Vec<String> {
         self.nodes().iter().map(|node| node["health"].as_str().unwrap_or_default().to_string()).collect()
     }
 

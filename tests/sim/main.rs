@@ -2,5 +2,7 @@
 
 mod faults;
 mod house;
+mod security;
 mod uses;
+mod versions;
 mod writes;

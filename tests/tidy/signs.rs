@@ -28,6 +28,7 @@ const ORDER: &[&str] = &[
     "assemble",
     "cli",
     "ffi",
+    "hostile",
 ];
 
 /// Crates that only these rooms may know, whatever the signs say.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
 
@@ -33,7 +34,19 @@ impl Group {
     /// Answers another member's request, which its [`super::Peers::call`] has carried here. Blocks, for no longer than a call may last; never call
     /// it from an asynchronous task. Errors: `DeviceError`: the bytes are no request to this member.
     pub fn answer(&self, request: &[u8]) -> Result<Vec<u8>> {
+        self.answer_envelope(codec::decode(request, "a member's request")?)
+    }
+
+    /// The same, from one who has proved to be the node of this number. Errors: as above, and where the request says that it is another's.
+    pub fn answer_node(&self, proven: NodeId, request: &[u8]) -> Result<Vec<u8>> {
         let envelope: Envelope = codec::decode(request, "a member's request")?;
+        if envelope.from != proven {
+            return Err(refuse(Code::DeviceError, format!("a request of member {} came from node {proven}", envelope.from)));
+        }
+        self.answer_envelope(envelope)
+    }
+
+    fn answer_envelope(&self, envelope: Envelope) -> Result<Vec<u8>> {
         let node = self.wires().node;
         if envelope.to != node {
             let told = format!("a request for member {} came to member {node}; correct the addresses", envelope.to);
@@ -70,6 +83,11 @@ impl Group {
 
     fn answer_to(&self, from: NodeId, ask: Ask) -> Tried<Answer> {
         let soon = |wait: u64| Instant::now() + Duration::from_millis(wait.min(1000 * CALL_DEADLINE_SECONDS));
+        if matches!(ask, Ask::Propose { .. } | Ask::ReadIndex | Ask::Manage { .. }) && !self.is_member(from) {
+            return Err(
+                refuse(Code::ArgumentsBad, format!("node {from} is no member of the group: nothing is done for it")).into()
+            );
+        }
         match ask {
             Ask::Append { vote, previous, entries, committed } => {
                 let request = appended(from, vote, previous, entries, committed)?;
@@ -104,6 +122,11 @@ impl Group {
             }
             Ask::Manage { manage } => self.manage_here(&manage, soon(1000 * CALL_DEADLINE_SECONDS)).map(|()| Answer::Done),
         }
+    }
+
+    /// As this member knows. One that leads knows all; a follower may lag, and is asked by leaders that it has not heard of.
+    fn is_member(&self, node: NodeId) -> bool {
+        self.raft().metrics().borrow_watched().membership_config.membership().get_node(&node).is_some()
     }
 
     fn answer_append(&self, request: AppendEntriesRequest<Types>) -> Tried<Answer> {

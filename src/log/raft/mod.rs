@@ -9,6 +9,8 @@ mod answer;
 mod codec;
 mod disk;
 mod group;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod machine;
 mod manage;
 mod message;

@@ -1,6 +1,8 @@
 //! Keys as DER, and what follows from a key's components.
 
 mod complete;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod pkcs8;
 #[cfg(test)]
 mod tests;

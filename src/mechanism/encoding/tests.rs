@@ -32,6 +32,11 @@ fn keys() -> Vec<(Vec<u8>, KeyType)> {
     keys.into_iter().map(|(pem, kind)| (pkcs8(&pem), kind)).collect()
 }
 
+/// A private key of each kind, for tests that alter it.
+pub fn pkcs8_samples() -> Vec<Vec<u8>> {
+    keys().into_iter().map(|(der, _)| der).collect()
+}
+
 fn object(attributes: Template) -> Object {
     Object { id: ObjectId([1; 16]), version: 1, attributes }
 }

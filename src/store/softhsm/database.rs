@@ -53,13 +53,13 @@ fn read_object(sql: &Connection, id: i64, path: &Path, doing: &str) -> Result<Ra
     Ok(object)
 }
 
-fn mechanisms(bytes: &[u8]) -> Option<Raw> {
+pub(super) fn mechanisms(bytes: &[u8]) -> Option<Raw> {
     let (numbers, rest) = bytes.as_chunks::<8>();
     rest.is_empty().then(|| Raw::Mechanisms(numbers.iter().map(|number| u64::from_ne_bytes(*number)).collect()))
 }
 
 /// A nested template: total, as the file backend's parser is.
-fn template(mut from: &[u8]) -> Option<Vec<(u64, Raw)>> {
+pub(super) fn template(mut from: &[u8]) -> Option<Vec<(u64, Raw)>> {
     let mut attributes = Vec::new();
     while !from.is_empty() {
         let kind = u64::from_ne_bytes(take(&mut from)?);

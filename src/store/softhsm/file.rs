@@ -42,7 +42,7 @@ fn read_object(path: &Path) -> Result<RawObject> {
 }
 
 /// Total: any bytes give an object or `None`.
-fn parse(bytes: &[u8]) -> Option<RawObject> {
+pub(super) fn parse(bytes: &[u8]) -> Option<RawObject> {
     let mut from = Reader(bytes);
     from.number()?;
     let mut object = RawObject::new();

@@ -196,6 +196,12 @@ impl SoftHsmToken {
     }
 }
 
+/// A target of fuzzers: the bytes as an object file, and as the nested values of a database.
+#[cfg(any(test, fuzzing))]
+pub fn hostile(bytes: &[u8]) {
+    let _ = (file::parse(bytes), database::template(bytes), database::mechanisms(bytes));
+}
+
 fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
     std::array::from_fn(|at| bytes.get(at).copied().unwrap_or(b' '))
 }

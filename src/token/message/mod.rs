@@ -7,6 +7,10 @@
 
 mod answer;
 mod codec;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use answer::{Answer, Begun, Capsule, Described, Health, Named, Read, Refusal, Reply, Verdict};
 
@@ -16,7 +20,7 @@ use minicbor::{Decode, Encode};
 
 use super::{Access, LoginId, Role, Scope, TokenId};
 use crate::ck::AttributeType;
-use crate::error::{Code, Doing, Result};
+use crate::error::{Code, Result, refuse};
 use crate::mechanism::Mechanism;
 use crate::object::{ObjectId, Template};
 use crate::secret::Secret;
@@ -424,7 +428,12 @@ impl minicbor::encode::Write for Wiped {
     }
 }
 
-/// A message again. Total: any bytes give a message or `DeviceError`.
+/// A message again. Total: any bytes give a message or an error.
+///
+/// Errors: `FunctionNotSupported`: it says what only a later version knows; `DeviceError`: it is none.
 pub fn decode<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T> {
-    minicbor::decode(bytes).doing(Code::DeviceError, "reading a message of the pool")
+    minicbor::decode(bytes).map_err(|cause| match cause.is_unknown_variant() {
+        true => refuse(Code::FunctionNotSupported, "a message of a later version says what is not known here").because(cause),
+        false => refuse(Code::DeviceError, "reading a message of the pool").because(cause),
+    })
 }

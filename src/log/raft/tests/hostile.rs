@@ -68,6 +68,29 @@ fn hostile_requests_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn a_node_that_is_no_member_gets_nothing_done_and_none_speaks_for_another() {
+    let cluster = Cluster::new(&["a", "b", "c"]);
+    let group = cluster.get(2).status().group;
+    let manage = Manage::AddLearner { node: 9, member: member("a") };
+    let asks =
+        || [Ask::Propose { proposal: vec![1], wait_milliseconds: 1 }, Ask::ReadIndex, Ask::Manage { manage: manage.clone() }];
+    for ask in asks() {
+        let envelope = codec::encode(&Envelope { group, from: 9, to: 2, ask });
+        let answer: Answer = minicbor::decode(&cluster.get(2).answer_node(9, &envelope).unwrap()).unwrap();
+        let Answer::Refused { fault: Fault::Forbidden, told } = answer else { panic!("{answer:?}") };
+        assert!(told.contains("node 9 is no member"), "{told}");
+    }
+    for ask in asks() {
+        let envelope = codec::encode(&Envelope { group, from: 1, to: 2, ask });
+        let refused = cluster.get(2).answer_node(9, &envelope).unwrap_err();
+        assert!(refused.to_string().contains("came from node 9"), "{refused}");
+    }
+    let envelope = codec::encode(&Envelope { group, from: 1, to: 2, ask: Ask::Reach { before: 0, wait_milliseconds: 1 } });
+    let answer: Answer = minicbor::decode(&cluster.get(2).answer_node(1, &envelope).unwrap()).unwrap();
+    assert!(matches!(answer, Answer::Done), "{answer:?}");
+}
+
+#[test]
 fn any_bytes_get_an_answer_or_an_error() {
     let cluster = Cluster::new(&["a", "b", "c"]);
     let group = cluster.get(2).status().group;
