@@ -1,5 +1,7 @@
 //! The targets on seeded input: samples of the right form with bytes altered, and bytes of no form.
 
+use std::time::{Duration, Instant, SystemTime};
+
 use super::TARGETS;
 use crate::store::hostile as stores;
 use crate::token::message::tests::sample_bytes;
@@ -80,8 +82,15 @@ fn run(name: &str) {
     let samples = samples(name);
     assert!(!samples.is_empty());
     samples.iter().for_each(|sample| (target.run)(sample));
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    for round in 0..rounds(name) {
+    // So long with a seed of the moment, if somebody says so.
+    let seconds = std::env::var("HSMPOOL_HOSTILE_SECONDS").ok().and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let begun = Instant::now();
+    let moment = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    let mut dice = Dice(seconds.map_or(0x9e37_79b9_7f4a_7c15, |_| moment));
+    let goes_on = |round: usize| seconds.map_or(round < rounds(name), |seconds| begun.elapsed() < seconds);
+    let mut round = 0;
+    while goes_on(round) {
+        round += 1;
         let bytes = match round % 8 {
             0 => {
                 let len = dice.roll(300);
@@ -95,6 +104,7 @@ fn run(name: &str) {
         let seen = std::panic::catch_unwind(|| (target.run)(&bytes));
         assert!(seen.is_ok(), "{name} breaks a promise with these bytes: {bytes:02x?}");
     }
+    println!("{name}: {round} inputs");
 }
 
 /// One test a target, so that a failure has a name.
