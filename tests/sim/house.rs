@@ -11,7 +11,7 @@ use hsmpool::node::{Caller, Server, Standing};
 use hsmpool::object::policy::Policy;
 use hsmpool::object::{Template, Value};
 use hsmpool::partition::{Partition, RootKeySource, Settings, load_root_key};
-use hsmpool::pool::{Link, Place, Pool, PooledAdmin, View};
+use hsmpool::pool::{Place, Pool, PooledAdmin, View};
 use hsmpool::secret::Secret;
 use hsmpool::store::Store;
 use hsmpool::token::{Access, Admin, Role, Scope, Token};
@@ -31,15 +31,10 @@ pub const SCOPE: Scope = Scope([7; 16]);
 impl House {
     /// Three nodes whose partitions share one store: what one has applied, all have.
     pub fn new(seed: u64) -> Self {
-        Self::with_policy(seed, Policy::Default)
-    }
-
-    /// The same, with another policy of new tokens.
-    pub fn with_policy(seed: u64, policy: Policy) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("hsmpool-sim-{}-{number}", std::process::id()));
-        let servers: Vec<_> = (0..3).map(|node| server(&directory, node, policy)).collect();
+        let servers: Vec<_> = (0..3).map(|node| server(&directory, node)).collect();
         let network = Network::new(seed);
         let admin = client(&servers, &network, caller("app"));
         Self { network, servers, admin, directory }
@@ -73,13 +68,13 @@ impl Drop for House {
     }
 }
 
-fn server(directory: &std::path::Path, node: u64, policy: Policy) -> Arc<Server> {
+fn server(directory: &std::path::Path, node: u64) -> Arc<Server> {
     let world: Arc<dyn World> = Arc::new(Real);
     let store = Arc::new(Store::open(directory).unwrap());
     let is_new = store.tokens().unwrap().is_empty();
     let root_key = load_root_key(&RootKeySource::File(directory.join("hsmpool.key")), is_new, &*world).unwrap();
     let log: Arc<dyn Log> = Arc::new(Solo::new(store.clone()));
-    let settings = Settings { pin_attempts_max: 3, policy, root_key, tickets: true };
+    let settings = Settings { pin_attempts_max: 3, policy: Policy::Default, root_key, tickets: true };
     let partition = Partition::new(store, log.clone(), world.clone(), settings).unwrap();
     let standing = Standing { node, zone: zone(node) };
     Arc::new(Server::new(partition, log, world, standing, Box::new(|| Some(0))))
@@ -89,19 +84,14 @@ fn zone(node: u64) -> String {
     ["a", "b", "c"][node as usize].to_string()
 }
 
-/// A client of this name.
-pub fn caller(name: &str) -> Caller {
+fn caller(name: &str) -> Caller {
     Caller { name: Arc::from(name), tokens: None, operates: name == "operator" }
 }
 
 fn client(servers: &[Arc<Server>], network: &Arc<Network>, caller: Caller) -> PooledAdmin {
-    behind(Box::new(FaultyLink { network: network.clone(), servers: servers.to_vec(), caller }))
-}
-
-/// An application in zone `a`, behind this link.
-pub fn behind(link: Box<dyn Link>) -> PooledAdmin {
     let places = (0..3).map(|node| Place { zone: zone(node), name: format!("node {node}") }).collect();
-    PooledAdmin::new(Pool::new(View::new("a".to_string(), places), link, Arc::new(Real))).unwrap()
+    let link = FaultyLink { network: network.clone(), servers: servers.to_vec(), caller };
+    PooledAdmin::new(Pool::new(View::new("a".to_string(), places), Box::new(link), Arc::new(Real))).unwrap()
 }
 
 pub fn pin(text: &str) -> Secret {

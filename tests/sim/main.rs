@@ -2,7 +2,5 @@
 
 mod faults;
 mod house;
-mod security;
 mod uses;
-mod versions;
 mod writes;
