@@ -104,7 +104,6 @@ fn run(name: &str) {
         let seen = std::panic::catch_unwind(|| (target.run)(&bytes));
         assert!(seen.is_ok(), "{name} breaks a promise with these bytes: {bytes:02x?}");
     }
-    println!("{name}: {round} inputs");
 }
 
 /// One test a target, so that a failure has a name.

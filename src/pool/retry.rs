@@ -9,8 +9,7 @@ use crate::token::message::Ask;
 /// How long a whole call may take.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(CALL_DEADLINE_SECONDS);
 
-/// Whether the request may be carried out by several nodes at once, as far as it is about more than speed: it changes nothing, and what it uses
-/// up is named.
+/// Whether the request may go to several nodes at once: it changes nothing, and what it uses up is named.
 pub fn may_race(ask: &Ask) -> bool {
     matches!(
         ask,
