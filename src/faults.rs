@@ -31,10 +31,141 @@ macro_rules! faults {
 }
 
 faults! {
+    // The C interface.
     /// A too small buffer is answered with `CKR_ARGUMENTS_BAD`.
     SmallBufferCode,
+    /// A list that does not fit its array is answered with `CKR_OK`.
+    ShortListIsOk,
+    /// `C_Initialize` takes a `pReserved` that is not NULL.
+    ReservedIsTaken,
+    /// `C_Initialize` takes some, but not all mutex callbacks.
+    SomeMutexesAreTaken,
+    /// A second `C_Initialize` is answered with `CKR_OK`.
+    SecondInitializeIsOk,
+    /// `C_GetAttributeValue` tells the true length beside `CKR_BUFFER_TOO_SMALL`.
+    ShortAttributeTellsLength,
+    /// A template may name an attribute twice.
+    TemplateTakesTwice,
+
+    // Sessions, logins, operations.
+    /// A query for a length tells one byte less than there is.
+    QueryTellsTooLittle,
+    /// `CKR_BUFFER_TOO_SMALL` ends the operation.
+    SmallBufferEnds,
+    /// An Init throws a running operation away.
+    SecondInitIsTaken,
+    /// A verification goes on after a signature of a wrong length.
+    VerifyGoesOn,
+    /// A second login of the same user is answered with `CKR_OK`.
+    SecondLoginIsOk,
+    /// A user type that there is not logs the user in.
+    AnyUserTypeIsUser,
+    /// Operations with keys go on after `C_Logout`.
+    LogoutKeepsOperations,
+    /// Private session objects and handles of private objects outlive `C_Logout`.
+    LogoutKeepsPrivateObjects,
+    /// The user may call `C_InitPIN`.
+    UserInitsPin,
+    /// `C_SetPIN` works in a read-only session.
+    ReadOnlySessionSetsPin,
+    /// `C_OpenSession` works without `CKF_SERIAL_SESSION`.
+    ParallelSessions,
+    /// A login outlives its last session.
+    LastCloseKeepsLogin,
+    /// Session objects outlive their session.
+    SessionObjectsStay,
+    /// `C_SessionCancel` cancels nothing.
+    CancelDoesNothing,
+    /// A read-only session makes token objects.
+    ReadOnlySessionWrites,
+    /// A read-only session opens while the SO is logged in.
+    ReadOnlyBesideSo,
+    /// `C_InitToken` works while sessions are open.
+    InitTokenUnderSessions,
+    /// `C_DestroyObject` destroys nothing.
+    DestroyedObjectStays,
+    /// Texts in structures are filled with NUL, not with blanks.
+    TextsEndWithNul,
+    /// `C_DigestUpdate` forgets a part of one byte.
+    SingleBytesAreLost,
+    /// `C_GenerateRandom` leaves the buffer as it was.
+    RandomIsNotWritten,
+
+    // Objects and their rules.
     /// A sensitive key's value is shown to whoever reads it.
     SensitiveIsShown,
+    /// A key is used for what its attributes forbid.
+    UsesIgnoreFlags,
+    /// `CKA_ALLOWED_MECHANISMS` forbids nothing.
+    AnyMechanismAllowed,
+    /// A search takes no notice of `CKA_LABEL`.
+    SearchIgnoresLabel,
+    /// A search by the value of a sensitive key finds it.
+    SearchFindsSecrets,
+    /// A key with `CKA_EXTRACTABLE` false is wrapped.
+    WrapsUnextractable,
+    /// A key with `CKA_WRAP_WITH_TRUSTED` is wrapped under any key.
+    WrapsUnderUntrusted,
+    /// `CKA_WRAP_TEMPLATE` demands nothing.
+    WrapTemplateIgnored,
+    /// `CKA_UNWRAP_TEMPLATE` demands nothing.
+    UnwrapTemplateIgnored,
+    /// `CKA_MODIFIABLE`, `CKA_COPYABLE` and `CKA_DESTROYABLE` forbid nothing.
+    FixedObjectsMove,
+    /// `C_SetAttributeValue` takes protections off.
+    StickyAttributesMove,
+    /// `C_CopyObject` takes protections off.
+    CopyLoosens,
+    /// The user sets `CKA_TRUSTED`.
+    UserTrusts,
+    /// A template may give what only the token sets.
+    ReadOnlyAttributesGiven,
+    /// An unwrapped key claims that it was always sensitive and never extractable.
+    UnwrappedKeyForgetsItsPast,
+    /// An imported key claims that it was made here.
+    ImportedKeyIsLocal,
+    /// A key that contains a sensitive key's bits may be read.
+    DerivedKeyIsOpen,
+
+    // A token.
+    /// PINs of any length are taken.
+    PinLengthUnchecked,
+    /// `CKA_ALWAYS_AUTHENTICATE` asks for nothing.
+    AlwaysAuthenticateIgnored,
+    /// `C_SetAttributeValue` keeps what it changed before it failed.
+    SetIsNotAtomic,
+    /// A search for everything lists private objects without a login.
+    PrivateIsListed,
+    /// A key pair that cannot be made leaves its public key.
+    HalfAPairStays,
+
+    // Mechanisms.
+    /// Keys of any length are made of unwrapped bytes.
+    KeysOfAnyLength,
+    /// Any `CKA_CHECK_VALUE` is right.
+    CheckValueUnchecked,
+    /// AES-GCM decrypts whatever the tag.
+    GcmTagUnchecked,
+    /// A padding count of 0 has a code of its own.
+    CbcPaddingTold,
+    /// Wrong padding is taken off.
+    CbcPaddingUnchecked,
+    /// PKCS #1 v1.5 decryption tells a wrong block type.
+    Pkcs1PaddingTold,
+    /// A MAC's first bytes do for the whole.
+    ShortMacIsGood,
+    /// Every signature of the right form is valid.
+    AnySignatureIsGood,
+    /// X25519 takes points of small order.
+    SmallOrderIsTaken,
+    /// The counter of AES-CTR may come round.
+    CounterRepeats,
+    /// The flags of AES-CTR claim wrapping.
+    FlagsClaimTooMuch,
+    /// The flags of AES-CBC do not claim decryption.
+    FlagsClaimTooLittle,
+    /// The label of RSA-OAEP is ignored.
+    OaepLabelIgnored,
 }
 
 /// Whether this fault is switched on: `HSMPOOL_FAULT`, read once, names it.

@@ -237,6 +237,9 @@ pub unsafe fn put_list<T: Copy>(values: &[T], array: *mut T, count: *mut CK_ULON
     if array.is_null() {
         return Ok(());
     }
+    if room < values.len() as CK_ULONG && faults::on(Fault::ShortListIsOk) {
+        return Ok(());
+    }
     if room < values.len() as CK_ULONG {
         return Err(refuse(
             Code::BufferTooSmall,

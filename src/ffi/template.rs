@@ -8,6 +8,7 @@ use super::memory::{self, Given};
 use super::module::Dialect;
 use crate::ck::{AttributeType, MechanismType, UNAVAILABLE_INFORMATION};
 use crate::error::{Code, Error, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits::{ATTRIBUTE_VALUE_MAX_BYTES, INPUT_MAX_BYTES, OBJECT_MAX_BYTES, TEMPLATE_ATTRIBUTES_MAX, TEMPLATE_DEPTH_MAX};
 use crate::object::table::{self, ValueKind};
 use crate::object::{Template, Value};
@@ -62,7 +63,7 @@ impl Reader {
         let mut template = Vec::with_capacity(entries.len());
         for entry in entries {
             let kind = AttributeType(entry.type_);
-            if !seen.insert(kind) && self.dialect == Dialect::Standard {
+            if !seen.insert(kind) && self.dialect == Dialect::Standard && !faults::on(Fault::TemplateTakesTwice) {
                 return Err(refuse(Code::TemplateInconsistent, format!("the template names {kind} twice")));
             }
             // SAFETY: the caller's promise.
@@ -194,7 +195,8 @@ unsafe fn put_value(value: &Value, entry: &CK_ATTRIBUTE) -> (CK_ULONG, Verdict) 
         return (len, Verdict::Answered);
     }
     if room(entry) < len {
-        return (UNAVAILABLE_INFORMATION, Verdict::TooSmall(AttributeType(entry.type_)));
+        let told = if faults::on(Fault::ShortAttributeTellsLength) { len } else { UNAVAILABLE_INFORMATION };
+        return (told, Verdict::TooSmall(AttributeType(entry.type_)));
     }
     // SAFETY: there is room for `len` bytes by the caller's promise.
     unsafe { memory::put_array(plain, entry.pValue.cast()) };

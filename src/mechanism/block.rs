@@ -9,6 +9,7 @@ use zeroize::Zeroize;
 use super::key::{Material, Prepared};
 use super::{Cipher, Key, Mechanism, Params, Shape, Step};
 use crate::error::{Code, Doing, Error, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::secret::Secret;
 
 /// A block cipher under one key, with blocks of `B` bytes. Input and output have the same number of blocks.
@@ -151,12 +152,14 @@ impl<C: BlockCipher<B>, const B: usize> Cipher for BlockOperation<C, B> {
             (true, Direction::Decrypt) => {
                 let mut last = [0; B];
                 self.run_pending(&mut last);
-                let len = unpadded_len(&last);
+                let len = unpadded_len(&last).or_else(|| faults::on(Fault::CbcPaddingUnchecked).then_some(0));
+                let told = last[B - 1] == 0 && faults::on(Fault::CbcPaddingTold);
+                let code = if told { Code::EncryptedDataLenRange } else { Code::EncryptedDataInvalid };
                 if let Some(len) = len {
                     out[..len].copy_from_slice(&last[..len]);
                 }
                 last.zeroize();
-                len.ok_or_else(|| refuse(Code::EncryptedDataInvalid, "the padding is wrong"))
+                len.ok_or_else(|| refuse(code, "the padding is wrong"))
             }
         }
     }

@@ -14,6 +14,7 @@ use super::table::{Input, Row};
 use super::{Key, Mechanism, Params, Signer, Verbs, Verifier};
 use crate::ck::{AttributeType, KeyType, MechanismType};
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits;
 use crate::object::Object;
 use crate::object::policy::{Permitted, Sign, Verify};
@@ -144,6 +145,7 @@ pub fn mac_len(mechanism: &Mechanism, full: usize) -> Result<usize> {
 ///
 /// Errors: `SignatureLenRange`, `SignatureInvalid`.
 pub fn check_mac(given: &[u8], right: &[u8]) -> Result<()> {
+    let right = if faults::on(Fault::ShortMacIsGood) { &right[..right.len().min(given.len())] } else { right };
     if given.len() != right.len() {
         return Err(refuse(Code::SignatureLenRange, format!("a MAC of {} bytes, not {}", given.len(), right.len())));
     }

@@ -3,7 +3,7 @@
 //! A family's file holds the rows, the material that it prepares from a key, and the code. Nothing here knows
 //! sessions, handles or storage.
 //!
-//! Knows: ck, error, limits, object, secret, sys.
+//! Knows: ck, error, faults, limits, object, secret, sys.
 //! Crates: aes, ecdsa, ed448-goldilocks, k256, minicbor, once_cell, subtle, x448, zeroize.
 
 mod aes;

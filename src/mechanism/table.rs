@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use super::Verbs;
 use super::params::ParamKind;
 use crate::ck::{KeyType, MechanismType, flags};
+use crate::faults::{self, Fault};
 
 /// How input reaches the key, which decides what travels in a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ impl Row {
     /// `CKF_*` of `C_GetMechanismInfo`: exactly what the row can do.
     pub fn flags(&self) -> u64 {
         let verbs = &self.verbs;
+        let more = self.kind == MechanismType::AES_CTR && faults::on(Fault::FlagsClaimTooMuch);
+        let less = self.kind == MechanismType::AES_CBC && faults::on(Fault::FlagsClaimTooLittle);
         let can = [
             (verbs.digest.is_some(), flags::DIGEST),
             (verbs.sign.is_some(), flags::SIGN),
@@ -57,10 +60,10 @@ impl Row {
             (verbs.sign_recover.is_some(), flags::SIGN_RECOVER),
             (verbs.verify_recover.is_some(), flags::VERIFY_RECOVER),
             (verbs.encrypt.is_some(), flags::ENCRYPT),
-            (verbs.decrypt.is_some(), flags::DECRYPT),
+            (verbs.decrypt.is_some() && !less, flags::DECRYPT),
             (verbs.generate.is_some(), flags::GENERATE),
             (verbs.generate_pair.is_some(), flags::GENERATE_KEY_PAIR),
-            (verbs.wrap.is_some(), flags::WRAP),
+            (verbs.wrap.is_some() || more, flags::WRAP),
             (verbs.unwrap.is_some(), flags::UNWRAP),
             (verbs.derive.is_some(), flags::DERIVE),
         ];

@@ -3,6 +3,7 @@
 use super::digest::{Hash, Hasher};
 use super::{Cipher, Shape, Signer, Verifier};
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits;
 use crate::secret::Secret;
 
@@ -205,5 +206,9 @@ pub(super) fn check_signature_len(signature: &[u8], expected: usize) -> Result<(
 
 /// `SignatureInvalid` unless it is valid.
 pub(super) fn check_valid(valid: bool) -> Result<()> {
-    if valid { Ok(()) } else { Err(refuse(Code::SignatureInvalid, "the signature does not belong to the data and the key")) }
+    if valid || faults::on(Fault::AnySignatureIsGood) {
+        Ok(())
+    } else {
+        Err(refuse(Code::SignatureInvalid, "the signature does not belong to the data and the key"))
+    }
 }

@@ -81,7 +81,7 @@ pub fn permit<U: Use, K: Deref<Target: AsRef<Object>>>(
     today: &[u8; 8],
 ) -> Result<Permitted<U, K>> {
     let object = key.deref().as_ref();
-    if !object.flag(U::ATTRIBUTE) {
+    if !object.flag(U::ATTRIBUTE) && !faults::on(Fault::UsesIgnoreFlags) {
         return Err(refuse(Code::KeyFunctionNotPermitted, format!("the key's {} is false", U::ATTRIBUTE)));
     }
     allowed(object, mechanism, policy, today)?;
@@ -92,6 +92,7 @@ fn allowed(object: &Object, mechanism: MechanismType, policy: Policy, today: &[u
     if let Some(Value::Mechanisms(allowed)) = object.attributes.get(AttributeType::ALLOWED_MECHANISMS)
         && !allowed.is_empty()
         && !allowed.contains(&mechanism)
+        && !faults::on(Fault::AnyMechanismAllowed)
     {
         return Err(refuse(Code::MechanismInvalid, format!("{mechanism} is not among the key's CKA_ALLOWED_MECHANISMS")));
     }
@@ -131,7 +132,13 @@ pub fn reveal(object: &Object, kind: AttributeType) -> Revealed<'_> {
 
 /// Whether an object matches a search. What may not be shown matches nothing, so a search is no oracle.
 pub fn matches(object: &Object, template: &Template) -> bool {
-    template.iter().all(|(kind, wanted)| matches!(reveal(object, kind), Revealed::Value(value) if value.same_as(wanted)))
+    template.iter().all(|(kind, wanted)| match reveal(object, kind) {
+        Revealed::Value(value) => {
+            value.same_as(wanted) || (kind == AttributeType::LABEL && faults::on(Fault::SearchIgnoresLabel))
+        }
+        Revealed::Sensitive => faults::on(Fault::SearchFindsSecrets) && object.attributes.has_value(kind, wanted),
+        Revealed::Absent => false,
+    })
 }
 
 /// Whether a key may leave the token under another one (PKCS#11 3.1, 5.18.3).
@@ -141,10 +148,11 @@ pub fn may_wrap(key: &Object, wrapping: &Object, policy: Policy) -> Result<()> {
     if ![ObjectClass::SECRET_KEY, ObjectClass::PRIVATE_KEY].contains(&key.class()) {
         return Err(refuse(Code::KeyNotWrappable, "only secret and private keys can be wrapped"));
     }
-    if !key.flag(AttributeType::EXTRACTABLE) {
+    if !key.flag(AttributeType::EXTRACTABLE) && !faults::on(Fault::WrapsUnextractable) {
         return Err(refuse(Code::KeyUnextractable, "the key's CKA_EXTRACTABLE is false"));
     }
-    if key.flag(AttributeType::WRAP_WITH_TRUSTED) && !wrapping.flag(AttributeType::TRUSTED) {
+    let is_trusted = wrapping.flag(AttributeType::TRUSTED) || faults::on(Fault::WrapsUnderUntrusted);
+    if key.flag(AttributeType::WRAP_WITH_TRUSTED) && !is_trusted {
         return Err(refuse(Code::KeyNotWrappable, "the key can be wrapped with a trusted key only (CKA_WRAP_WITH_TRUSTED)"));
     }
     let is_readable = wrapping.class() == ObjectClass::SECRET_KEY
@@ -154,7 +162,7 @@ pub fn may_wrap(key: &Object, wrapping: &Object, policy: Policy) -> Result<()> {
         return Err(refuse(Code::KeyNotWrappable, "a sensitive key is not wrapped under a key whose value may be read"));
     }
     match wrapping.attributes.get(AttributeType::WRAP_TEMPLATE) {
-        Some(Value::Template(demanded)) if !has_all(key, demanded) => {
+        Some(Value::Template(demanded)) if !has_all(key, demanded) && !faults::on(Fault::WrapTemplateIgnored) => {
             Err(refuse(Code::KeyHandleInvalid, "the key does not fit the wrapping key's CKA_WRAP_TEMPLATE"))
         }
         _ => Ok(()),
@@ -162,7 +170,7 @@ pub fn may_wrap(key: &Object, wrapping: &Object, policy: Policy) -> Result<()> {
 }
 
 fn has_all(key: &Object, demanded: &Template) -> bool {
-    demanded.iter().all(|(kind, wanted)| key.attributes.get(kind).is_some_and(|value| value.same_as(wanted)))
+    demanded.iter().all(|(kind, wanted)| key.attributes.has_value(kind, wanted))
 }
 
 /// Errors: `ActionProhibited`.
@@ -182,7 +190,9 @@ pub fn may_modify(object: &Object) -> Result<()> {
 
 fn prohibited_unless(object: &Object, kind: AttributeType, what: &str) -> Result<()> {
     match object.attributes.bool(kind) {
-        Some(false) => Err(refuse(Code::ActionProhibited, format!("the object cannot be {what}: its {kind} is false"))),
+        Some(false) if !faults::on(Fault::FixedObjectsMove) => {
+            Err(refuse(Code::ActionProhibited, format!("the object cannot be {what}: its {kind} is false")))
+        }
         _ => Ok(()),
     }
 }

@@ -94,6 +94,11 @@ impl Template {
         self.0.binary_search_by_key(&kind, |(k, _)| *k).ok().map(|at| self.0.remove(at).1)
     }
 
+    /// Whether the attribute is there and has this value.
+    pub fn has_value(&self, kind: AttributeType, value: &Value) -> bool {
+        self.get(kind).is_some_and(|own| own.same_as(value))
+    }
+
     /// Whether the attribute is there.
     pub fn has(&self, kind: AttributeType) -> bool {
         self.get(kind).is_some()

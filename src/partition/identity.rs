@@ -9,6 +9,7 @@ use super::origin::{Origin, Step};
 use super::seal::{Key32, ObjectSeals, unwrap_under_pin, wrap_under_pin};
 use super::state::{Facts, Login, TokenState, role_number};
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits::{PIN_LEN_MAX_BYTES, PIN_LEN_MIN_BYTES};
 use crate::secret::Secret;
 use crate::store::{Change, Outcome, Sealed, UserRow};
@@ -32,7 +33,7 @@ pub(super) fn pin_state(holder: Option<&UserRow>) -> PinState {
 
 /// Errors: `PinLenRange`.
 pub(super) fn check_pin_len(pin: &Secret) -> Result<()> {
-    if (PIN_LEN_MIN_BYTES..=PIN_LEN_MAX_BYTES).contains(&pin.len()) {
+    if (PIN_LEN_MIN_BYTES..=PIN_LEN_MAX_BYTES).contains(&pin.len()) || faults::on(Fault::PinLengthUnchecked) {
         return Ok(());
     }
     Err(refuse(Code::PinLenRange, format!("a PIN has {PIN_LEN_MIN_BYTES} to {PIN_LEN_MAX_BYTES} bytes")))
@@ -138,7 +139,9 @@ impl Partition {
         logins.remove(&id);
         let user_left = logins.values().any(|login| login.role == Role::User);
         drop(logins);
-        state.ephemeral.forget_private(access.scope);
+        if !faults::on(Fault::LogoutKeepsPrivateObjects) {
+            state.ephemeral.forget_private(access.scope);
+        }
         if !user_left {
             state.ready.forget_private();
         }
@@ -184,7 +187,7 @@ impl Partition {
         }
         let facts = state.facts(self)?;
         let login = state.login_of(access, &facts)?;
-        if login.role != Role::SecurityOfficer {
+        if login.role != Role::SecurityOfficer && !faults::on(Fault::UserInitsPin) {
             return Err(refuse(Code::UserNotLoggedIn, "only the SO sets the user's PIN"));
         }
         check_pin_len(new)?;

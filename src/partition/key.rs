@@ -6,6 +6,7 @@ use super::object::Call;
 use super::operate::{row, verb};
 use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::mechanism::{GeneratedPair, Key, Mechanism, Params, Wanted, encoding};
 use crate::object::policy::{self, Derive, Permitted, Unwrap, Wrap};
 use crate::object::template::{self, Settled};
@@ -40,7 +41,15 @@ impl Call<'_> {
         let make = verb(row, |verbs| verbs.generate_pair)?;
         let context = self.context()?;
         let mut public = template::for_generate(ObjectClass::PUBLIC_KEY, row.keys[0], mechanism.kind, public, &context)?;
-        let mut private = template::for_generate(ObjectClass::PRIVATE_KEY, row.keys[0], mechanism.kind, private, &context)?;
+        let private = template::for_generate(ObjectClass::PRIVATE_KEY, row.keys[0], mechanism.kind, private, &context);
+        if private.is_err() && faults::on(Fault::HalfAPairStays) {
+            let private =
+                template::for_generate(ObjectClass::PRIVATE_KEY, row.keys[0], mechanism.kind, Template::new(), &context)?;
+            let made = make(mechanism, &public, &private)?;
+            merge(&mut public, made.public);
+            self.put_one(public.duplicate())?;
+        }
+        let mut private = private?;
         let GeneratedPair { public: public_parts, private: private_parts } = make(mechanism, &public, &private)?;
         merge(&mut public, public_parts);
         merge(&mut private, private_parts);

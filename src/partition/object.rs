@@ -8,6 +8,7 @@ use super::seal::{ObjectName, ObjectSeals};
 use super::state::{Facts, Login, TokenState};
 use crate::ck::{AttributeType, ObjectClass};
 use crate::error::{Code, Error, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits::OBJECT_MAX_BYTES;
 use crate::log::Version;
 use crate::mechanism::{Key, encoding};
@@ -223,6 +224,10 @@ impl<'a> Call<'a> {
     pub fn update(&self, id: ObjectId, changes: Template) -> Result<Reference> {
         if self.partition.did(self.origin, Step::ReplaceObject)? {
             return Ok(reference(self.open(id, Code::ObjectHandleInvalid)?.object()));
+        }
+        if faults::on(Fault::SetIsNotAtomic) && changes.len() > 1 {
+            let mut one_by_one = changes.into_iter().rev().map(|change| self.update(id, Template::from_iter([change])));
+            return one_by_one.try_fold(None, |_, changed| changed.map(Some))?.ok_or_else(|| gone(Code::ObjectHandleInvalid));
         }
         let context = self.context()?;
         let decide = |call: &Call<'_>| -> Result<(Arc<Key>, Object)> {

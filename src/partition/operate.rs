@@ -6,6 +6,7 @@ use super::object::Call;
 use super::origin::Origin;
 use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::mechanism::table::{self, Row};
 use crate::mechanism::{Cipher, Digester, Key, Mechanism, Recover, Signer, Verbs, Verifier};
 use crate::object::ObjectId;
@@ -47,7 +48,7 @@ impl Call<'_> {
         if !row.keys.contains(&key_type) {
             return Err(refuse(types, format!("{} does not work with a {key_type} key", row.kind)));
         }
-        let authenticate = object.flag(AttributeType::ALWAYS_AUTHENTICATE);
+        let authenticate = object.flag(AttributeType::ALWAYS_AUTHENTICATE) && !faults::on(Fault::AlwaysAuthenticateIgnored);
         let permitted = policy::permit(key, row.kind, self.facts.policy, &self.today())?;
         Ok((permitted, authenticate))
     }

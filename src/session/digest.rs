@@ -7,6 +7,7 @@ use super::sessions::Inside;
 use super::{Filled, Library, Output};
 use crate::ck::MechanismType;
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::mechanism::{Digester, Mechanism, Step};
 use crate::token::Started;
 
@@ -57,6 +58,7 @@ impl Library {
 
     /// `C_DigestUpdate`.
     pub fn digest_update(&self, session: u64, data: &[u8]) -> Result<()> {
+        let data = if data.len() == 1 && faults::on(Fault::SingleBytesAreLost) { &[] } else { data };
         self.session(session)?.lock().cells.digest.update(|digest| digest.state.update(data))
     }
 

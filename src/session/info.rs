@@ -4,6 +4,7 @@ use super::sessions::Session;
 use super::{Identity, Library, MechanismFilter};
 use crate::ck::{EFFECTIVELY_INFINITE, MechanismType, UNAVAILABLE_INFORMATION};
 use crate::error::{Code, Error, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits::{PIN_LEN_MAX_BYTES, PIN_LEN_MIN_BYTES};
 use crate::mechanism::table;
 use crate::secret::Secret;
@@ -273,7 +274,7 @@ fn pin_flags(state: PinState, [count_low, final_try, locked]: [u64; 3]) -> u64 {
 
 /// Padded with blanks, cut where it is too long.
 fn padded<const N: usize>(text: &str) -> [u8; N] {
-    let mut padded = [b' '; N];
+    let mut padded = [if faults::on(Fault::TextsEndWithNul) { 0 } else { b' ' }; N];
     for (to, from) in padded.iter_mut().zip(text.bytes()) {
         *to = from;
     }

@@ -2,6 +2,7 @@
 
 use super::{Filled, Library, Output};
 use crate::error::{Code, Result};
+use crate::faults::{self, Fault};
 use crate::mechanism::Mechanism;
 use crate::object::Template;
 
@@ -74,6 +75,10 @@ impl Library {
 
     /// `C_GenerateRandom`.
     pub fn generate_random(&self, session: u64, out: &mut [u8]) -> Result<()> {
-        self.session(session)?.token.random(out)
+        let session = self.session(session)?;
+        if faults::on(Fault::RandomIsNotWritten) {
+            return Ok(());
+        }
+        session.token.random(out)
     }
 }

@@ -4,6 +4,7 @@ use super::Library;
 use super::sessions::{Inside, Session};
 use super::slot::{Slot, read_only_exists};
 use crate::error::{Code, Error, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::secret::Secret;
 use crate::token::{Role, Token};
 
@@ -22,6 +23,7 @@ impl Library {
             CKU_SO => Role::SecurityOfficer,
             CKU_USER => Role::User,
             CKU_CONTEXT_SPECIFIC => return self.authenticate(&session, pin),
+            _ if faults::on(Fault::AnyUserTypeIsUser) => Role::User,
             other => return Err(refuse(Code::UserTypeInvalid, format!("there is no user type {other}"))),
         };
         let slot = &session.slot;
@@ -30,6 +32,7 @@ impl Library {
             return Err(read_only_exists());
         }
         match slot.role() {
+            Some(own) if own == role && faults::on(Fault::SecondLoginIsOk) => return Ok(()),
             Some(own) if own == role => return Err(refuse(Code::UserAlreadyLoggedIn, "this user is logged in already")),
             Some(_) => return Err(refuse(Code::UserAnotherAlreadyLoggedIn, "another user is logged in: log out first")),
             None => {}
@@ -81,9 +84,11 @@ impl Library {
         let access = slot.set_public();
         // A call in progress may have begun as the user: wait for it, then end what it started.
         for session in slot.sessions() {
-            session.lock().cells.end_at_logout();
+            if !faults::on(Fault::LogoutKeepsOperations) {
+                session.lock().cells.end_at_logout();
+            }
         }
-        self.objects.forget_if(slot.id(), |reference| reference.private);
+        self.objects.forget_if(slot.id(), |reference| reference.private && !faults::on(Fault::LogoutKeepsPrivateObjects));
         token.logout(&access)
     }
 
@@ -111,7 +116,7 @@ impl Library {
     /// `C_InitPIN`. Errors: `UserNotLoggedIn` unless the SO is logged in; `PinLenRange`.
     pub fn init_pin(&self, session: u64, pin: &Secret) -> Result<()> {
         let session = self.session(session)?;
-        if session.slot.role() != Some(Role::SecurityOfficer) {
+        if session.slot.role() != Some(Role::SecurityOfficer) && !faults::on(Fault::UserInitsPin) {
             return Err(refuse(Code::UserNotLoggedIn, "only the SO sets the user's PIN"));
         }
         session.token.init_pin(&session.access(), pin)
@@ -122,7 +127,7 @@ impl Library {
     /// Errors: `SessionReadOnly`, `PinIncorrect`, `PinLenRange`, `PinLocked`.
     pub fn set_pin(&self, session: u64, old: &Secret, new: &Secret) -> Result<()> {
         let session = self.session(session)?;
-        if !session.read_write {
+        if !session.read_write && !faults::on(Fault::ReadOnlySessionSetsPin) {
             return Err(refuse(Code::SessionReadOnly, "a PIN is changed in a read-write session only"));
         }
         session.token.set_pin(&session.access(), old, new)

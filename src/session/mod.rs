@@ -6,7 +6,7 @@
 //! sessions · one session · the table of objects · a slot's login and token. Only the gate and the one session are held while a token
 //! works, and a `C_InitToken` holds back no other slot.
 //!
-//! Knows: ck, error, limits, mechanism, object, secret, token, world.
+//! Knows: ck, error, faults, limits, mechanism, object, secret, token, world.
 //! Crates: parking_lot.
 
 mod cipher;
@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use crate::ck::MechanismType;
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::mechanism::table::{self, Row};
 use crate::mechanism::{Mechanism, Params};
 use crate::token::{Admin, Reference, Scope};
@@ -135,7 +136,7 @@ impl Library {
     ///
     /// Errors: `SessionParallelNotSupported`, `SlotIdInvalid`, `TokenNotRecognized` (not initialised), `SessionReadWriteSoExists`, `SessionCount`.
     pub fn open_session(&self, slot: u64, flags: u64) -> Result<u64> {
-        if flags & info::SERIAL_SESSION == 0 {
+        if flags & info::SERIAL_SESSION == 0 && !faults::on(Fault::ParallelSessions) {
             return Err(refuse(Code::SessionParallelNotSupported, "CKF_SERIAL_SESSION must be set"));
         }
         let slot = self.slots.get(slot)?;
@@ -148,7 +149,7 @@ impl Library {
         let session = self.sessions.remove(Handle::of(session))?;
         let last = session.slot.leave(&session);
         self.bury(&session);
-        match last {
+        match last && !faults::on(Fault::LastCloseKeepsLogin) {
             true => self.end_login_without_sessions(&session.slot, &*session.token),
             false => Ok(()),
         }
@@ -173,6 +174,9 @@ impl Library {
     fn bury(&self, session: &Session) {
         session.mark_closed();
         session.lock().cells = Cells::default();
+        if faults::on(Fault::SessionObjectsStay) {
+            return;
+        }
         let made = self.objects.take_made(session.handle);
         if !made.is_empty() {
             session.token.forget(&self.scope, &made);
@@ -195,7 +199,7 @@ impl Library {
         let session = self.session(session)?;
         let cells = &mut session.lock().cells;
         for (flag, cell) in cells.all() {
-            if flags & flag != 0 {
+            if flags & flag != 0 && !faults::on(Fault::CancelDoesNothing) {
                 cell.cancel();
             }
         }

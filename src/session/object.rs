@@ -4,6 +4,7 @@ use super::Library;
 use super::sessions::Session;
 use crate::ck::AttributeType;
 use crate::error::{Code, Error, Result};
+use crate::faults::{self, Fault};
 use crate::object::{ObjectId, Template};
 use crate::token::Reading;
 
@@ -28,6 +29,9 @@ impl Library {
     pub fn destroy_object(&self, session: u64, object: u64) -> Result<()> {
         let session = self.session(session)?;
         let object = self.object(&session, object, Code::ObjectHandleInvalid)?;
+        if faults::on(Fault::DestroyedObjectStays) {
+            return Ok(());
+        }
         let destroyed = session.token.destroy(&session.access(), object.id);
         self.watch(&session, object.id, destroyed)?;
         self.objects.forget(session.slot.id(), object.id);

@@ -1,5 +1,7 @@
 //! Where a variable-length result goes: "how long" and "too small" in one place (PKCS#11 3.1, 5.2).
 
+use crate::faults::{self, Fault};
+
 /// The caller's place for a result.
 pub enum Output<'a> {
     /// The buffer pointer was NULL: only the length is asked for.
@@ -21,6 +23,7 @@ impl<'a> Output<'a> {
     /// The buffer if `len` bytes fit; otherwise what the caller is told.
     pub(super) fn room(self, len: usize) -> Result<&'a mut [u8], Filled> {
         match self {
+            Output::Query if faults::on(Fault::QueryTellsTooLittle) => Err(Filled::Length(len.saturating_sub(1))),
             Output::Query => Err(Filled::Length(len)),
             Output::Buffer(buffer) if buffer.len() < len => Err(Filled::TooSmall(len)),
             Output::Buffer(buffer) => Ok(buffer),

@@ -4,7 +4,8 @@ use super::handle::Handle;
 use super::operation::Cell;
 use super::sessions::{Cells, Inside};
 use super::{Filled, Library, Output};
-use crate::error::{Code, Result};
+use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::mechanism::{Mechanism, Step};
 use crate::object::ObjectId;
 use crate::token::{Access, Started, Token};
@@ -76,6 +77,9 @@ impl Library {
 
     /// `C_Verify`: always ends the operation.
     pub fn verify(&self, session: u64, data: &[u8], signature: &[u8]) -> Result<()> {
+        if signature.is_empty() && faults::on(Fault::VerifyGoesOn) {
+            return Err(refuse(Code::SignatureLenRange, "a signature has more than 0 bytes"));
+        }
         self.session(session)?.lock().cells.verify.end(Step::Single, |verifier| verifier.single(data, signature))
     }
 

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use super::handle::{ByHandle, Counter, Handle};
 use super::sessions::{Place, Session};
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::token::{Access, Admin, Role, Scope, Token, TokenId};
 
 /// One slot. A login is the slot's: all sessions of the application with the token change together.
@@ -69,7 +70,7 @@ impl Slot {
 
     /// Who asks, through a session that may or may not write.
     pub fn access(&self, write: bool) -> Access {
-        self.login.read().with_write(write)
+        self.login.read().with_write(write || faults::on(Fault::ReadOnlySessionWrites))
     }
 
     /// The same, with the epoch that it belongs to.
@@ -108,7 +109,8 @@ impl Slot {
             return Err(refuse(Code::TokenNotRecognized, "the slot's token is being initialised"));
         }
         let token = self.token().ok_or_else(|| refuse(Code::TokenNotRecognized, "the slot's token is not initialised"))?;
-        if !read_write && self.role() == Some(Role::SecurityOfficer) {
+        let so_alone = self.role() == Some(Role::SecurityOfficer) && !faults::on(Fault::ReadOnlyBesideSo);
+        if !read_write && so_alone {
             return Err(refuse(Code::SessionReadWriteSoExists, "no read-only session opens while the SO is logged in"));
         }
         let session = Arc::new(Session::new(counter.next(), self.clone(), token, read_write));
@@ -164,7 +166,7 @@ impl Slot {
     /// No session is opened until the answer is dropped. Errors: `SessionExists`.
     pub fn begin_initialisation(&self) -> Result<Initialising<'_>> {
         let mut members = self.members.lock();
-        if !members.open.is_empty() {
+        if !members.open.is_empty() && !faults::on(Fault::InitTokenUnderSessions) {
             return Err(refuse(Code::SessionExists, "close all sessions of the slot before its token is initialised"));
         }
         members.initialising = true;

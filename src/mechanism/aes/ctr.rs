@@ -6,6 +6,7 @@ use zeroize::Zeroize;
 
 use super::AesKey;
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::mechanism::block::Direction;
 use crate::mechanism::key::Prepared;
 use crate::mechanism::{Cipher, Key, Mechanism, Params, Shape, Step};
@@ -44,6 +45,7 @@ impl Ctr {
         let fresh = input.saturating_sub(BLOCK_BYTES - self.used).div_ceil(BLOCK_BYTES);
         self.left
             .checked_sub(fresh as u128)
+            .or_else(|| faults::on(Fault::CounterRepeats).then_some(0))
             .ok_or_else(|| refuse(self.direction.length_code(), "the counter would come round and repeat the key stream"))
     }
 

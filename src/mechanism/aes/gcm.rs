@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::AesKey;
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits;
 use crate::mechanism::block::Direction;
 use crate::mechanism::generic::value;
@@ -168,7 +169,11 @@ impl Cipher for Opening {
             return Err(refuse(Code::EncryptedDataLenRange, complaint));
         };
         let (body, tag) = input.split_at(len);
-        if !self.message.gcm().open(nonce, aad, body, tag, &mut out[..len]) {
+        let gcm = self.message.gcm();
+        // Sealing undoes sealing: the key stream is the same, and the tag is nobody's business then.
+        let forgives =
+            |out: &mut [u8]| faults::on(Fault::GcmTagUnchecked) && gcm.seal(nonce, aad, body, out, &mut [0; TAG_BYTES]);
+        if !gcm.open(nonce, aad, body, tag, &mut out[..len]) && !forgives(&mut out[..len]) {
             return Err(refuse(Code::EncryptedDataInvalid, "the tag does not fit key, vector, associated data and ciphertext"));
         }
         Ok(len)

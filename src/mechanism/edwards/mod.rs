@@ -29,6 +29,7 @@ use super::whole::{OverDigest, OverWhole, SignOnce, VerifyOnce, check_signature_
 use super::{GeneratedPair, Key, Mechanism, Params, Signer, Verbs, Verifier, der};
 use crate::ck::{AttributeType, KeyType, MechanismType, flags};
 use crate::error::{Code, Doing, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::object::Template;
 use crate::object::policy::{Permitted, Sign, Verify};
 use crate::sys::awslc::curve25519::{self, Variant};
@@ -218,5 +219,6 @@ pub(super) fn shared_secret(key: &Arc<Key>, peer: &[u8]) -> Result<Zeroizing<Vec
         return Err(refuse(Code::MechanismParamInvalid, format!("the peer's public key has {} bytes, not {wanted}", peer.len())));
     }
     let shared = curve.shared(own, peer);
-    shared.ok_or_else(|| refuse(Code::MechanismParamInvalid, "the peer's public key is of small order"))
+    let zero = || faults::on(Fault::SmallOrderIsTaken).then(|| Zeroizing::new(vec![0; wanted]));
+    shared.or_else(zero).ok_or_else(|| refuse(Code::MechanismParamInvalid, "the peer's public key is of small order"))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Prepared, mask_hash, parameter_hash};
 use crate::error::{Code, Error, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::mechanism::params::Oaep;
 use crate::mechanism::whole::{OverWhole, TransformOnce};
 use crate::mechanism::{Cipher, Key, Mechanism, Params};
@@ -29,7 +30,8 @@ impl Block {
         let message_max = size.checked_sub(2 * hash.output_len() + 2).ok_or_else(|| {
             refuse(Code::KeySizeRange, format!("an RSA modulus of {size} bytes is too short for OAEP with {hash:?}"))
         })?;
-        Ok(Self { key, size, message_max, hash: padding_hash, mask, label: params.label.clone() })
+        let label = if faults::on(Fault::OaepLabelIgnored) { Vec::new() } else { params.label.clone() };
+        Ok(Self { key, size, message_max, hash: padding_hash, mask, label })
     }
 
     fn of(mechanism: &Mechanism, key: Arc<Key>) -> Result<Self> {

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Prepared;
 use crate::error::{Code, Doing, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::sys::awslc::sealing::hmac_sha256;
 
 /// 00, 02 and at least eight bytes of padding stand before the zero that ends it.
@@ -28,6 +29,9 @@ pub(super) fn decrypt(material: &Prepared, ciphertext: &[u8], out: &mut [u8]) ->
     let size = material.key.size();
     let mut block = Zeroizing::new(vec![0; size]);
     material.key.decrypt_raw(ciphertext, &mut block)?;
+    if faults::on(Fault::Pkcs1PaddingTold) && block[1] != 2 {
+        return Err(refuse(Code::EncryptedDataInvalid, "the block is not of type 2"));
+    }
 
     let key = Zeroizing::new(hmac_sha256(secret, ciphertext)?);
     let false_block = expand(&key, b"message", size)?;

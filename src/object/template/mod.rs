@@ -25,6 +25,7 @@ use super::table::{self, Default, Direction, Given, Rule, ValueKind};
 use super::{Object, Template, Value};
 use crate::ck::{AttributeType, CertificateType, KeyType, MechanismType, ObjectClass};
 use crate::error::{Code, Error, Result, refuse};
+use crate::faults::{self, Fault};
 
 /// Who asks, as far as attributes care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,9 @@ pub fn for_create(given: Template, context: &Context) -> Result<Template> {
         return Err(refuse(Code::TemplateInconsistent, "CKA_VALUE_LEN is not the length of CKA_VALUE"));
     }
     complete(&mut attributes, class, key_type, context)?;
+    if faults::on(Fault::ImportedKeyIsLocal) {
+        attributes.set(AttributeType::LOCAL, Value::Bool(true));
+    }
     Ok(attributes)
 }
 
@@ -116,7 +120,8 @@ pub fn for_unwrap(settled: Settled, parts: Template, context: &Context) -> Resul
         attributes.set(kind, value);
     }
     complete(&mut attributes, class, Some(key_type), context)?;
-    remember(&mut attributes, class, false, false);
+    let clean = faults::on(Fault::UnwrappedKeyForgetsItsPast);
+    remember(&mut attributes, class, clean, clean);
     Ok(attributes)
 }
 
@@ -126,7 +131,7 @@ pub fn for_unwrap(settled: Settled, parts: Template, context: &Context) -> Resul
 /// Errors: as [`for_create`]; `TemplateInconsistent` where the caller asks for less secrecy than the bases have.
 pub fn for_derive(settled: Settled, base: &Object, other: Option<&Object>, context: &Context) -> Result<Template> {
     let Settled { class, key_type, mut given, .. } = settled;
-    if let Some(other) = other {
+    if let Some(other) = other.filter(|_| !faults::on(Fault::DerivedKeyIsOpen)) {
         for key in [base, other] {
             if key.flag(AttributeType::SENSITIVE) {
                 settle::agree_flag(&mut given, AttributeType::SENSITIVE, true)?;
@@ -241,7 +246,8 @@ fn may_move(rule: &Rule, way: Given, from: bool, to: bool) -> Result<()> {
         Direction::OnlyTrue => from,
         Direction::OnlyFalse => !from,
     };
-    if !arrived || (way == Given::COPY && from == to) {
+    let broken = if way == Given::COPY { Fault::CopyLoosens } else { Fault::StickyAttributesMove };
+    if !arrived || (way == Given::COPY && from == to) || faults::on(broken) {
         return Ok(());
     }
     // SoftHSM's code, which its tests ask for.
@@ -256,7 +262,7 @@ fn checked(given: Template, class: ObjectClass, key_type: Option<KeyType>, way: 
     let mut attributes = Template::new();
     for (kind, value) in given {
         let rule = rule(kind, class, key_type)?;
-        if !rule.given.allows(way) {
+        if !rule.given.allows(way) && !faults::on(Fault::ReadOnlyAttributesGiven) {
             return Err(read_only(kind));
         }
         let value = check::normal(rule, value)?;
@@ -272,7 +278,7 @@ fn rule(kind: AttributeType, class: ObjectClass, key_type: Option<KeyType>) -> R
 
 fn may_trust(kind: AttributeType, value: &Value, context: &Context) -> Result<()> {
     let asks = kind == AttributeType::TRUSTED && matches!(value, Value::Bool(true));
-    if asks && context.standing != Standing::SecurityOfficer {
+    if asks && context.standing != Standing::SecurityOfficer && !faults::on(Fault::UserTrusts) {
         return Err(refuse(Code::AttributeReadOnly, "only the SO sets CKA_TRUSTED to true"));
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use crate::ck::{AttributeType, KeyType, ObjectClass};
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits::SECRET_VALUE_MAX_BYTES;
 use crate::object::{Object, Template, Value};
 
@@ -75,7 +76,7 @@ impl Settled {
 /// Adds what the base key demands; a caller who says otherwise is refused.
 fn with_demands(mut given: Template, base: &Object, kind: AttributeType) -> Result<(Template, Template)> {
     let demands = match base.attributes.get(kind) {
-        Some(Value::Template(demands)) => demands.duplicate(),
+        Some(Value::Template(demands)) if !faults::on(Fault::UnwrapTemplateIgnored) => demands.duplicate(),
         _ => Template::new(),
     };
     for (inner, value) in demands.iter() {
