@@ -47,6 +47,9 @@ enum Commands {
         /// Writes the results as a page
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
+        /// Writes which of the standard's return values were provoked, function by function
+        #[arg(long, value_name = "FILE")]
+        coverage: Option<PathBuf>,
         /// Fails on any difference from this list of cases that are known not to pass, and on nothing else
         #[arg(long, value_name = "FILE")]
         expect: Option<PathBuf>,
@@ -61,9 +64,9 @@ enum Commands {
     },
     /// Lists the cases
     List {
-        /// Only cases whose name contains this
-        #[arg(long, default_value = "")]
-        filter: String,
+        /// Only cases whose name contains this; may be repeated
+        #[arg(long, value_name = "TEXT")]
+        filter: Vec<String>,
     },
     /// Tells what the standard says on a case, and why it matters
     Explain {
@@ -92,9 +95,9 @@ enum Commands {
 
 #[derive(Args)]
 struct Target {
-    /// Only cases whose name contains this
-    #[arg(long, default_value = "")]
-    filter: String,
+    /// Only cases whose name contains this; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    filter: Vec<String>,
     /// pReserved of C_Initialize, for modules that are configured there
     #[arg(long, value_name = "STRING")]
     init_args: Option<String>,
@@ -134,7 +137,7 @@ fn main() -> ExitCode {
 
 fn act(command: Commands) -> Result<ExitCode, String> {
     match command {
-        Commands::Run { target, module, json, junit, html, expect } => {
+        Commands::Run { target, module, json, junit, html, coverage, expect } => {
             let expectations = expect.as_deref().map(Expectations::read).transpose()?;
             let results = target.run(&module)?;
             let name = module.display().to_string();
@@ -143,6 +146,9 @@ fn act(command: Commands) -> Result<ExitCode, String> {
                 if let Some(file) = file {
                     write(&file, &content)?;
                 }
+            }
+            if let Some(file) = coverage {
+                write(&file, &covered(&results))?;
             }
             eprint!("{}", report.text());
             let Some(expectations) = expectations else { return Ok(ExitCode::from(u8::from(report.is_bad()))) };
@@ -153,11 +159,7 @@ fn act(command: Commands) -> Result<ExitCode, String> {
             Ok(ExitCode::from(u8::from(!differences.is_empty())))
         }
         Commands::Coverage { target, module } => {
-            let mut provoked = Provoked::new();
-            for result in target.run(&module)? {
-                provoked::merge(&mut provoked, &result.provoked);
-            }
-            print!("{}", listed::table(&provoked).0);
+            print!("{}", covered(&target.run(&module)?));
             Ok(ExitCode::SUCCESS)
         }
         Commands::List { filter } => {
@@ -186,9 +188,21 @@ fn act(command: Commands) -> Result<ExitCode, String> {
     }
 }
 
-fn selected(filter: &str) -> Result<Vec<&'static Case>, String> {
-    let cases: Vec<_> = cases::all().filter(|case| case.id.contains(filter)).collect();
-    if cases.is_empty() { Err(format!("no case's name contains {filter:?}; see `list`")) } else { Ok(cases) }
+/// The table of provoked return values.
+fn covered(results: &[CaseResult]) -> String {
+    let mut provoked = Provoked::new();
+    for result in results {
+        provoked::merge(&mut provoked, &result.provoked);
+    }
+    listed::table(&provoked).0
+}
+
+fn selected(filters: &[String]) -> Result<Vec<&'static Case>, String> {
+    if let Some(filter) = filters.iter().find(|filter| !cases::all().any(|case| case.id.contains(filter.as_str()))) {
+        return Err(format!("no case's name contains {filter:?}; see `list`"));
+    }
+    let wanted = |case: &&Case| filters.is_empty() || filters.iter().any(|filter| case.id.contains(filter.as_str()));
+    Ok(cases::all().filter(wanted).collect())
 }
 
 impl Target {

@@ -19,6 +19,7 @@ mod import;
 mod java;
 mod kill9;
 mod main_job;
+mod mutants;
 mod nginx;
 mod nss;
 mod opensc;

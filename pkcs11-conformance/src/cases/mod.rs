@@ -1,6 +1,7 @@
 //! The cases, one file a chapter. To add one: write a function and its row in the chapter's `CASES`.
 
 mod codes;
+mod combined;
 mod concurrency;
 mod general;
 mod interface;
@@ -10,6 +11,7 @@ mod object;
 mod operation;
 mod security;
 mod session;
+mod standing;
 mod token;
 mod vector;
 
@@ -23,7 +25,9 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         session::CASES,
         object::CASES,
         operation::CASES,
+        combined::CASES,
         codes::CASES,
+        standing::CASES,
         concurrency::CASES,
         interface::CASES,
     ];

@@ -133,6 +133,20 @@ pub const CASES: &[Case] = &[
         run: find_in_pieces,
     },
     Case {
+        id: "object/find-exact",
+        level: Level::Must,
+        section: "3.1, 5.7.7 C_FindObjectsInit",
+        says: "A search finds what matches every attribute of its template, and nothing that misses one of them.",
+        run: find_exact,
+    },
+    Case {
+        id: "object/private-not-listed",
+        level: Level::Security,
+        section: "3.1, 5.7.7 C_FindObjectsInit, 4.4 CKA_PRIVATE",
+        says: "A search for everything lists no private object where the user is not logged in: not for the public, and not for the SO.",
+        run: private_not_listed,
+    },
+    Case {
         id: "object/find-oracle",
         level: Level::Security,
         section: "3.1, 5.7.7 C_FindObjectsInit",
@@ -413,6 +427,42 @@ fn find_in_pieces(context: &Context) -> Outcome {
         found.sort_unstable();
         check!(found == made, "a search in pieces of {at_once} gave {} objects, expected 7, each once", found.len());
     }
+    Ok(())
+}
+
+fn find_exact(context: &Context) -> Outcome {
+    let session = context.session(false)?;
+    let (label, other) = (format!("{LABEL}-exact"), format!("{LABEL}-other"));
+    let with = |label: &str, application: &str| data(label).bytes(CKA_APPLICATION, application);
+    let wanted = must(session.create(with(&label, "a")), "C_CreateObject")?;
+    for (label, application) in [(&label, "b"), (&other, "a"), (&other, "b")] {
+        must(session.create(with(label, application)), "C_CreateObject")?;
+    }
+    let both = Template::new().bytes(CKA_APPLICATION, "a").bytes(CKA_LABEL, label.as_str());
+    let found = find(&session, both, 10)?;
+    check!(found == [wanted], "a search by two attributes found {} objects, of which one matches", found.len());
+    let found = find(&session, Template::new().bytes(CKA_LABEL, label.as_str()), 10)?;
+    check!(found.len() == 2, "a search by a label found {} objects, expected 2", found.len());
+    let found = find(&session, Template::new().bytes(CKA_LABEL, &label[..label.len() - 1]), 10)?;
+    check!(found.is_empty(), "a search by a part of a label found {} objects", found.len());
+    Ok(())
+}
+
+fn private_not_listed(context: &Context) -> Outcome {
+    // A token of its own: nobody else's objects come and go there.
+    let slot = context.own_token("not-listed")?;
+    let session = context.session_on(slot, true)?;
+    answers!(session.login(CKU_USER as CK_USER_TYPE, &context.settings.pin), [CKR_OK], "C_Login");
+    let lasting = |private: bool| data(LABEL).set(CKA_TOKEN, [1]).set(CKA_PRIVATE, [u8::from(private)]);
+    must(session.create(lasting(true)), "C_CreateObject of a private object")?;
+    must(session.create(lasting(false)), "C_CreateObject of a public object")?;
+    let all = find(&session, Template::new(), 10)?.len();
+    answers!(session.logout(), [CKR_OK], "C_Logout");
+    let open = find(&session, Template::new(), 10)?.len();
+    check!(open + 1 == all, "a search for everything lists {open} of {all} objects without a login, and one of them is private");
+    answers!(session.login(CKU_SO as CK_USER_TYPE, &context.settings.so_pin), [CKR_OK], "C_Login as SO");
+    let open = find(&session, Template::new(), 10)?.len();
+    check!(open + 1 == all, "a search for everything lists {open} of {all} objects to the SO, and one of them is private");
     Ok(())
 }
 

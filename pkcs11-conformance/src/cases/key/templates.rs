@@ -313,9 +313,15 @@ fn failed_pair(context: &Context) -> Outcome {
     let label = format!("half a pair {}", std::process::id());
     let labelled = |kind| uses(&[kind]).bytes(CKA_LABEL, label.as_str());
     let bad = |template: Template| template.bytes(NO_ATTRIBUTE, *b"value");
-    for (public, private) in [(labelled(CKA_VERIFY), bad(labelled(CKA_SIGN))), (bad(labelled(CKA_VERIFY)), labelled(CKA_SIGN))] {
+    // The token finds this out later than an attribute that there is not.
+    let worse = |template: Template| template.flag(CKA_ALWAYS_SENSITIVE, true);
+    for (public, private) in [
+        (labelled(CKA_VERIFY), bad(labelled(CKA_SIGN))),
+        (bad(labelled(CKA_VERIFY)), labelled(CKA_SIGN)),
+        (labelled(CKA_VERIFY), worse(labelled(CKA_SIGN))),
+    ] {
         let rv = ec_pair(&session, public, private);
-        check!(rv != Rv::OK, "C_GenerateKeyPair with an attribute that there is not answered CKR_OK");
+        check!(rv != Rv::OK, "C_GenerateKeyPair with an attribute that nobody gives answered CKR_OK");
         let mut template = Template::new().bytes(CKA_LABEL, label.as_str());
         let (mut list, module) = (template.list(), &context.module);
         context.ok(crate::ck!(module, C_FindObjectsInit, session.handle, list.as_mut_ptr(), 1), "C_FindObjectsInit")?;

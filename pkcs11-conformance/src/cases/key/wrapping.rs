@@ -157,7 +157,8 @@ fn wrap_template(context: &Context) -> Outcome {
 fn unwrap_template(context: &Context) -> Outcome {
     let session = context.user_session()?;
     session.need(KW)?;
-    let mut always = Template::new().flag(CKA_SENSITIVE, true).flag(CKA_EXTRACTABLE, false);
+    // CKA_DERIVE too: a careful module makes every unwrapped key sensitive, template or not.
+    let mut always = Template::new().flag(CKA_SENSITIVE, true).flag(CKA_EXTRACTABLE, false).flag(CKA_DERIVE, true);
     let unwrapping = with_template(&session, CKA_UNWRAP_TEMPLATE, &mut always)?;
     let key = must(session.create(target()), "C_CreateObject")?;
     let wrapped = must(session.wrap(&Mechanism::new(KW), wrapping_key(&session)?, key), "C_WrapKey")?;
@@ -165,8 +166,11 @@ fn unwrap_template(context: &Context) -> Outcome {
     let made = must(session.unwrap(&Mechanism::new(KW), unwrapping, &wrapped, &plain), "C_UnwrapKey")?;
     check!(session.flag(made, CKA_SENSITIVE)?, "CKA_UNWRAP_TEMPLATE's CKA_SENSITIVE is not in the unwrapped key");
     check!(!session.flag(made, CKA_EXTRACTABLE)?, "CKA_UNWRAP_TEMPLATE's CKA_EXTRACTABLE is not in the unwrapped key");
-    let rv = code(session.unwrap(&Mechanism::new(KW), unwrapping, &wrapped, &plain.flag(CKA_SENSITIVE, false)));
-    answers!(rv, [CKR_TEMPLATE_INCONSISTENT], "C_UnwrapKey against CKA_UNWRAP_TEMPLATE");
+    check!(session.flag(made, CKA_DERIVE)?, "CKA_UNWRAP_TEMPLATE's CKA_DERIVE is not in the unwrapped key");
+    for kind in [CKA_SENSITIVE, CKA_DERIVE] {
+        let rv = code(session.unwrap(&Mechanism::new(KW), unwrapping, &wrapped, &plain.clone().flag(kind, false)));
+        answers!(rv, [CKR_TEMPLATE_INCONSISTENT], "C_UnwrapKey against CKA_UNWRAP_TEMPLATE");
+    }
     Ok(())
 }
 

@@ -1,0 +1,170 @@
+//! The conformance suite shows that it finds things: our module with one rule broken on purpose (`src/faults.rs`) fails the cases of that
+//! rule, and passes them with none broken.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hsmpool::faults::Fault;
+
+use crate::harness::{Module, Run, Token};
+
+/// Each fault and the cases that must find it.
+const MUTANTS: &[(Fault, &[&str])] = &[
+    (Fault::SmallBufferCode, &["operation/query-then-use"]),
+    (Fault::ShortListIsOk, &["token/slot-list-too-small", "mechanism/list-too-small"]),
+    (Fault::ReservedIsTaken, &["general/initialize-reserved"]),
+    (Fault::SomeMutexesAreTaken, &["concurrency/some-mutexes"]),
+    (Fault::SecondInitializeIsOk, &["general/initialize-twice"]),
+    (Fault::ShortAttributeTellsLength, &["object/read-lengths"]),
+    (Fault::TemplateTakesTwice, &["key/template-twice"]),
+    (Fault::QueryTellsTooLittle, &["operation/query-then-use"]),
+    (Fault::SmallBufferEnds, &["operation/query-then-use"]),
+    (Fault::SecondInitIsTaken, &["operation/init-twice"]),
+    (Fault::VerifyGoesOn, &["operation/verify-ends-on-wrong-length"]),
+    (Fault::SecondLoginIsOk, &["session/login-twice"]),
+    (Fault::AnyUserTypeIsUser, &["session/login-wrong-type"]),
+    (Fault::LogoutKeepsOperations, &["operation/logout-ends", "concurrency/logout-across-sessions"]),
+    (Fault::LogoutKeepsPrivateObjects, &["security/private-after-logout"]),
+    (Fault::UserInitsPin, &["session/init-pin-needs-so"]),
+    (Fault::ReadOnlySessionSetsPin, &["token/set-pin-read-only"]),
+    (Fault::ParallelSessions, &["session/parallel"]),
+    (Fault::LastCloseKeepsLogin, &["session/last-close-logs-out"]),
+    (Fault::SessionObjectsStay, &["object/session-object-dies"]),
+    (Fault::CancelDoesNothing, &["interface/session-cancel"]),
+    (Fault::ReadOnlySessionWrites, &["object/read-only-session", "codes/session-read-only"]),
+    (Fault::ReadOnlyBesideSo, &["session/so-beside-read-only"]),
+    (Fault::InitTokenUnderSessions, &["session/init-token-with-sessions"]),
+    (Fault::DestroyedObjectStays, &["operation/destroy-ends-use", "codes/handles-of-objects"]),
+    (Fault::TextsEndWithNul, &["token/info-padding"]),
+    (Fault::SingleBytesAreLost, &["mechanism/parts-CKM_SHA256"]),
+    (Fault::RandomIsNotWritten, &["general/random"]),
+    (Fault::SensitiveIsShown, &["object/read-sensitive", "security/sensitive-read"]),
+    (Fault::UsesIgnoreFlags, &["key/use-encrypt", "key/use-sign", "key/use-wrap", "key/use-derive"]),
+    (Fault::AnyMechanismAllowed, &["key/allowed-mechanisms"]),
+    (Fault::SearchIgnoresLabel, &["object/find-exact"]),
+    (Fault::SearchFindsSecrets, &["object/find-oracle", "security/search-by-secret"]),
+    (Fault::WrapsUnextractable, &["key/wrap-unextractable"]),
+    (Fault::WrapsUnderUntrusted, &["key/wrap-with-trusted"]),
+    (Fault::WrapTemplateIgnored, &["key/wrap-template"]),
+    (Fault::UnwrapTemplateIgnored, &["key/unwrap-template"]),
+    (Fault::FixedObjectsMove, &["object/not-modifiable", "object/not-copyable", "object/not-destroyable"]),
+    (Fault::StickyAttributesMove, &["object/sticky-attributes", "security/sticky"]),
+    (Fault::CopyLoosens, &["object/copy-does-not-weaken", "security/copy-to-weaken"]),
+    (Fault::UserTrusts, &["object/trusted-needs-so", "security/trusted-by-user"]),
+    (Fault::ReadOnlyAttributesGiven, &["object/template-read-only-attribute"]),
+    (Fault::UnwrappedKeyForgetsItsPast, &["security/unwrapped-history"]),
+    (Fault::ImportedKeyIsLocal, &["key/imported-history"]),
+    (Fault::DerivedKeyIsOpen, &["security/derive-keeps-sensitive"]),
+    (Fault::PinLengthUnchecked, &["token/pin-too-short"]),
+    (Fault::AlwaysAuthenticateIgnored, &["security/always-authenticate"]),
+    (Fault::SetIsNotAtomic, &["object/set-is-atomic"]),
+    (Fault::PrivateIsListed, &["object/private-not-listed"]),
+    (Fault::HalfAPairStays, &["key/failed-pair-leaves-nothing"]),
+    (Fault::KeysOfAnyLength, &["security/unwrap-wrong-length"]),
+    (Fault::CheckValueUnchecked, &["key/check-value-wrong"]),
+    (Fault::GcmTagUnchecked, &["mechanism/gcm-tampered"]),
+    (Fault::CbcPaddingTold, &["security/cbc-pad-codes"]),
+    (Fault::CbcPaddingUnchecked, &["security/cbc-pad-checked"]),
+    (Fault::Pkcs1PaddingTold, &["security/pkcs1-codes"]),
+    (Fault::ShortMacIsGood, &["operation/verify-ends-on-wrong-length"]),
+    (Fault::AnySignatureIsGood, &["vector/ed25519"]),
+    (Fault::SmallOrderIsTaken, &["security/x25519-small-order"]),
+    (Fault::CounterRepeats, &["mechanism/ctr-wrap"]),
+    (Fault::FlagsClaimTooMuch, &["mechanism/CKM_AES_CTR"]),
+    (Fault::FlagsClaimTooLittle, &["mechanism/unclaimed-decrypt"]),
+    (Fault::OaepLabelIgnored, &["mechanism/oaep-label"]),
+];
+
+/// Mutants that are tried at once.
+const AT_ONCE: usize = 4;
+
+/// A cold build of the library, or one run of a few cases, on a machine that has much else to do.
+const LONG: Duration = Duration::from_secs(1200);
+
+/// Cargo on this package: its library with the feature, in a profile.
+fn build(token: &Token, profile: &str) -> Run {
+    let cargo = token.run_file(&PathBuf::from(env!("CARGO"))).deadline(LONG);
+    // It finds its toolchain and its registry where this build did.
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let cargo = cargo.env("HOME", home).words("build --locked --quiet --lib --features faults --profile").arg(profile);
+    cargo.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target())
+}
+
+fn target() -> PathBuf {
+    let here = std::env::current_exe().expect("a running program has a file");
+    here.ancestors().nth(3).expect("a test binary stands three levels inside the target directory").into()
+}
+
+/// Which of the cases passed, on a token of their own. Anything but a pass or a finding is no answer.
+fn passed(module: &Path, fault: Option<Fault>, cases: &[&str]) -> Vec<String> {
+    let token = Token::by_default("");
+    let suite = Module::Ours.path().with_file_name("pkcs11-conformance");
+    let mut run = token.run_file(&suite).deadline(LONG).words("run --limit 300 --json results.json --module").arg(module);
+    for case in cases {
+        run = run.args(["--filter", case]);
+    }
+    let run = match fault {
+        Some(fault) => run.env("HSMPOOL_FAULT", fault.name()),
+        None => run.without_env("HSMPOOL_FAULT"),
+    };
+    let ended = run.end();
+    let text = std::fs::read(token.file("results.json")).unwrap_or_else(|error| panic!("{fault:?}: {error}: {}", ended.all()));
+    let report: serde_json::Value = serde_json::from_slice(&text).expect("JSON was asked for");
+    let verdict = |case: &str| {
+        let results = report["results"].as_array().expect("a list of results");
+        let result = results.iter().find(|result| result["id"] == case).unwrap_or_else(|| panic!("{case} is no case"));
+        result["verdict"].as_str().unwrap_or_default().to_owned()
+    };
+    let passes = |case: &&&str| match verdict(case).as_str() {
+        "pass" => true,
+        "fail" | "crash" | "hang" => false,
+        other => panic!("{fault:?}, {case}: {other}"),
+    };
+    cases.iter().filter(passes).map(|case| (*case).to_owned()).collect()
+}
+
+#[test]
+fn the_suite_finds_every_fault_that_we_can_make() {
+    let token = Token::by_default("");
+    build(&token, "dev").ok();
+    // A later build of the tests writes another module to this place.
+    let module = token.file("libfaulty.so");
+    std::fs::copy(target().join("debug/libhsmpool.so"), &module).expect("it was built");
+
+    let mut all: Vec<&str> = MUTANTS.iter().flat_map(|(_, cases)| cases.iter().copied()).collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(passed(&module, None, &all), all, "without a fault every case passes");
+
+    let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((fault, cases)) = MUTANTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found_nothing = passed(&module, Some(*fault), cases);
+                    missed.lock().unwrap().extend(found_nothing.into_iter().map(|case| format!("{fault:?}: {case}")));
+                }
+            });
+        }
+    });
+    assert_eq!(missed.into_inner().unwrap(), [""; 0], "of {} mutants", MUTANTS.len());
+}
+
+/// Faults that other tests look for.
+const ELSEWHERE: &[Fault] = &[];
+
+#[test]
+fn every_fault_has_a_test() {
+    let untried =
+        Fault::ALL.iter().filter(|fault| !ELSEWHERE.contains(fault) && !MUTANTS.iter().any(|(known, _)| known == *fault));
+    assert_eq!(untried.collect::<Vec<_>>(), [&Fault::SmallBufferCode; 0]);
+}
+
+#[test]
+fn a_build_that_could_be_shipped_has_no_faults() {
+    let refused = build(&Token::by_default(""), "release").fails();
+    assert!(refused.all().contains("never ship it"), "{}", refused.all());
+}
