@@ -1,9 +1,10 @@
-/* Defects that the suite finds in a module, shown by a program that shares no line with it: C, and p11-kit's header.
+/* Defects that the suite finds in modules, shown by a program that shares no line with it: C, and p11-kit's header.
  *
- *   cc -o softhsm softhsm.c $(pkg-config --cflags p11-kit-1) -ldl
- *   SOFTHSM2_CONF=... ./softhsm MODULE TOKEN-LABEL PIN
+ *   cc -o defects defects.c $(pkg-config --cflags p11-kit-1) -ldl
+ *   SOFTHSM2_CONF=... ./defects MODULE TOKEN-LABEL PIN
  *
- * Prints a line for each: "case: defect" or "case: sound". Exit code 0 when all could be tried.
+ * INIT_ARGS in the environment is pReserved of C_Initialize (NSS). Prints a line for each: "case: defect" or "case: sound". Exit code 0 when
+ * all could be tried.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -76,7 +77,7 @@ static void logout_ends(CK_SESSION_HANDLE session, const char *pin) {
     must(p11->C_Login(session, CKU_USER, (CK_UTF8CHAR *)pin, strlen(pin)), "C_Login again");
 }
 
-/* object/set-is-atomic: a call that fails has changed something. */
+/* object/set-is-atomic: a call that must fail succeeds, or fails and has changed something. */
 static void set_is_atomic(CK_SESSION_HANDLE session) {
     CK_OBJECT_CLASS class = CKO_DATA, other = CKO_SECRET_KEY;
     CK_ATTRIBUTE object[] = {{CKA_CLASS, &class, sizeof class}, {CKA_TOKEN, &no, 1}, {CKA_LABEL, "before", 6}};
@@ -86,15 +87,70 @@ static void set_is_atomic(CK_SESSION_HANDLE session) {
     CK_OBJECT_HANDLE made;
     must(p11->C_CreateObject(session, object, 3, &made), "C_CreateObject");
     CK_RV rv = p11->C_SetAttributeValue(session, made, change, 2);
-    must(p11->C_GetAttributeValue(session, made, &read, 1), "C_GetAttributeValue");
-    printf("object/set-is-atomic: %s\n", rv != CKR_OK && memcmp(label, "after!", 6) == 0 ? "defect" : "sound");
+    // An object whose class was changed cannot be read at all in some modules.
+    if (rv != CKR_OK) must(p11->C_GetAttributeValue(session, made, &read, 1), "C_GetAttributeValue");
+    printf("object/set-is-atomic: %s\n", rv == CKR_OK || memcmp(label, "after!", 6) == 0 ? "defect" : "sound");
+}
+
+static CK_OBJECT_HANDLE unextractable_key(CK_SESSION_HANDLE session) {
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_KEY_TYPE type = CKK_AES;
+    CK_BYTE value[16] = "never to get out";
+    CK_ATTRIBUTE key[] = {{CKA_CLASS, &class, sizeof class}, {CKA_KEY_TYPE, &type, sizeof type}, {CKA_TOKEN, &no, 1},
+                          {CKA_SENSITIVE, &yes, 1}, {CKA_EXTRACTABLE, &no, 1}, {CKA_VALUE, value, sizeof value}};
+    CK_OBJECT_HANDLE made;
+    must(p11->C_CreateObject(session, key, 6, &made), "C_CreateObject of an unextractable key");
+    return made;
+}
+
+/* key/wrap-unextractable: a key that must not leave the token leaves it under a key of the caller's. */
+static void wrap_unextractable(CK_SESSION_HANDLE session) {
+    CK_ULONG bytes = 32, len = 256;
+    CK_ATTRIBUTE key[] = {{CKA_TOKEN, &no, 1}, {CKA_VALUE_LEN, &bytes, sizeof bytes}, {CKA_WRAP, &yes, 1}};
+    CK_BYTE iv[16] = {0}, blob[256];
+    CK_MECHANISM generate = {CKM_AES_KEY_GEN, NULL, 0}, wrap = {CKM_AES_CBC_PAD, iv, sizeof iv};
+    CK_OBJECT_HANDLE wrapping, inside = unextractable_key(session);
+    must(p11->C_GenerateKey(session, &generate, key, 3, &wrapping), "C_GenerateKey");
+    CK_RV rv = p11->C_WrapKey(session, &wrap, wrapping, inside, blob, &len);
+    printf("key/wrap-unextractable: %s\n", rv == CKR_OK ? "defect" : "sound");
+}
+
+/* object/copy-does-not-weaken: a copy may leave the token where its original may not. */
+static void copy_weakens(CK_SESSION_HANDLE session) {
+    CK_BBOOL extractable = CK_FALSE;
+    CK_ATTRIBUTE open = {CKA_EXTRACTABLE, &yes, 1}, read = {CKA_EXTRACTABLE, &extractable, 1};
+    CK_OBJECT_HANDLE copy;
+    CK_RV rv = p11->C_CopyObject(session, unextractable_key(session), &open, 1, &copy);
+    if (rv == CKR_OK) must(p11->C_GetAttributeValue(session, copy, &read, 1), "C_GetAttributeValue");
+    printf("object/copy-does-not-weaken: %s\n", extractable ? "defect" : "sound");
+}
+
+/* security/trusted-by-user: whoever may wrap says himself that his wrapping key is trusted. */
+static void user_trusts(CK_SESSION_HANDLE session) {
+    CK_ULONG bytes = 32;
+    CK_ATTRIBUTE key[] = {{CKA_TOKEN, &no, 1}, {CKA_VALUE_LEN, &bytes, sizeof bytes}, {CKA_WRAP, &yes, 1}, {CKA_TRUSTED, &yes, 1}};
+    CK_MECHANISM generate = {CKM_AES_KEY_GEN, NULL, 0};
+    CK_OBJECT_HANDLE made;
+    CK_RV rv = p11->C_GenerateKey(session, &generate, key, 4, &made);
+    printf("security/trusted-by-user: %s\n", rv == CKR_OK ? "defect" : "sound");
+}
+
+/* security/private-without-login: a private object is made where nobody has logged in. */
+static void private_without_login(CK_SESSION_HANDLE session, const char *pin) {
+    CK_OBJECT_CLASS class = CKO_DATA;
+    CK_ATTRIBUTE object[] = {{CKA_CLASS, &class, sizeof class}, {CKA_TOKEN, &no, 1}, {CKA_PRIVATE, &yes, 1}, {CKA_VALUE, "x", 1}};
+    CK_OBJECT_HANDLE made;
+    must(p11->C_Logout(session), "C_Logout");
+    CK_RV rv = p11->C_CreateObject(session, object, 4, &made);
+    printf("security/private-without-login: %s\n", rv == CKR_OK ? "defect" : "sound");
+    must(p11->C_Login(session, CKU_USER, (CK_UTF8CHAR *)pin, strlen(pin)), "C_Login again");
 }
 
 /* security/null-inside: a NULL pointer with a length, inside a parameter, ends the process. */
 static void null_inside(const char *module, const char *label, const char *pin) {
     pid_t child = fork();
     if (child == 0) {
-        execl("/proc/self/exe", "softhsm", module, label, pin, "null-inside", NULL);
+        execl("/proc/self/exe", "defects", module, label, pin, "null-inside", NULL);
         _exit(3);
     }
     int status;
@@ -125,12 +181,17 @@ int main(int argc, char **argv) {
         return 2;
     }
     must(list(&p11), "C_GetFunctionList");
-    must(p11->C_Initialize(NULL), "C_Initialize");
+    CK_C_INITIALIZE_ARGS arguments = {NULL, NULL, NULL, NULL, CKF_OS_LOCKING_OK, getenv("INIT_ARGS")};
+    must(p11->C_Initialize(arguments.pReserved ? &arguments : NULL), "C_Initialize");
     CK_SESSION_HANDLE session = session_of(argv[2], argv[3]);
     if (argc > 4) return null_inside_child(session);
     find_oracle(session);
     logout_ends(session, argv[3]);
     set_is_atomic(session);
+    wrap_unextractable(session);
+    copy_weakens(session);
+    user_trusts(session);
+    private_without_login(session, argv[3]);
     fflush(stdout);
     null_inside(argv[1], argv[2], argv[3]);
     return 0;
