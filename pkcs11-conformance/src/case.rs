@@ -16,6 +16,26 @@ pub enum Level {
     Security,
 }
 
+impl Level {
+    /// The word in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Must => "must",
+            Level::Should => "should",
+            Level::Security => "security",
+        }
+    }
+
+    /// What a breach means.
+    pub fn means(self) -> &'static str {
+        match self {
+            Level::Must => "the standard demands it",
+            Level::Should => "the standard recommends it, or careful applications rely on it",
+            Level::Security => "an attacker gains where it is broken",
+        }
+    }
+}
+
 /// One rule of the standard and the function that holds a module against it.
 pub struct Case {
     /// `chapter/name`, stable for ever: people put it into their expectations.

@@ -164,14 +164,15 @@ fn act(command: Commands) -> Result<ExitCode, String> {
         }
         Commands::List { filter } => {
             for case in selected(&filter)? {
-                println!("{:<48} {:<9} {}", case.id, format!("{:?}", case.level).to_lowercase(), case.section);
+                println!("{:<48} {:<9} {}", case.id, case.level.word(), case.section);
             }
             Ok(ExitCode::SUCCESS)
         }
         Commands::Explain { case } => {
             let case =
                 cases::all().find(|known| known.id == case).ok_or_else(|| format!("no case is called {case}; see `list`"))?;
-            println!("{}\nPKCS#11 {}\n{:?}\n\n{}", case.id, case.section, case.level, case.says);
+            println!("{}\nPKCS#11 {}\n{}: {}\n", case.id, case.section, case.level.word(), case.level.means());
+            println!("{}\n\n{}", case.says, cases::why(case));
             Ok(ExitCode::SUCCESS)
         }
         Commands::Compare { target, a, b } => {

@@ -97,10 +97,10 @@ impl Module {
     /// Loads the module and fetches its 2.40 table; nothing is initialised.
     pub fn load(path: &Path) -> Result<Self, String> {
         // SAFETY: loading runs the module's constructors; whoever names a module to be tested accepts that.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| error.to_string())?;
+        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| with_cause(&error))?;
         // SAFETY: the symbol has this type in every version of the standard.
         let get: CK_C_GetFunctionList =
-            unsafe { library.get(b"C_GetFunctionList\0") }.map(|symbol| *symbol).map_err(|error| error.to_string())?;
+            unsafe { library.get(b"C_GetFunctionList\0") }.map(|symbol| *symbol).map_err(|error| with_cause(&error))?;
         let get = get.ok_or("C_GetFunctionList is NULL")?;
         let mut list: CK_FUNCTION_LIST_PTR = std::ptr::null_mut();
         // SAFETY: the pointer is ours and writable.
@@ -178,4 +178,9 @@ impl Module {
         // SAFETY: the caller promises the type.
         unsafe { self.library.get::<T>(name.as_bytes()) }.ok().map(|symbol| *symbol)
     }
+}
+
+/// An error and what caused it: which file, which symbol.
+fn with_cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

@@ -33,3 +33,69 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
     ];
     chapters.into_iter().flatten().chain(mechanism::cases()).chain(key::cases()).chain(security::cases()).chain(vector::cases())
 }
+
+/// Each chapter, and why its rules matter.
+const CHAPTERS: &[(&str, &str)] = &[
+    (
+        "general",
+        "Libraries that share a process learn from these answers who came first, and that nothing is left when the last one goes.",
+    ),
+    (
+        "token",
+        "Applications find their token, and people learn how their PIN stands, by what is told here; a PIN that the token keeps cut is no PIN.",
+    ),
+    (
+        "session",
+        "Who is logged in is the application's, not a session's: a state that is wrong lets somebody in, or locks him out.",
+    ),
+    (
+        "object",
+        "Applications keep their keys by these rules: what is lost, loosened, found or shown against them is lost for good.",
+    ),
+    (
+        "operation",
+        "A caller that sizes buffers by what it is told, or goes on after an error, trusts the operation to be in the state that the standard names.",
+    ),
+    (
+        "codes",
+        "Callers decide by the code: to log in again, to try another token, to give up. A code for another reason sends them the wrong way.",
+    ),
+    (
+        "concurrency",
+        "Servers use one token from many threads and forked children: what breaks here breaks under load, and not in the test of its maker.",
+    ),
+    ("interface", "Applications of 3.x ask for these tables by name and version, and call what stands in them."),
+    ("profile", "A profile that is claimed is read as a promise: applications then do not look further."),
+    (
+        "mechanism",
+        "What a token lists is what applications choose from: a mechanism that does otherwise than its flags, sizes and parameters say fails them in use.",
+    ),
+    ("key", "A key's attributes are all that stands between it and those who may call the token."),
+    (
+        "security",
+        "Each of these is an attack that worked on tokens that were sold: somebody who may use a key must not get to own it.",
+    ),
+    ("vector", "Results are compared with published ones: two tokens that agree with them agree with each other."),
+];
+
+/// Why the rules of a case's chapter matter.
+pub fn why(case: &Case) -> &'static str {
+    let chapter = case.id.split('/').next().unwrap_or_default();
+    CHAPTERS.iter().find(|(name, _)| *name == chapter).map_or("", |(_, why)| why)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{all, why};
+
+    #[test]
+    fn every_case_has_its_own_name_and_a_chapter_that_says_why() {
+        let names: BTreeSet<&str> = all().map(|case| case.id).collect();
+        assert_eq!(names.len(), all().count());
+        for case in all() {
+            assert!(!why(case).is_empty() && !case.says.is_empty() && !case.section.is_empty(), "{}", case.id);
+        }
+    }
+}
