@@ -153,7 +153,7 @@ impl<C: BlockCipher<B>, const B: usize> Cipher for BlockOperation<C, B> {
                 let mut last = [0; B];
                 self.run_pending(&mut last);
                 let len = unpadded_len(&last).or_else(|| faults::on(Fault::CbcPaddingUnchecked).then_some(0));
-                let told = last[B - 1] == 0 && faults::on(Fault::CbcPaddingTold);
+                let told = faults::on(Fault::CbcPaddingTold) && last[B - 1] == 0;
                 let code = if told { Code::EncryptedDataLenRange } else { Code::EncryptedDataInvalid };
                 if let Some(len) = len {
                     out[..len].copy_from_slice(&last[..len]);
