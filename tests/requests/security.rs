@@ -153,7 +153,7 @@ fn a_login_that_nobody_made_opens_nothing() {
         Some(Code::UserNotLoggedIn)
     );
     assert_eq!(code(Access { login: None, ticket: user.ticket.clone(), ..user.clone() }), Some(Code::UserNotLoggedIn));
-    assert_eq!(code(Access { role: Some(Role::SecurityOfficer), login: None, ..user.clone() }), Some(Code::UserNotLoggedIn));
+    assert_eq!(code(Access { role: Some(Role::SecurityOfficer), login: None, ..user.clone() }), Some(Code::ObjectHandleInvalid));
     assert_eq!(code(user), None);
 }
 

@@ -10,8 +10,9 @@ use hsmpool::node::Server;
 use hsmpool::object::Template;
 use hsmpool::pool::{Failure, Link};
 use hsmpool::secret::Secret;
-use hsmpool::token::message::{Answer, Ask, Refusal, Reply, Request, Verdict, Who, decode, encode};
+use hsmpool::token::message::{Answer, Ask, FRAME_KIND, Refusal, Reply, Request, Verdict, Who, decode, encode};
 use hsmpool::token::{Access, Admin, Scope};
+use hsmpool::wire::{Address, Connection, Conversation, Hello, Listener, Peer, Purpose, Service};
 
 use crate::house::{House, behind, caller};
 
@@ -116,4 +117,46 @@ fn in_a_pool_that_is_being_upgraded_the_newer_nodes_are_found_and_without_one_th
     let public = Access::public(Scope([9; 16]), false);
     assert!(token.find(&public, &Template::new()).is_ok());
     assert!(token.read(&public, hsmpool::object::ObjectId([1; 16]), &[AttributeType::LABEL]).is_err());
+}
+
+/// A node's door, without its rules of who may come in.
+struct Door(Arc<Server>);
+
+impl Service for Door {
+    fn admit(&self, _: &Peer, _: Purpose) -> hsmpool::error::Result<Box<dyn Conversation>> {
+        Ok(Box::new(Door(self.0.clone())))
+    }
+}
+
+impl Conversation for Door {
+    fn answer(&self, kind: u8, payload: &Secret) -> Option<Secret> {
+        (kind == FRAME_KIND).then(|| self.0.answer(&caller("app"), payload.expose()))
+    }
+}
+
+#[test]
+fn modules_of_older_and_newer_versions_talk_to_a_node_where_they_have_one_in_common() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let house = House::new(103);
+    house.token();
+    let address = Address::Unix(std::env::temp_dir().join(format!("hsmpool-versions-{}.sock", std::process::id())));
+    let pool = [7; 16];
+    let (hello, door) = (Hello::new(pool, Purpose::Peer, 1), Arc::new(Door(house.servers[0].clone())));
+    let _listener = Listener::bind(&address, None, hello, 0o600, door).unwrap();
+    // What a module speaks (oldest, newest), and whether the node, which speaks version 1, has one in common with it.
+    for (minor_oldest, minor, is_common) in [(1, 1, true), (1, 9, true), (0, 1, true), (0, 0, false), (2, 9, false), (1, 1, true)]
+    {
+        let hello = Hello { minor, minor_oldest, ..Hello::new(pool, Purpose::Client, 0) };
+        let opened = Connection::open(&address, None, &hello, PATIENCE);
+        let told = opened.as_ref().err().map(|error| format!("{error:?}")).unwrap_or_default();
+        assert_eq!(opened.is_ok(), is_common, "{minor_oldest} to {minor}: {told}");
+        let Ok(mut connection) = opened else {
+            assert!(told.contains("no common version"), "{told}");
+            continue;
+        };
+        let answer = connection.call(FRAME_KIND, encode(&request(Ask::Tokens)).expose(), PATIENCE);
+        let answer = answer.map_err(|failure| failure.error).unwrap();
+        let Verdict::Done(Reply::Tokens(tokens)) = decode::<Answer>(answer.expose()).unwrap().verdict else { panic!("tokens") };
+        assert_eq!(tokens.len(), 1);
+    }
 }
