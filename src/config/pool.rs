@@ -128,12 +128,7 @@ impl std::fmt::Display for PoolId {
 
 impl<'de> Deserialize<'de> for PolicyName {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
-        match String::deserialize(from)?.as_str() {
-            "compatible" => Ok(PolicyName::Compatible),
-            "default" => Ok(PolicyName::Default),
-            "strict" => Ok(PolicyName::Strict),
-            other => Err(serde::de::Error::custom(format!("{other:?} is no policy: compatible, default or strict"))),
-        }
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -18,6 +18,7 @@ const CHILDREN: usize = 4;
 const WRITES_EACH: usize = 10;
 
 fn a_child_goes_on_where_the_parent_was(token: &Token) {
+    token.configure("library.reset_on_fork = false\n");
     child(token, "fork and go on").ok();
 }
 

@@ -1,7 +1,7 @@
 //! The built module in the hands of real clients: one binary, one module a promise.
 //!
-//! Every test exists twice, on our module and on SoftHSM (`cargo test --test it softhsm` runs only those), and every
-//! result is judged by a program that knows nothing of the module that made it.
+//! Most tests exist three times: on our module embedded, on it over a pool (`cargo test --test it over_a_pool`), and on SoftHSM
+//! (`cargo test --test it softhsm`); every result is judged by a program that knows nothing of the module that made it.
 
 #[path = "../abi/mod.rs"]
 mod abi;
@@ -35,6 +35,7 @@ mod shape;
 mod ssh;
 mod token_util;
 mod troubles;
+mod upgrade;
 mod wycheproof;
 
 /// What the tests' children do with the module loaded.

@@ -8,16 +8,20 @@ use std::time::{Duration, Instant};
 use cryptoki_sys::*;
 
 use crate::abi::{Mechanism, Template};
-use crate::harness::{Jobs, LABEL, Module, PIN, Run, SO_PIN, Server, Token, child, full, loaded_module, wait_until};
+use crate::harness::{Jobs, LABEL, PIN, Run, SO_PIN, Server, Token, child, full, loaded_module, wait_until};
 use crate::processes::key_pair;
 
 pub const JOBS: Jobs =
     &[("work on a pool", work), ("check what the pool acknowledged", check), ("one life of a session", one_life)];
 
-const SECONDS: &str = "HSMPOOL_IT_SECONDS";
-const ACKNOWLEDGED: &str = "acknowledged.txt";
-/// A file that ends `one_life`.
-const ENOUGH: &str = "enough";
+/// How long `work` works; less if `ENOUGH` appears.
+pub const SECONDS: &str = "HSMPOOL_IT_SECONDS";
+/// How `work` names what it makes.
+pub const LABELS: &str = "HSMPOOL_IT_LABELS";
+/// What `check` looks for: the lines that `work` printed.
+pub const ACKNOWLEDGED: &str = "acknowledged.txt";
+/// A file that ends `one_life` and `work`.
+pub const ENOUGH: &str = "enough";
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
 /// A pool of three zones on this machine, stopped at the end.
@@ -27,9 +31,7 @@ pub struct LocalPool {
 
 impl LocalPool {
     pub fn create(more: &str) -> Self {
-        let pool = Self { token: Token::by_default("") };
-        pool.command("create --zones a,b,c").words(more).ok().says("The pool runs: 3 nodes");
-        pool
+        Self { token: Token::over_a_pool(more) }
     }
 
     pub fn token(&self) -> &Token {
@@ -46,9 +48,7 @@ impl LocalPool {
     }
 
     pub fn command(&self, words: &str) -> Run {
-        let program = Module::Ours.path().with_file_name("hsmpool");
-        let (name, rest) = words.split_once(' ').unwrap_or((words, ""));
-        self.token.run_file(&program).args(["pool", name, "--local"]).arg(self.directory()).words(rest)
+        self.token.local_pool(words)
     }
 
     pub fn application(&self, job: &str) -> Run {
@@ -79,8 +79,7 @@ impl LocalPool {
 
     /// The command, with the pool in its configuration.
     fn hsmpool(&self, words: &str) -> Run {
-        let program = Module::Ours.path().with_file_name("hsmpool");
-        self.token.run_file(&program).words(words).env("HSMPOOL_CONF", self.configuration())
+        self.token.hsmpool(words).env("HSMPOOL_CONF", self.configuration())
     }
 
     fn nodes(&self) -> Vec<serde_json::Value> {
@@ -129,13 +128,17 @@ impl Drop for LocalPool {
                 unsafe { libc::kill(pid, libc::SIGCONT) };
             }
         }
-        let _ = self.command("stop").end();
     }
 }
 
+/// The lines of what an application was told to be done.
+pub fn acknowledged_labels(said: &str) -> Vec<String> {
+    said.lines().filter(|line| line.starts_with("ack ") && line.ends_with('.')).map(str::to_string).collect()
+}
+
 /// How much an application says it has done.
-fn acknowledged(application: &Server) -> usize {
-    application.said_so_far().lines().filter(|line| line.starts_with("ack ") && line.ends_with('.')).count()
+pub fn acknowledged(application: &Server) -> usize {
+    acknowledged_labels(&application.said_so_far()).len()
 }
 
 /// Waits until the application has done so much more.
@@ -164,7 +167,7 @@ fn no_call_fails_while_each_zone_is_killed_and_brought_back() {
     let ended = application.wait();
     assert!(ended.status.success(), "{}", ended.all());
     let said = ended.text();
-    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("ack ") && line.ends_with('.')).collect();
+    let lines = acknowledged_labels(&said);
     assert!(lines.len() > 20, "{said}");
     pool.token.write(ACKNOWLEDGED, lines.join("\n"));
     pool.application("check what the pool acknowledged").ok();
@@ -349,6 +352,7 @@ fn nothing_readable_lies_in_a_nodes_directory() {
 /// Signs, encrypts, searches and generates for so long; every call must succeed. Prints what was acknowledged.
 fn work() {
     let seconds: u64 = std::env::var(SECONDS).expect("set by the test").parse().expect("a number");
+    let names = std::env::var(LABELS).unwrap_or_else(|_| "made".into());
     let module = loaded_module();
     module.initialize().expect("initialises");
     let session = module.user_session(LABEL, PIN).expect("logs in");
@@ -364,14 +368,14 @@ fn work() {
             session.verify(&ecdsa, public, &[7; 32], &signature).expect("verifies");
             calls += 2;
         }
-        let label = format!("made {number}");
+        let label = format!("{names} {number}");
         let data = Template::new().number(CKA_CLASS, CKO_DATA).truth(CKA_TOKEN, true).bytes(CKA_LABEL, label.as_str());
         session.create(data.bytes(CKA_VALUE, label.as_str())).expect("a data object is made");
         writeln!(out, "ack {label}.").and_then(|()| out.flush()).expect("the test reads us");
         let found = session.find(Template::new().bytes(CKA_LABEL, label.as_str())).expect("searches");
         assert_eq!(found.len(), 1, "{label}: one's own write is seen, once");
         calls += 2;
-        if begun.elapsed() > Duration::from_secs(seconds) {
+        if begun.elapsed() > Duration::from_secs(seconds) || std::path::Path::new(ENOUGH).exists() {
             break;
         }
     }

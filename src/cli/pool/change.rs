@@ -9,6 +9,7 @@ use super::layout::{Layout, NewNode, host_and_port};
 use super::local;
 use super::reach::Operator;
 use crate::cli::confirm;
+use crate::config::PolicyName;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Result, refuse};
 use crate::log::raft::Group;
@@ -43,7 +44,8 @@ pub fn add_node(arguments: &AddNode) -> Result<()> {
         Some(place) => host_and_port(place)?,
         None => ("127.0.0.1".to_string(), free_ports()?),
     };
-    let node = NewNode { number: next_number(&layout)?, zone: arguments.zone.clone(), host, port };
+    let policy = before.first().map_or(PolicyName::Default, |node| node.policy);
+    let node = NewNode { number: next_number(&layout)?, zone: arguments.zone.clone(), host, port, policy };
     layout.add_node(&node)?;
     layout.write_pool_file(None)?;
     let file = one(&layout, node.number)?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::layout::{CERTIFICATE_DAYS, Layout, NewNode, host_and_port, write_new};
 use super::local;
 use super::reach::Operator;
+use crate::config::PolicyName;
 use crate::config::pool::{NodeFile, PoolId};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::log::raft::Member;
@@ -33,6 +34,9 @@ pub(super) struct Arguments {
     /// An embedded store that becomes the first partition, with its tokens, object ids and serial numbers; it is copied, and must not be in use
     #[arg(long, value_name = "STORE")]
     from: Option<PathBuf>,
+    /// The policy of new tokens: compatible (SoftHSM's defaults, with their risks), default, strict
+    #[arg(long, value_name = "NAME", default_value_t = PolicyName::Default)]
+    policy: PolicyName,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -49,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (None, Some(directory)) => (directory, false),
         (None, None) => return Err(refuse(Code::ArgumentsBad, "--local DIR or --dir DIR is needed")),
     };
-    let nodes = new_nodes(zones, &arguments.addresses, is_local)?;
+    let nodes = new_nodes(arguments, is_local)?;
     let mut id = [0; 16];
     Real.fill_random(&mut id)?;
     let layout = Layout::create(directory, PoolId(id))?;
@@ -75,17 +79,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn new_nodes(zones: &[String], addresses: &[String], is_local: bool) -> Result<Vec<NewNode>> {
+fn new_nodes(arguments: &Arguments, is_local: bool) -> Result<Vec<NewNode>> {
     let mut nodes = Vec::new();
-    for (at, zone) in zones.iter().enumerate() {
+    for (at, zone) in arguments.zones.iter().enumerate() {
         let given =
-            addresses.iter().find_map(|address| address.split_once('=').filter(|(of, _)| of == zone).map(|(_, place)| place));
+            arguments.addresses.iter().find_map(|address| address.split_once('=').filter(|(of, _)| of == zone).map(|(_, place)| place));
         let (host, port) = match given {
             Some(place) => host_and_port(place)?,
             None if is_local => ("127.0.0.1".to_string(), free_ports()?),
             None => return Err(refuse(Code::ArgumentsBad, format!("--address {zone}=HOST:PORT is missing"))),
         };
-        nodes.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port });
+        nodes.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port, policy: arguments.policy });
     }
     Ok(nodes)
 }

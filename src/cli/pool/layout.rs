@@ -14,6 +14,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::config::PolicyName;
 use crate::config::pool::{NodeFile, PoolId};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::wire::Name;
@@ -40,6 +41,8 @@ pub struct NewNode {
     pub host: String,
     /// See `host`.
     pub port: u16,
+    /// Policy of new tokens.
+    pub policy: PolicyName,
 }
 
 impl NewNode {
@@ -119,13 +122,14 @@ impl Layout {
         let _ = write!(
             text,
             "# Node {number} of the pool; every key is explained in docs/configuration.md.\n\
-             pool = \"{pool}\"\nnode = {number}\nzone = \"{zone}\"\ndirectory = \"data\"\nroot_key_file = \"hsmpool.key\"\n\n\
-             [listen]\nclients = [\"unix:{socket}\", \"{clients}\"]\npeers = \"{peers}\"\noperations = \"{operations}\"\n\n\
+             pool = \"{pool}\"\nnode = {number}\nzone = \"{zone}\"\ndirectory = \"data\"\nroot_key_file = \"hsmpool.key\"\n\
+             policy = \"{policy}\"\n\n[listen]\nclients = [\"unix:{socket}\", \"{clients}\"]\npeers = \"{peers}\"\noperations = \"{operations}\"\n\n\
              [certificates]\nca = \"ca.pem\"\ncertificate = \"node.pem\"\nkey = \"node.key\"\n\n\
              # Which users of this machine may use the Unix socket, and as which client.\n[unix_users]\n{user} = \"app\"\n",
             number = node.number,
             pool = self.pool,
             zone = node.zone,
+            policy = node.policy,
             socket = socket.display(),
             clients = node.clients(),
             peers = node.peers(),

@@ -16,6 +16,7 @@ use crate::cli::pool::create::{form, free_ports, lay_out, member};
 use crate::cli::pool::layout::{Layout, NewNode, write_new};
 use crate::cli::pool::local;
 use crate::cli::pool::reach::Operator;
+use crate::config::PolicyName;
 use crate::config::pool::{NodeFile, PoolId};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::node::Operate;
@@ -72,7 +73,7 @@ impl Stage {
                 Some(spaces) => (spaces.address(at), 7100),
                 None => ("127.0.0.1".to_string(), free_ports()?),
             };
-            new.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port });
+            new.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port, policy: PolicyName::Default });
         }
         lay_out(&layout, &new, None)?;
         let (nodes, operator) = (layout.nodes()?, Operator::beside(&layout)?);
@@ -347,7 +348,8 @@ impl Stage {
             Some(spaces) => (spaces.address(zone), 7200),
             None => ("127.0.0.1".to_string(), free_ports()?),
         };
-        self.layout.add_node(&NewNode { number, zone: self.zones[zone].clone(), host, port })?;
+        let policy = self.nodes.first().map_or(PolicyName::Default, |node| node.policy);
+        self.layout.add_node(&NewNode { number, zone: self.zones[zone].clone(), host, port, policy })?;
         let before = std::mem::replace(&mut self.nodes, self.layout.nodes()?);
         let new = self.nodes.iter().find(|node| node.node == number).cloned();
         let new = new.ok_or_else(|| refuse(Code::Configuration, "the new node has no directory"))?;
