@@ -24,7 +24,7 @@ pub(super) struct Call<'a> {
     pub state: &'a TokenState,
     pub access: &'a Access,
     pub facts: Arc<Facts>,
-    /// Later than these no row was read.
+    /// Read before any row that this request looks at.
     pub marks: Marks,
     pub origin: Option<&'a Origin>,
 }
