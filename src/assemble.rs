@@ -50,6 +50,7 @@ pub fn open() -> Result<Opened> {
     for warning in &config.warnings {
         log(Level::Warning, warning);
     }
+    log(Level::Debug, &whence(&config));
     let admin = admin(&config)?;
     if config.style == Style::SoftHsm && has_softhsm_tokens(&config.store_dir) {
         let line = format!(
@@ -64,6 +65,19 @@ pub fn open() -> Result<Opened> {
         carries_on_after_fork: !config.reset_on_fork,
         softhsm_codes: config.style == Style::SoftHsm,
     })
+}
+
+/// Which file was read, and where the tokens are.
+fn whence(config: &Config) -> String {
+    let read = config
+        .source
+        .as_ref()
+        .map_or("no configuration file was found".to_string(), |file| format!("configuration {}", file.display()));
+    let kept = config
+        .pool_file
+        .as_ref()
+        .map_or(format!("store in {}", config.store_dir.display()), |file| format!("pool {}", file.display()));
+    format!("C_Initialize: {read}; {kept}")
 }
 
 /// The tokens that the configuration names: a pool's, or those of an embedded store.

@@ -35,6 +35,8 @@ pub const RSA_MODULUS_MAX_BITS: u64 = 16384;
 /// Smallest RSA modulus.
 pub const RSA_MODULUS_MIN_BITS: u64 = 512;
 
+/// How long a fork waits for calls of other threads, before the child must do without what they hold.
+pub const FORK_WAIT_MAX_MILLISECONDS: u64 = 1000;
 /// Most sessions of one application.
 pub const SESSIONS_MAX: usize = 1 << 20;
 /// A partition gives a client a new ticket for one that is older than this.

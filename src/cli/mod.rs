@@ -136,5 +136,5 @@ fn finish(done: Result<()>) -> ExitCode {
 }
 
 fn sentence(error: &Error) -> String {
-    format!("{error} ({})", error.code().rv())
+    format!("{error} ({})", error.code())
 }

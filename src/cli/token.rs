@@ -60,7 +60,7 @@ enum Command {
 }
 
 /// Each run is an application of its own: a pool answers a request that it has answered before, and knows it by scope and number.
-fn scope() -> Result<Scope> {
+pub(super) fn scope() -> Result<Scope> {
     let mut scope = [0; 16];
     Real.fill_random(&mut scope)?;
     Ok(Scope(scope))

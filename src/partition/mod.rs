@@ -6,6 +6,7 @@
 //! Crates: argon2, minicbor, parking_lot, zeroize.
 
 mod admin;
+mod check;
 mod ephemeral;
 mod find;
 mod identity;
