@@ -123,16 +123,7 @@ impl Run {
     /// Runs it to its end, whatever that is; panics only when the deadline passes.
     #[track_caller]
     pub fn end(self) -> Output {
-        let (said, deadline) = (self.said.clone(), self.deadline);
-        let mut server = self.spawn();
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = server.child.try_wait().expect("a child of ours can be waited for") {
-                return server.output(status);
-            }
-            assert!(begin.elapsed() < deadline, "{said:?} still runs after {deadline:?}:\n{}", server.said_so_far());
-            std::thread::sleep(POLL);
-        }
+        self.spawn().wait()
     }
 
     /// Starts it and leaves it running until the `Server` is dropped.
@@ -150,7 +141,7 @@ impl Run {
             // A program may end without reading its input; its exit code then says why.
             let _ = pipe.write_all(&input);
         }
-        Server { child, stdout, stderr, said: self.said }
+        Server { child, stdout, stderr, said: self.said, deadline: self.deadline }
     }
 }
 
@@ -160,6 +151,7 @@ pub struct Server {
     stdout: PathBuf,
     stderr: PathBuf,
     said: OsString,
+    deadline: Duration,
 }
 
 impl Server {
@@ -182,10 +174,23 @@ impl Server {
         self.output(status.expect("the wait above ended with a status"))
     }
 
-    /// Waits for it to end by itself.
+    /// Waits for it to end by itself; panics when its deadline passes.
+    #[track_caller]
     pub fn wait(mut self) -> Output {
-        let status = self.child.wait().expect("a child of ours can be waited for");
-        self.output(status)
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours can be waited for") {
+                return self.output(status);
+            }
+            assert!(
+                begin.elapsed() < self.deadline,
+                "{:?} still runs after {:?}:\n{}",
+                self.said,
+                self.deadline,
+                self.said_so_far()
+            );
+            std::thread::sleep(POLL);
+        }
     }
 
     pub fn has_ended(&mut self) -> bool {
