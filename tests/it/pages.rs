@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use crate::harness::{Module, Token};
+use crate::harness::{Module, Token, free_port};
 use crate::readme::blocks;
 
 /// What a page's story is made of.
@@ -41,10 +41,10 @@ const OPERATIONS_STORY: &[Part] = &[
     Block("watch"),
     Says("ready"),
     Says("hsmpool_requests_total"),
-    Block("certificates"),
-    Says("node 3 of zone c shows its new certificate"),
     Block("leader"),
     Says("node 2 leads"),
+    Block("certificates"),
+    Says("node 3 of zone c shows its new certificate"),
     Elsewhere("hsmpool pool stop --local pool --zone b"),
     Block("replace"),
     Says("node 2 is removed"),
@@ -59,13 +59,13 @@ const OPERATIONS_STORY: &[Part] = &[
     ),
     Block("anew"),
     Says("node 5 of zone a follows once it runs"),
+    Says("1 of 2 nodes are well"),
 ];
 
 /// The first of three ports in a row that nobody uses.
 fn three_ports() -> u16 {
     for _ in 0..1000 {
-        let first = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let first = first.local_addr().expect("a bound socket has an address").port();
+        let first = free_port();
         if (first..=first.saturating_add(2)).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return first;
         }

@@ -256,6 +256,7 @@ fn nodes_come_lead_and_go() {
 #[test]
 fn a_node_is_checked_before_it_runs_and_while_it_runs() {
     let pool = LocalPool::create("");
+    pool.make_token();
     let file = |name: &str| pool.directory().join(name);
     let check = || pool.hsmpool("node check --json --config").arg(file("node2/hsmpoold.toml"));
     let results = |output: crate::harness::Output| {

@@ -75,7 +75,7 @@ impl Layout {
 
     /// Errors: `Configuration`: it is no pool's directory.
     pub fn open(directory: &Path) -> Result<Self> {
-        let doing = || format!("{} is no directory of a pool", directory.display());
+        let doing = || format!("{} is no directory of a pool (`hsmpool pool create` makes one)", directory.display());
         let directory = directory.canonicalize().doing(Code::Configuration, doing())?;
         let pool = crate::config::pool::PoolFile::read(&directory.join("pool.toml"))?.pool;
         Ok(Self { directory, pool })

@@ -120,7 +120,14 @@ pub fn running(layout: &Layout, node: &NodeFile) -> Option<u32> {
 
 /// Whether a node that was started here has ended since.
 pub fn has_ended(layout: &Layout, node: &NodeFile) -> bool {
-    layout.node(node.node).join("pid").is_file() && running(layout, node).is_none()
+    let Ok(pid) = fs::read_to_string(layout.node(node.node).join("pid")) else { return false };
+    let of_process = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", pid.trim()));
+    let Ok(stat) = of_process("stat") else { return true };
+    // The state stands after the program's name, in parentheses (proc(5)): a corpse that nobody has collected yet.
+    let is_dead = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X']));
+    // One that has only just been started has no arguments for a moment; other arguments are another program's.
+    let is_another = of_process("cmdline").is_ok_and(|arguments| !arguments.is_empty()) && running(layout, node).is_none();
+    is_dead || is_another
 }
 
 /// What is told of a node that has ended: the last that it said.

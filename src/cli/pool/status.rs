@@ -21,7 +21,7 @@ pub fn run(directory: &Path, as_json: bool) -> Result<Ended> {
     let newest =
         nodes.iter().filter_map(|(_, status)| status.as_ref().ok()).map(|status| status.health.applied).max().unwrap_or(0);
     let healthy = nodes.iter().filter(|(_, status)| status.as_ref().is_ok_and(is_well)).count();
-    let is_quorum = healthy * 2 > nodes.len();
+    let is_quorum = is_quorum(&nodes);
     let all: Vec<_> = nodes.iter().map(|(node, status)| to_json(node, status, newest)).collect();
     let mut text = format!("pool {}: {healthy} of {} nodes are well\n", layout.pool, nodes.len());
     text += &format!(
@@ -41,6 +41,19 @@ pub fn run(directory: &Path, as_json: bool) -> Result<Ended> {
          one that is gone for good: `hsmpool pool force-new --help`"
     );
     Ok(Ended::NoQuorum)
+}
+
+/// Whether more than half of those who vote are well. Who votes is what the newest of those in contact says; before there is a group, all.
+fn is_quorum(nodes: &[(NodeFile, Result<NodeStatus>)]) -> bool {
+    let told = nodes.iter().filter_map(|(_, status)| status.as_ref().ok()).max_by_key(|status| (is_well(status), status.applied));
+    let votes = |node: u64| {
+        told.is_none_or(|status| {
+            status.members.iter().any(|member| member.votes && member.node == node) || status.members.is_empty()
+        })
+    };
+    let voters = nodes.iter().filter(|(node, _)| votes(node.node));
+    let well = voters.clone().filter(|(_, status)| status.as_ref().is_ok_and(is_well)).count();
+    well * 2 > voters.count()
 }
 
 fn is_well(status: &NodeStatus) -> bool {
