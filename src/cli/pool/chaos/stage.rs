@@ -24,6 +24,8 @@ use crate::world::{Real, World};
 
 /// How long the pool may take to be well again.
 const WELL_PATIENCE: Duration = Duration::from_secs(40);
+/// After so long without a process a node has ended.
+const SURELY_GONE: Duration = Duration::from_millis(500);
 /// Size of the disk that is filled.
 const DISK: &str = "48m";
 /// A stuttering process stands still for so long, and then runs for so long.
@@ -287,12 +289,20 @@ impl Stage {
     pub fn wait_well(&self, supervised: bool, stop: &AtomicBool) -> Result<()> {
         let deadline = Instant::now() + WELL_PATIENCE;
         for node in &self.nodes {
+            let mut gone = None;
             loop {
-                if local::running(&self.layout, node).is_none() {
+                // A process that is just becoming the daemon cannot be told from one that is not there.
+                let since = match local::running(&self.layout, node) {
+                    Some(_) => None,
+                    None => Some(gone.unwrap_or_else(Instant::now)),
+                };
+                gone = since;
+                if since.is_some_and(|since| since.elapsed() > SURELY_GONE) {
                     if !supervised {
                         return Err(refuse(Code::DeviceError, format!("node {} of zone {} has ended", node.node, node.zone)));
                     }
                     self.start(node)?;
+                    gone = None;
                 }
                 let status = self.operator.status(node);
                 if status
