@@ -26,6 +26,7 @@ mod opensc;
 mod openssl_engine;
 mod p11kit;
 mod p11test;
+mod pages;
 mod pool;
 mod pool_clients;
 mod processes;

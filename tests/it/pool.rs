@@ -222,6 +222,8 @@ fn a_minority_uses_keys_and_says_that_it_is_cut_off() {
     pool.signal(libc::SIGKILL, 1);
     pool.signal(libc::SIGKILL, 2);
     wait_until("the survivor says that it is cut off", || pool.health() == ["isolated", "down", "down"]);
+    let status = pool.command("status").end().says("no quorum of the pool's nodes is well");
+    assert_eq!(status.status.code(), Some(3), "it answers, and no quorum is well");
     pool.pkcs11_tool().words("--read-object --type pubkey --id 01 --output-file public.der").ok();
     pool.command("start").ok();
     pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 02 --label l").ok();
@@ -252,6 +254,75 @@ fn nodes_come_lead_and_go() {
     // Whichever node was quick enough to make it.
     let made = "hsmpool_requests_total{verb=\"GeneratePair\",verdict=\"done\"}";
     assert!([1, 2, 3].iter().any(|node| pool.operations(*node, "/metrics", "# EOF").contains(made)), "one of them counted it");
+}
+
+#[test]
+fn a_node_is_checked_before_it_runs_and_while_it_runs() {
+    let pool = LocalPool::create("");
+    pool.make_token();
+    let file = |name: &str| pool.directory().join(name);
+    let check = || pool.hsmpool("node check --json --config").arg(file("node2/hsmpoold.toml"));
+    let results = |output: crate::harness::Output| {
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON was asked for");
+        let rows = told["checks"].as_array().expect("a list of checks").clone();
+        let wrong: Vec<String> = rows
+            .iter()
+            .filter(|row| row["result"] == "wrong")
+            .map(|row| row["told"].as_str().unwrap_or_default().to_string())
+            .collect();
+        assert_eq!(
+            (wrong.is_empty(), output.status.code()),
+            (told["can_run"] == true, Some(i32::from(!wrong.is_empty()))),
+            "{told:#}"
+        );
+        (rows.iter().map(|row| row["told"].to_string()).collect::<String>(), wrong)
+    };
+    let (told, wrong) = results(check().end());
+    assert!(wrong.is_empty() && told.contains("is this node's, which runs") && told.contains("answers as a node does"), "{told}");
+    pool.command("stop").ok();
+    let (told, wrong) = results(check().end());
+    assert!(wrong.is_empty() && told.contains("is free") && told.contains("the root key is its own"), "{told}");
+    // Another node's certificate, another pool's root key, a key that others may read, a port that somebody else has.
+    let certificate = std::fs::read(file("node2/node.pem")).expect("was laid out");
+    std::fs::set_permissions(file("node2/node.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("ours");
+    assert!(results(check().end()).1.concat().contains("chmod 600"));
+    std::fs::set_permissions(file("node2/node.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
+    for part in ["node.pem", "node.key"] {
+        std::fs::copy(file("node1").join(part), file("node2").join(part)).expect("ours");
+    }
+    assert!(results(check().end()).1.concat().contains("not for node 2"));
+    std::fs::write(file("node2/node.pem"), certificate).expect("ours");
+    assert!(!results(check().end()).1.is_empty(), "a certificate and the key of another");
+    let key = std::fs::read_to_string(file("node2/hsmpool.key")).expect("was laid out");
+    let other: String = key.chars().map(|digit| if digit == '1' { '2' } else { '1' }).take(64).collect();
+    std::fs::write(file("node2/hsmpool.key"), other).expect("ours");
+    assert!(results(check().end()).1.concat().contains("its key file is another one's"));
+    std::fs::write(file("node2/hsmpool.key"), key).expect("ours");
+    let text = std::fs::read_to_string(file("node2/hsmpoold.toml")).expect("was laid out");
+    let line = text.lines().find_map(|line| line.strip_prefix("operations = ")).expect("nodes of a local pool have the port");
+    let _taken = std::net::TcpListener::bind(line.trim_matches('"')).expect("the node is stopped");
+    assert!(results(check().end()).1.concat().contains("is used by another program"));
+}
+
+#[test]
+fn commands_answer_in_json_and_say_what_has_ended() {
+    let pool = LocalPool::create("");
+    let json = |words: &str| -> serde_json::Value {
+        let output = pool.command(&format!("{words} --json")).ok();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{words}: {error}: {}", output.all()))
+    };
+    assert_eq!(json("stop --zone b")["nodes"][0]["stopped"], true);
+    assert_eq!(json("start --zone b")["nodes"][0]["started"], true);
+    assert_eq!(json("add-node --zone c")["node"], 4);
+    assert_eq!(json("promote 4")["voters"], serde_json::json!([1, 2, 3, 4]));
+    assert_eq!(json("transfer-leader 2")["leader"], 2);
+    assert_eq!(json("remove-node 4 --yes")["zone"], "c");
+    assert_eq!(json("status")["quorum"], true);
+    pool.command("stop").ok();
+    // A node that ends at once is told with the last that it said, not waited for.
+    std::fs::write(pool.directory().join("node1/node.pem"), "no certificate").expect("ours");
+    pool.command("start --zone a").fails().says("has ended").says("holds no certificate");
+    assert_eq!(json("force-new 3 --yes")["left_behind"][0]["node"], 1);
 }
 
 #[test]

@@ -4,10 +4,16 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::layout::{CERTIFICATE_DAYS, Layout, NewNode, host_and_port, write_new};
 use super::local;
 use super::reach::Operator;
+<<<<<<< HEAD
 use crate::config::PolicyName;
+=======
+use crate::cli::told::tell;
+>>>>>>> main
 use crate::config::pool::{NodeFile, PoolId};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::log::raft::Member;
@@ -39,8 +45,34 @@ pub(super) struct Arguments {
     policy: PolicyName,
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let zones = &arguments.zones;
+pub fn run(arguments: &Arguments, as_json: bool) -> Result<()> {
+    let (directory, is_local) = match (&arguments.local, &arguments.directory) {
+        (Some(local), _) => (local, true),
+        (None, Some(directory)) => (directory, false),
+        (None, None) => return Err(refuse(Code::ArgumentsBad, "--local DIR or --dir DIR is needed")),
+    };
+    if !is_local {
+        let layout = begin(directory, &arguments.zones, &arguments.addresses, false, arguments.from.as_deref())?;
+        tell(as_json, next_steps(&layout), &summary(&layout)?);
+        return Ok(());
+    }
+    let layout = begin(directory, &arguments.zones, &arguments.addresses, true, arguments.from.as_deref())?;
+    let operator = Operator::shown(&layout)?;
+    for node in layout.nodes()? {
+        local::start_one(&layout, &node)?;
+    }
+    form(&layout, &operator)?;
+    let text = format!(
+        "The pool runs: {} nodes in {1}.\n  export HSMPOOL_CONF={1}/hsmpool.toml\n  hsmpool pool status --dir {1}",
+        arguments.zones.len(),
+        layout.directory.display()
+    );
+    tell(as_json, text, &summary(&layout)?);
+    Ok(())
+}
+
+/// Lays the files of a new pool out.
+pub fn begin(directory: &Path, zones: &[String], addresses: &[String], is_local: bool, from: Option<&Path>) -> Result<Layout> {
     let different: BTreeSet<&String> = zones.iter().collect();
     if zones.len() < 3 || zones.len().is_multiple_of(2) || different.len() != zones.len() {
         return Err(refuse(
@@ -48,35 +80,38 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "a pool has three or more different zones, an odd number of them: then it outlives the loss of one (--zones a,b,c)",
         ));
     }
+<<<<<<< HEAD
     let (directory, is_local) = match (&arguments.local, &arguments.directory) {
         (Some(local), _) => (local, true),
         (None, Some(directory)) => (directory, false),
         (None, None) => return Err(refuse(Code::ArgumentsBad, "--local DIR or --dir DIR is needed")),
     };
     let nodes = new_nodes(arguments, is_local)?;
+=======
+    let nodes = new_nodes(zones, addresses, is_local)?;
+>>>>>>> main
     let mut id = [0; 16];
     Real.fill_random(&mut id)?;
     let layout = Layout::create(directory, PoolId(id))?;
-    lay_out(&layout, &nodes, arguments.from.as_deref())?;
-    if !is_local {
-        println!("The pool's files are in {}. Now:", layout.directory.display());
-        println!("  1. carry each nodeN/ to its machine and start `hsmpoold --config nodeN/hsmpoold.toml` there");
-        println!("  2. here: hsmpool pool form --dir {}", layout.directory.display());
-        println!(
-            "  3. keep {} and {} in a safe: without the root key no node can be read",
-            layout.join("ca").display(),
-            layout.join("root.key").display()
-        );
-        return Ok(());
-    }
-    for node in layout.nodes()? {
-        local::start_one(&layout, &node)?;
-    }
-    form(&layout, &Operator::of(&layout)?)?;
-    println!("The pool runs: {} nodes in {}.", nodes.len(), layout.directory.display());
-    println!("  export HSMPOOL_CONF={}", layout.join("hsmpool.toml").display());
-    println!("  hsmpool pool status --dir {}", layout.directory.display());
-    Ok(())
+    lay_out(&layout, &nodes, from)?;
+    Ok(layout)
+}
+
+fn summary(layout: &Layout) -> Result<serde_json::Value> {
+    let one = |node: &NodeFile| json!({ "node": node.node, "zone": node.zone, "addresses": node.listen.clients });
+    let nodes: Vec<_> = layout.nodes()?.iter().map(one).collect();
+    let configuration = layout.join("hsmpool.toml");
+    Ok(json!({ "pool": layout.pool.to_string(), "directory": layout.directory, "configuration": configuration, "nodes": nodes }))
+}
+
+fn next_steps(layout: &Layout) -> String {
+    format!(
+        "The pool's files are in {0}. Now:\n  \
+           1. carry each nodeN/ to its machine and start `hsmpoold --config nodeN/hsmpoold.toml` there\n  \
+           2. here: hsmpool pool form --dir {0}\n  \
+           3. keep {0}/ca and {0}/root.key in a safe: without the root key no node can be read",
+        layout.directory.display()
+    )
 }
 
 fn new_nodes(arguments: &Arguments, is_local: bool) -> Result<Vec<NewNode>> {

@@ -7,51 +7,60 @@ use serde_json::json;
 
 use super::layout::Layout;
 use super::reach::Operator;
+use crate::cli::told::{Ended, tell};
 use crate::config::pool::NodeFile;
-use crate::error::{Code, Error, Result, refuse};
+use crate::error::{Error, Result};
 use crate::node::NodeStatus;
 
 /// A certificate that ends within so many days is pointed out.
 const ENDS_SOON_DAYS: i64 = 30;
 
-pub fn run(directory: &Path, as_json: bool) -> Result<()> {
+pub fn run(directory: &Path, as_json: bool) -> Result<Ended> {
     let layout = Layout::open(directory)?;
-    let operator = Operator::of(&layout)?;
-    let nodes: Vec<(NodeFile, Result<NodeStatus>)> = layout
-        .nodes()?
-        .into_iter()
-        .map(|node| {
-            let status = operator.status(&node);
-            (node, status)
-        })
-        .collect();
+    let nodes = Operator::shown(&layout)?.statuses(layout.nodes()?);
     let newest =
         nodes.iter().filter_map(|(_, status)| status.as_ref().ok()).map(|status| status.health.applied).max().unwrap_or(0);
     let healthy = nodes.iter().filter(|(_, status)| status.as_ref().is_ok_and(is_well)).count();
-    if as_json {
-        let all: Vec<_> = nodes.iter().map(|(node, status)| to_json(node, status, newest)).collect();
-        println!("{:#}", json!({ "pool": layout.pool.to_string(), "healthy": healthy, "nodes": all }));
-    } else {
-        println!("pool {}: {healthy} of {} nodes are well", layout.pool, nodes.len());
-        println!(
-            "{:<5} {:<10} {:<9} {:>9} {:>5} {:>8} {:<10} ADDRESS",
-            "NODE", "ZONE", "ROLE", "APPLIED", "LAG", "CLIENTS", "HEALTH"
-        );
-        for (node, status) in &nodes {
-            println!("{}", line(node, status, newest));
-        }
+    let is_quorum = is_quorum(&nodes);
+    let all: Vec<_> = nodes.iter().map(|(node, status)| to_json(node, status, newest)).collect();
+    let mut text = format!("pool {}: {healthy} of {} nodes are well\n", layout.pool, nodes.len());
+    text += &format!(
+        "{:<5} {:<10} {:<9} {:>9} {:>5} {:>8} {:<10} ADDRESS",
+        "NODE", "ZONE", "ROLE", "APPLIED", "LAG", "CLIENTS", "HEALTH"
+    );
+    for (node, status) in &nodes {
+        text += "\n";
+        text += &line(node, status, newest);
     }
-    match healthy * 2 > nodes.len() {
-        true => Ok(()),
-        false => Err(refuse(Code::DeviceError, "no quorum of the pool's nodes is well: keys can be used, changes are not taken")),
+    tell(as_json, text, &json!({ "pool": layout.pool.to_string(), "healthy": healthy, "quorum": is_quorum, "nodes": all }));
+    if is_quorum {
+        return Ok(Ended::Well);
     }
+    eprintln!(
+        "hsmpool: no quorum of the pool's nodes is well: keys can be used, changes are not taken. Start the nodes that are down; \
+         one that is gone for good: `hsmpool pool force-new --help`"
+    );
+    Ok(Ended::NoQuorum)
+}
+
+/// Whether more than half of those who vote are well. Who votes is what the newest of those in contact says; before there is a group, all.
+fn is_quorum(nodes: &[(NodeFile, Result<NodeStatus>)]) -> bool {
+    let told = nodes.iter().filter_map(|(_, status)| status.as_ref().ok()).max_by_key(|status| (is_well(status), status.applied));
+    let votes = |node: u64| {
+        told.is_none_or(|status| {
+            status.members.iter().any(|member| member.votes && member.node == node) || status.members.is_empty()
+        })
+    };
+    let voters = nodes.iter().filter(|(node, _)| votes(node.node));
+    let well = voters.clone().filter(|(_, status)| status.as_ref().is_ok_and(is_well)).count();
+    well * 2 > voters.count()
 }
 
 fn is_well(status: &NodeStatus) -> bool {
     status.health.serves && status.health.in_contact && status.poisoned.is_none()
 }
 
-fn role(node: &NodeFile, status: &NodeStatus) -> &'static str {
+pub fn role(node: &NodeFile, status: &NodeStatus) -> &'static str {
     let votes = status.members.iter().any(|member| member.node == node.node && member.votes);
     let follows = status.members.iter().any(|member| member.node == node.node);
     match (status.health.leader == Some(node.node), votes, follows) {
@@ -62,7 +71,7 @@ fn role(node: &NodeFile, status: &NodeStatus) -> &'static str {
     }
 }
 
-fn health(status: &NodeStatus) -> &'static str {
+pub fn health(status: &NodeStatus) -> &'static str {
     match (status.poisoned.is_some(), status.health.serves, status.health.in_contact) {
         (true, ..) => "failed",
         (_, false, _) => "draining",
