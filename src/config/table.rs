@@ -273,7 +273,6 @@ pub const KEYS: &[Key] = &[
     },
 ];
 
-
 const LEVELS: &[(&str, Level)] =
     &[("ERROR", Level::Error), ("WARNING", Level::Warning), ("INFO", Level::Info), ("DEBUG", Level::Debug)];
 

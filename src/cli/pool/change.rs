@@ -11,12 +11,9 @@ use super::layout::{Layout, NewNode, host_and_port};
 use super::local;
 use super::reach::Operator;
 use crate::cli::confirm;
-<<<<<<< HEAD
-use crate::config::PolicyName;
-=======
 use crate::cli::progress::Progress;
 use crate::cli::told::tell;
->>>>>>> main
+use crate::config::PolicyName;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Result, refuse};
 use crate::log::raft::Group;

@@ -9,11 +9,8 @@ use serde_json::json;
 use super::layout::{CERTIFICATE_DAYS, Layout, NewNode, host_and_port, write_new};
 use super::local;
 use super::reach::Operator;
-<<<<<<< HEAD
-use crate::config::PolicyName;
-=======
 use crate::cli::told::tell;
->>>>>>> main
+use crate::config::PolicyName;
 use crate::config::pool::{NodeFile, PoolId};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::log::raft::Member;
@@ -25,24 +22,31 @@ use crate::world::{Real, World};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The zones, one node in each: three or more, an odd number
-    #[arg(long, value_delimiter = ',', required = true)]
-    zones: Vec<String>,
+    #[command(flatten)]
+    plan: Plan,
     /// Sets up and starts the whole pool on this machine, for trying
     #[arg(long, value_name = "DIR", required_unless_present = "directory")]
     local: Option<PathBuf>,
     /// Only lays the files out, to be carried to the nodes' machines
     #[arg(long = "dir", value_name = "DIR", conflicts_with = "local")]
     directory: Option<PathBuf>,
+}
+
+/// What a new pool is to be.
+#[derive(clap::Args)]
+pub struct Plan {
+    /// The zones, one node in each: three or more, an odd number
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub zones: Vec<String>,
     /// Where a zone's node listens: clients connect to this port, other nodes to the next one, operations is the one after that
     #[arg(long = "address", value_name = "ZONE=HOST:PORT")]
-    addresses: Vec<String>,
+    pub addresses: Vec<String>,
     /// An embedded store that becomes the first partition, with its tokens, object ids and serial numbers; it is copied, and must not be in use
     #[arg(long, value_name = "STORE")]
-    from: Option<PathBuf>,
+    pub from: Option<PathBuf>,
     /// The policy of new tokens: compatible (SoftHSM's defaults, with their risks), default, strict
     #[arg(long, value_name = "NAME", default_value_t = PolicyName::Default)]
-    policy: PolicyName,
+    pub policy: PolicyName,
 }
 
 pub fn run(arguments: &Arguments, as_json: bool) -> Result<()> {
@@ -52,11 +56,11 @@ pub fn run(arguments: &Arguments, as_json: bool) -> Result<()> {
         (None, None) => return Err(refuse(Code::ArgumentsBad, "--local DIR or --dir DIR is needed")),
     };
     if !is_local {
-        let layout = begin(directory, &arguments.zones, &arguments.addresses, false, arguments.from.as_deref())?;
+        let layout = begin(directory, &arguments.plan, false)?;
         tell(as_json, next_steps(&layout), &summary(&layout)?);
         return Ok(());
     }
-    let layout = begin(directory, &arguments.zones, &arguments.addresses, true, arguments.from.as_deref())?;
+    let layout = begin(directory, &arguments.plan, true)?;
     let operator = Operator::shown(&layout)?;
     for node in layout.nodes()? {
         local::start_one(&layout, &node)?;
@@ -64,7 +68,7 @@ pub fn run(arguments: &Arguments, as_json: bool) -> Result<()> {
     form(&layout, &operator)?;
     let text = format!(
         "The pool runs: {} nodes in {1}.\n  export HSMPOOL_CONF={1}/hsmpool.toml\n  hsmpool pool status --dir {1}",
-        arguments.zones.len(),
+        arguments.plan.zones.len(),
         layout.directory.display()
     );
     tell(as_json, text, &summary(&layout)?);
@@ -72,7 +76,8 @@ pub fn run(arguments: &Arguments, as_json: bool) -> Result<()> {
 }
 
 /// Lays the files of a new pool out.
-pub fn begin(directory: &Path, zones: &[String], addresses: &[String], is_local: bool, from: Option<&Path>) -> Result<Layout> {
+pub fn begin(directory: &Path, plan: &Plan, is_local: bool) -> Result<Layout> {
+    let zones = &plan.zones;
     let different: BTreeSet<&String> = zones.iter().collect();
     if zones.len() < 3 || zones.len().is_multiple_of(2) || different.len() != zones.len() {
         return Err(refuse(
@@ -80,20 +85,11 @@ pub fn begin(directory: &Path, zones: &[String], addresses: &[String], is_local:
             "a pool has three or more different zones, an odd number of them: then it outlives the loss of one (--zones a,b,c)",
         ));
     }
-<<<<<<< HEAD
-    let (directory, is_local) = match (&arguments.local, &arguments.directory) {
-        (Some(local), _) => (local, true),
-        (None, Some(directory)) => (directory, false),
-        (None, None) => return Err(refuse(Code::ArgumentsBad, "--local DIR or --dir DIR is needed")),
-    };
-    let nodes = new_nodes(arguments, is_local)?;
-=======
-    let nodes = new_nodes(zones, addresses, is_local)?;
->>>>>>> main
+    let nodes = new_nodes(plan, is_local)?;
     let mut id = [0; 16];
     Real.fill_random(&mut id)?;
     let layout = Layout::create(directory, PoolId(id))?;
-    lay_out(&layout, &nodes, from)?;
+    lay_out(&layout, &nodes, plan.from.as_deref())?;
     Ok(layout)
 }
 
@@ -114,17 +110,19 @@ fn next_steps(layout: &Layout) -> String {
     )
 }
 
-fn new_nodes(arguments: &Arguments, is_local: bool) -> Result<Vec<NewNode>> {
+fn new_nodes(plan: &Plan, is_local: bool) -> Result<Vec<NewNode>> {
     let mut nodes = Vec::new();
-    for (at, zone) in arguments.zones.iter().enumerate() {
-        let given =
-            arguments.addresses.iter().find_map(|address| address.split_once('=').filter(|(of, _)| of == zone).map(|(_, place)| place));
+    for (at, zone) in plan.zones.iter().enumerate() {
+        let given = plan
+            .addresses
+            .iter()
+            .find_map(|address| address.split_once('=').filter(|(of, _)| of == zone).map(|(_, place)| place));
         let (host, port) = match given {
             Some(place) => host_and_port(place)?,
             None if is_local => ("127.0.0.1".to_string(), free_ports()?),
             None => return Err(refuse(Code::ArgumentsBad, format!("--address {zone}=HOST:PORT is missing"))),
         };
-        nodes.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port, policy: arguments.policy });
+        nodes.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port, policy: plan.policy });
     }
     Ok(nodes)
 }

@@ -130,23 +130,14 @@ impl Layout {
         let _ = write!(
             text,
             "# Node {number} of the pool; every key is explained in docs/configuration.md.\n\
-<<<<<<< HEAD
              pool = \"{pool}\"\nnode = {number}\nzone = \"{zone}\"\ndirectory = \"data\"\nroot_key_file = \"hsmpool.key\"\n\
-             policy = \"{policy}\"\n\n[listen]\nclients = [\"unix:{socket}\", \"{clients}\"]\npeers = \"{peers}\"\noperations = \"{operations}\"\n\n\
-=======
-             pool = \"{pool}\"\nnode = {number}\nzone = \"{zone}\"\ndirectory = \"data\"\nroot_key_file = \"hsmpool.key\"\n\n\
-             [listen]\nclients = [{socket}\"{clients}\"]\npeers = \"{peers}\"\noperations = \"{operations}\"\n\n\
->>>>>>> main
+             policy = \"{policy}\"\n\n[listen]\nclients = [{socket}\"{clients}\"]\npeers = \"{peers}\"\noperations = \"{operations}\"\n\n\
              [certificates]\nca = \"ca.pem\"\ncertificate = \"node.pem\"\nkey = \"node.key\"\n\n\
              # Which users of this machine may use the Unix socket, and as which client.\n[unix_users]\n{user} = \"app\"\n",
             number = node.number,
             pool = self.pool,
             zone = node.zone,
-<<<<<<< HEAD
             policy = node.policy,
-            socket = socket.display(),
-=======
->>>>>>> main
             clients = node.clients(),
             peers = node.peers(),
             operations = node.place(2),

@@ -124,7 +124,6 @@ impl Run {
     #[track_caller]
     pub fn end(self) -> Output {
         self.spawn().wait()
-<<<<<<< HEAD
     }
 
     /// Runs it to its end, and kills it at the deadline: for clean-up, which must not panic.
@@ -132,8 +131,6 @@ impl Run {
         let mut server = self.spawn();
         // One that still runs is killed with the server.
         let _ = server.ended_in_time();
-=======
->>>>>>> main
     }
 
     /// Starts it and leaves it running until the `Server` is dropped.
@@ -151,11 +148,7 @@ impl Run {
             // A program may end without reading its input; its exit code then says why.
             let _ = pipe.write_all(&input);
         }
-<<<<<<< HEAD
         Server { child, stdout, stderr, said: self.said, deadline: Instant::now() + self.deadline }
-=======
-        Server { child, stdout, stderr, said: self.said, deadline: self.deadline }
->>>>>>> main
     }
 }
 
@@ -165,11 +158,7 @@ pub struct Server {
     stdout: PathBuf,
     stderr: PathBuf,
     said: OsString,
-<<<<<<< HEAD
     deadline: Instant,
-=======
-    deadline: Duration,
->>>>>>> main
 }
 
 impl Server {
@@ -192,7 +181,6 @@ impl Server {
         self.output(status.expect("the wait above ended with a status"))
     }
 
-<<<<<<< HEAD
     /// Waits for it to end by itself; panics when the deadline of its run passes.
     #[track_caller]
     pub fn wait(mut self) -> Output {
@@ -208,23 +196,6 @@ impl Server {
             if status.is_some() || Instant::now() > self.deadline {
                 return status;
             }
-=======
-    /// Waits for it to end by itself; panics when its deadline passes.
-    #[track_caller]
-    pub fn wait(mut self) -> Output {
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child of ours can be waited for") {
-                return self.output(status);
-            }
-            assert!(
-                begin.elapsed() < self.deadline,
-                "{:?} still runs after {:?}:\n{}",
-                self.said,
-                self.deadline,
-                self.said_so_far()
-            );
->>>>>>> main
             std::thread::sleep(POLL);
         }
     }

@@ -12,6 +12,7 @@ use crate::cli::module;
 use crate::cli::pool::layout::Layout;
 use crate::cli::pool::reach::Operator;
 use crate::cli::pool::{create, local};
+use crate::config::PolicyName;
 use crate::error::{Code, Doing, Result, refuse};
 use crate::sys::process::{Signal, signal};
 
@@ -68,7 +69,9 @@ impl House {
     /// The store becomes a pool of three zones, and runs.
     pub fn grow(&mut self, zones: &[String]) -> Result<Layout> {
         let directory = self.directory.join("pool");
-        let layout = create::begin(&directory, zones, &[], true, Some(&self.directory.join("store")))?;
+        let store = self.directory.join("store");
+        let plan = create::Plan { zones: zones.to_vec(), addresses: Vec::new(), from: Some(store), policy: PolicyName::Default };
+        let layout = create::begin(&directory, &plan, true)?;
         // From here on there are processes to be ended.
         self.layout = Some(layout.clone());
         for node in layout.nodes()? {
