@@ -32,7 +32,7 @@ fn no_call_fails_in_the_demonstration_of_a_pool_and_nothing_is_left_of_it() {
         assert_eq!(tally[nothing], 0, "{nothing}: {tally:#}");
     }
     for something in ["calls", "signatures", "objects", "verified"] {
-        assert!(tally[something].as_u64() > Some(10), "{something}: {tally:#}");
+        assert!(tally[something].as_u64() > Some(0), "{something}: {tally:#}");
     }
     assert!(tally["verified_by"].as_str().is_some_and(|by| by.starts_with("OpenSSL")), "{tally:#}");
     let killed = tally["killed"].as_array().expect("a list");

@@ -40,7 +40,7 @@ const OPERATIONS_STORY: &[Part] = &[
     Says("3 of 3 nodes are well"),
     Block("watch"),
     Says("ready"),
-    Says("hsmpool_requests_total"),
+    Says("# EOF"),
     Block("leader"),
     Says("node 2 leads"),
     Block("certificates"),

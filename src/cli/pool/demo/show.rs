@@ -24,6 +24,8 @@ use crate::sys::process::{Signal, signal};
 
 /// What happens when, in percent of the application's time.
 const ACTS: [(u32, Act); 4] = [(15, Act::KillHome), (40, Act::BringBack), (58, Act::KillLeader), (83, Act::BringBack)];
+/// How long a zone is dead at least, in percent of the application's time.
+const DEAD_PERCENT: u32 = 20;
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often nodes are asked how they are.
@@ -123,7 +125,11 @@ impl<'a> Show<'a> {
     /// Runs all acts, for so long at least, and lets the application end.
     pub fn run(mut self, house: &mut House, time: Duration) -> Result<Shown> {
         for (percent, act) in ACTS {
-            let due = time * percent / 100;
+            let due = match (act, self.shown.killed.last()) {
+                // Also where a kill came late, since zones were slow to be well, the zone is dead for a while.
+                (Act::BringBack, Some(killed)) => (time * percent / 100).max(killed.at + time * DEAD_PERCENT / 100),
+                _ => time * percent / 100,
+            };
             self.wait_until(due)?;
             match act {
                 Act::BringBack => self.bring_back()?,
@@ -284,6 +290,7 @@ impl<'a> Show<'a> {
         };
         self.shown.killed.push(Killed { zone: zone.clone(), led, at: self.begun.elapsed(), well_at: None });
         self.tell(format!("zone {zone} is killed (SIGKILL to process {pid}){why}"));
+        self.look();
         Ok(())
     }
 
@@ -299,6 +306,8 @@ impl<'a> Show<'a> {
                 self.tell(told);
             }
         }
+        // What was seen before it died says nothing of it now.
+        self.look();
         Ok(())
     }
 
