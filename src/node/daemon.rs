@@ -344,7 +344,7 @@ impl Seen {
             );
             self.leader = (status.term, status.leader);
         }
-        let in_contact = inner.group.in_contact();
+        let in_contact = inner.group.standing().in_contact();
         if self.in_contact != Some(in_contact) {
             tell(
                 "contact",

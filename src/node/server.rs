@@ -132,7 +132,7 @@ impl Server {
             node: self.standing.node,
             zone: self.standing.zone.clone(),
             serves: !self.drains.load(Ordering::Acquire),
-            in_contact: self.log.in_contact(),
+            in_contact: self.log.standing().in_contact(),
             leader: (self.leader)(),
             applied: self.log.mark(),
         }
@@ -204,7 +204,7 @@ impl Server {
     /// All that was committed before now is applied here. A node that is cut off answers from what it has: where the majority is dead,
     /// nothing can have changed.
     fn catch_up(&self) -> Result<()> {
-        if !self.log.in_contact() {
+        if !self.log.standing().in_contact() {
             return Ok(());
         }
         self.log.barrier()

@@ -3,7 +3,7 @@
 //! - `types`, `codec`, `message`: openraft's types as we use them, and their form on the disk and between members.
 //! - `disk`, `storage`: the log. `machine`, `progress`: the store, and how far it is.
 //! - `network`, `answer`: what members ask of one another. `zones`: what keeps the loss of a zone from losing anything.
-//! - `group`, `propose`, `manage`, `status`, `rescue`: what room `node` uses.
+//! - `lease`: until when a member may serve. `group`, `propose`, `manage`, `status`, `rescue`: what room `node` uses.
 
 mod answer;
 mod codec;
@@ -11,6 +11,7 @@ mod disk;
 mod group;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
+mod lease;
 mod machine;
 mod manage;
 mod message;

@@ -9,14 +9,15 @@ use tokio::task::JoinSet;
 
 use super::codec;
 use super::group::{Group, Retry, Tried};
+use super::lease::LEASE;
 use super::message::{Answer, Ask};
 use super::network::unexpected;
 use super::types::{Command, Member, NodeId};
 use super::{status, zones};
 use crate::error::{Code, Doing, Result, refuse};
-use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MILLISECONDS};
+use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MARGIN_MILLISECONDS};
 use crate::log::decide::Decision;
-use crate::log::{Log, Proposal, Version};
+use crate::log::{Log, Proposal, Standing, Version};
 use crate::store::Outcome;
 
 /// How much earlier than its asker a leader gives up, so that the refusal still arrives.
@@ -65,28 +66,33 @@ impl Log for Group {
         self.wait_for(deadline, "the latest state", |mark| mark.before >= before)
     }
 
-    fn in_contact(&self) -> bool {
-        let lease = Duration::from_millis(SERVING_LEASE_MILLISECONDS);
-        self.contact_age().is_some_and(|age| age < lease)
+    fn standing(&self) -> Standing {
+        self.lease().standing()
     }
 
     fn spread(&self) -> Result<()> {
         let before = self.progress().mark().before;
-        let membership = self.metrics().membership_config;
-        let others = membership.nodes().filter(|(node, _)| **node != self.wires().node);
-        let (deadline, others): (_, Vec<(NodeId, Member)>) =
-            (self.deadline(), others.map(|(node, member)| (*node, member.clone())).collect());
-        self.block_on(async {
-            let mut waiting = JoinSet::new();
+        let (begun, others) = (Instant::now(), self.others());
+        let missed: Result<Vec<NodeId>> = self.block_on(async {
+            let (mut waiting, mut missed) = (JoinSet::new(), Vec::new());
             for (node, member) in others {
                 let wires = self.wires().clone();
-                waiting.spawn_blocking(move || reached(&wires, node, &member, before, deadline));
+                waiting.spawn_blocking(move || (node, reached(&wires, node, &member, before, begun)));
             }
             while let Some(ended) = waiting.join_next().await {
-                ended.doing(Code::DeviceError, "waiting for the other members broke off")??;
+                let (node, has_reached) = ended.doing(Code::DeviceError, "waiting for the other members broke off")?;
+                if !has_reached {
+                    missed.push(node);
+                }
             }
-            Ok(())
-        })
+            Ok(missed)
+        });
+        let mut unreached = self.lease().unreached.lock();
+        for node in missed? {
+            let waited = unreached.entry(node).or_default();
+            *waited = before.max(*waited);
+        }
+        Ok(())
     }
 
     fn mark(&self) -> u64 {
@@ -186,25 +192,19 @@ impl Group {
     }
 }
 
-/// Waits until one other member has applied the entries before an index, or has been silent for as long as it may serve.
-fn reached(wires: &super::network::Wires, node: NodeId, member: &Member, before: u64, deadline: Instant) -> Result<()> {
-    let lease = Duration::from_millis(SERVING_LEASE_MILLISECONDS);
-    let wait_milliseconds = REACH_WAIT.as_millis() as u64;
-    let mut heard = Instant::now();
+/// Waits until one other member has applied the entries before an index: true. False: it has not said so, and no lease of it is older than they are.
+fn reached(wires: &super::network::Wires, node: NodeId, member: &Member, before: u64, begun: Instant) -> bool {
+    let longest = LEASE + Duration::from_millis(SERVING_LEASE_MARGIN_MILLISECONDS);
     loop {
-        let left = lease.saturating_sub(heard.elapsed());
+        let left = longest.saturating_sub(begun.elapsed());
         if left.is_zero() {
-            return Ok(());
+            return false;
         }
+        let wait_milliseconds = REACH_WAIT.min(left).as_millis() as u64;
         match wires.ask(node, member, Ask::Reach { before, wait_milliseconds }, left) {
-            Ok(Answer::Done) => return Ok(()),
-            Ok(Answer::NotYet) => heard = Instant::now(),
-            // Silent, or no member of this group (yet): it serves nothing that it did not hear of in its lease.
+            Ok(Answer::Done) => return true,
+            Ok(Answer::NotYet) => {}
             Ok(_) | Err(_) => std::thread::sleep(ASK_AGAIN.min(left)),
-        }
-        if Instant::now() > deadline {
-            let told = format!("member {node} is in contact, but too far behind to have applied the change in time");
-            return Err(refuse(Code::DeviceError, told));
         }
     }
 }

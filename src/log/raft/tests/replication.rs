@@ -168,8 +168,8 @@ fn a_spread_change_is_everywhere_and_a_mark_can_be_waited_for() {
     let start = Instant::now();
     cluster.get(1).spread().unwrap();
     let took = start.elapsed();
-    eventually("loss of contact", || (!cluster.get(3).in_contact()).then_some(()));
-    assert!(cluster.get(1).in_contact() && cluster.get(2).in_contact());
+    eventually("loss of contact", || (!cluster.get(3).standing().in_contact()).then_some(()));
+    assert!(cluster.get(1).standing().in_contact() && cluster.get(2).standing().in_contact());
     assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(6), "{took:?}");
 }
 
