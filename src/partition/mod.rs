@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::error::{Code, Error, Result, refuse};
-use crate::log::{Log, Proposal, RequestId};
+use crate::log::{Log, Proposal, RequestId, Standing};
 use crate::object::policy::Policy;
 use crate::store::Store;
 use crate::store::{Change, Outcome};
@@ -121,6 +121,28 @@ impl Partition {
         self.store.after_fork();
     }
 
+    /// Whether keys may be used here. A partition that lacks changes of its group catches up first: one of them may be a revocation.
+    ///
+    /// Errors: `DeviceError`: it has been cut off for too long, or the group goes on without it.
+    pub fn on_duty(&self) -> Result<()> {
+        match self.log.standing() {
+            Standing::Ordinary | Standing::Isolated { .. } => Ok(()),
+            Standing::Behind => self.log.barrier(),
+            standing => Err(refuse(Code::DeviceError, format!("this partition uses no key: {standing}"))),
+        }
+    }
+
+    /// Refuses a client's change at once where no quorum is heard of: the client tries other nodes, and waits for the quorum by itself. One without
+    /// a client waits here.
+    fn may_change(&self, origin: Option<&Origin>) -> Result<()> {
+        match self.log.standing() {
+            standing if origin.is_some() && !standing.in_contact() => {
+                Err(refuse(Code::DeviceError, format!("this partition takes no change: {standing}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Proposes a change that this partition decided on by itself.
     fn propose(&self, change: Change) -> Result<Outcome> {
         self.propose_for(None, change)
@@ -128,6 +150,7 @@ impl Partition {
 
     /// Proposes a change that carries out somebody's request: proposed again, it is answered, not applied again.
     fn propose_for(&self, origin: Option<&Origin>, change: Change) -> Result<Outcome> {
+        self.may_change(origin)?;
         let request = origin.and_then(|origin| origin.request(&change)).unwrap_or_else(|| {
             let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
             RequestId { client: self.client, sequence }

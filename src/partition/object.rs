@@ -227,7 +227,9 @@ impl<'a> Call<'a> {
 
     /// `C_SetAttributeValue`.
     pub fn update(&self, id: ObjectId, changes: Template) -> Result<Reference> {
+        let revokes = may_revoke(&changes);
         if self.partition.did(self.origin, Step::ReplaceObject)? {
+            self.spread_if(revokes)?;
             return Ok(reference(self.open(id, Code::ObjectHandleInvalid)?.object()));
         }
         if faults::on(Fault::SetIsNotAtomic) && changes.len() > 1 {
@@ -261,7 +263,13 @@ impl<'a> Call<'a> {
                 Ok((Change::ReplaceObject { token: self.state.id, row: call.row(&new)? }, ()))
             },
         )?;
+        self.spread_if(revokes)?;
         Ok(reference)
+    }
+
+    /// What took something away holds everywhere before the caller hears of it.
+    fn spread_if(&self, revokes: bool) -> Result<()> {
+        if revokes { self.partition.log.spread() } else { Ok(()) }
     }
 
     /// `C_DestroyObject`.
@@ -296,6 +304,25 @@ impl<'a> Call<'a> {
 /// What a session keeps of an object.
 pub(super) fn reference(object: &Object) -> Reference {
     Reference { id: object.id, token: object.is_token(), private: object.is_private() }
+}
+
+/// Whether a change of these attributes may forbid what was allowed: all but names may.
+fn may_revoke(changes: &Template) -> bool {
+    let is_name = |kind: AttributeType| {
+        matches!(
+            kind,
+            AttributeType::LABEL
+                | AttributeType::ID
+                | AttributeType::SUBJECT
+                | AttributeType::ISSUER
+                | AttributeType::SERIAL_NUMBER
+                | AttributeType::APPLICATION
+                | AttributeType::OBJECT_ID
+                | AttributeType::URL
+                | AttributeType::VALUE
+        )
+    };
+    changes.iter().any(|(kind, _)| !is_name(kind))
 }
 
 /// The error for what is not there, or not to be seen.

@@ -16,6 +16,7 @@ mod dnssec;
 mod fork;
 mod gnutls;
 mod import;
+mod isolation;
 mod java;
 mod kill9;
 mod main_job;
@@ -40,4 +41,5 @@ mod upgrade;
 mod wycheproof;
 
 /// What the tests' children do with the module loaded.
-const JOBS: &[harness::Jobs] = &[fork::JOBS, kill9::JOBS, pool::JOBS, pool_clients::JOBS, processes::JOBS, wycheproof::JOBS];
+const JOBS: &[harness::Jobs] =
+    &[fork::JOBS, isolation::JOBS, kill9::JOBS, pool::JOBS, pool_clients::JOBS, processes::JOBS, wycheproof::JOBS];

@@ -20,7 +20,19 @@ use crate::house::{House, behind, caller};
 fn request(ask: Ask) -> Request {
     let who = Who::from(&Access::public(Scope([3; 16]), false));
     let (held, capsules) = (Vec::new(), Vec::new());
-    Request { token: None, who, sequence: None, mark: 0, held, capsules, ask, tally: None, use_number: None }
+    Request {
+        token: None,
+        who,
+        sequence: None,
+        mark: 0,
+        held,
+        capsules,
+        ask,
+        tally: None,
+        use_number: None,
+        alone: None,
+        mark_is_enough: None,
+    }
 }
 
 /// Its fields one by one, in the order of their numbers: a request is an array of them.

@@ -189,6 +189,7 @@ pub fn form(layout: &Layout, operator: &Operator) -> Result<()> {
             status.members.iter().filter(|member| member.votes).map(|member: &MemberStatus| member.node).collect::<BTreeSet<_>>()
                 == voters
                 && status.health.in_contact
+                && status.health.is_useful()
         })?;
     }
     Ok(())

@@ -149,7 +149,7 @@ impl Lease {
         if self.living.age().is_some_and(|age| age < LEASE) || !self.has_looked() {
             return Standing::Behind;
         }
-        let left = self.age().and_then(|age| (LEASE + self.isolated_use).checked_sub(age));
+        let left = self.age().and_then(|age| LEASE.saturating_add(self.isolated_use).checked_sub(age));
         let may = !self.isolated_use.is_zero() && !self.poisoned.load(Ordering::Relaxed);
         match left.filter(|left| !left.is_zero() && may) {
             Some(left) => Standing::Isolated { left: left.min(self.isolated_use) },
