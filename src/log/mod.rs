@@ -51,9 +51,9 @@ pub trait Log: Send + Sync {
     }
 
     /// Returns when every other member has applied all that this one has, or can no longer hold a serving lease that began before: in
-    /// [`SERVING_LEASE_MILLISECONDS`](crate::limits::SERVING_LEASE_MILLISECONDS) and a margin at most. What came of it is in the status of the group.
-    /// Errors: `DeviceError`: this member is being shut down.
-    fn spread(&self) -> Result<()> {
+    /// [`SERVING_LEASE_MILLISECONDS`](crate::limits::SERVING_LEASE_MILLISECONDS) and a margin at most, less what has passed since the change was applied
+    /// here. What came of it is in the status of the group. Errors: `DeviceError`: this member is being shut down.
+    fn spread(&self, _applied_ago: Duration) -> Result<()> {
         Ok(())
     }
 

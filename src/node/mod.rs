@@ -12,6 +12,8 @@ mod peers;
 mod scopes;
 mod server;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod webhooks;
 
 pub use daemon::{Node, NodeSettings};

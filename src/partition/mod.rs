@@ -36,15 +36,17 @@ pub use token::LocalToken;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::error::{Code, Error, Result, refuse};
+use crate::limits::CALL_DEADLINE_SECONDS;
 use crate::log::{Log, Proposal, RequestId, Standing};
 use crate::object::policy::Policy;
 use crate::store::Store;
 use crate::store::{Change, Outcome};
-use crate::token::TokenId;
+use crate::token::{Scope, TokenId};
 use crate::world::World;
 
 use state::TokenState;
@@ -79,8 +81,15 @@ pub struct Partition {
     sequence: AtomicU64,
     states: RwLock<HashMap<TokenId, Arc<TokenState>>>,
     stretching: Admission,
+    /// When revocations were first waited for that clients have asked for.
+    spreads: Mutex<HashMap<(Scope, u64), Duration>>,
     tickets: Option<Tickets>,
 }
+
+/// Revocations that are remembered before old ones are dropped.
+const SPREADS_MAX: usize = 1024;
+/// A request comes again for as long as a call may take.
+const SPREAD_KEPT: Duration = Duration::from_secs(CALL_DEADLINE_SECONDS);
 
 /// How often a change that met a newer state is decided again before we give up.
 const CONFLICTS_MAX: usize = 100;
@@ -100,12 +109,13 @@ impl Partition {
             sequence: AtomicU64::new(0),
             states: RwLock::default(),
             stretching: Admission::default(),
+            spreads: Mutex::default(),
             tickets,
         }))
     }
 
     /// Forgets what an application has here: it is idle or gone. Its logins and session objects come back by ticket and capsule.
-    pub fn put_aside(&self, scope: crate::token::Scope) {
+    pub fn put_aside(&self, scope: Scope) {
         for state in self.states.read().values() {
             self.leave(state, scope);
         }
@@ -141,6 +151,20 @@ impl Partition {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What took something away, and is applied here, holds everywhere when this returns. A request that comes again waits for the rest only.
+    fn spread(&self, origin: Option<&Origin>) -> Result<()> {
+        let now = self.world.elapsed();
+        let name = origin.and_then(|origin| Some((origin.scope, origin.sequence?)));
+        let first = name.map_or(now, |name| {
+            let mut spreads = self.spreads.lock();
+            if spreads.len() >= SPREADS_MAX {
+                spreads.retain(|_, begun| now.saturating_sub(*begun) < SPREAD_KEPT);
+            }
+            *spreads.entry(name).or_insert(now)
+        });
+        self.log.spread(now.saturating_sub(first))
     }
 
     /// Proposes a change that this partition decided on by itself.

@@ -269,13 +269,13 @@ impl<'a> Call<'a> {
 
     /// What took something away holds everywhere before the caller hears of it.
     fn spread_if(&self, revokes: bool) -> Result<()> {
-        if revokes { self.partition.log.spread() } else { Ok(()) }
+        if revokes { self.partition.spread(self.origin) } else { Ok(()) }
     }
 
     /// `C_DestroyObject`.
     pub fn destroy(&self, id: ObjectId) -> Result<()> {
         if self.partition.did(self.origin, Step::DeleteObject)? {
-            return self.partition.log.spread();
+            return self.partition.spread(self.origin);
         }
         let key = self.open(id, Code::ObjectHandleInvalid)?;
         policy::may_destroy(key.object())?;
@@ -297,7 +297,7 @@ impl<'a> Call<'a> {
             },
         )?;
         self.state.ready.forget(id);
-        self.partition.log.spread()
+        self.partition.spread(self.origin)
     }
 }
 

@@ -48,9 +48,10 @@ fn a_cut_off_node_uses_keys_for_its_time_then_stops_and_comes_back_by_itself() {
     assert!(nodes[0]["health"] == "isolated" && left.is_some_and(|left| left <= 8), "{}", nodes[0]);
     pool.command("status").fails().says("isolated (").says("no quorum");
     wait_until("the node stops", || ready(&pool).starts_with("stopped"));
-    let before = acknowledged(&application);
     assert_eq!(pool.health(), ["stopped", "down", "down"]);
+    let before = acknowledged(&application);
     pool.operations(1, "/metrics", "hsmpool_key_use_left_seconds 0\n");
+    assert_eq!(pool.health(), ["stopped", "down", "down"]);
     assert_eq!(acknowledged(&application), before, "no key is used");
     // The call that waits meanwhile does not fail.
     pool.command("start").ok();

@@ -70,14 +70,15 @@ impl Log for Group {
         self.lease().standing()
     }
 
-    fn spread(&self) -> Result<()> {
+    fn spread(&self, applied_ago: Duration) -> Result<()> {
         let before = self.progress().mark().before;
-        let (begun, others) = (Instant::now(), self.others());
+        let longest = LEASE + Duration::from_millis(SERVING_LEASE_MARGIN_MILLISECONDS);
+        let (until, others) = (Instant::now() + longest.saturating_sub(applied_ago), self.others());
         let missed: Result<Vec<NodeId>> = self.block_on(async {
             let (mut waiting, mut missed) = (JoinSet::new(), Vec::new());
             for (node, member) in others {
                 let wires = self.wires().clone();
-                waiting.spawn_blocking(move || (node, reached(&wires, node, &member, before, begun)));
+                waiting.spawn_blocking(move || (node, reached(&wires, node, &member, before, until)));
             }
             while let Some(ended) = waiting.join_next().await {
                 let (node, has_reached) = ended.doing(Code::DeviceError, "waiting for the other members broke off")?;
@@ -192,19 +193,19 @@ impl Group {
     }
 }
 
-/// Waits until one other member has applied the entries before an index: true. False: it has not said so, and no lease of it is older than they are.
-fn reached(wires: &super::network::Wires, node: NodeId, member: &Member, before: u64, begun: Instant) -> bool {
-    let longest = LEASE + Duration::from_millis(SERVING_LEASE_MARGIN_MILLISECONDS);
+/// Waits until one other member has applied the entries before an index: true. False: it has not said so by then.
+fn reached(wires: &super::network::Wires, node: NodeId, member: &Member, before: u64, until: Instant) -> bool {
     loop {
-        let left = longest.saturating_sub(begun.elapsed());
-        if left.is_zero() {
-            return false;
-        }
+        // One is asked at least once, so that one that has it is not taken for one that has not.
+        let left = until.saturating_duration_since(Instant::now()).max(ASK_AGAIN);
         let wait_milliseconds = REACH_WAIT.min(left).as_millis() as u64;
         match wires.ask(node, member, Ask::Reach { before, wait_milliseconds }, left) {
             Ok(Answer::Done) => return true,
             Ok(Answer::NotYet) => {}
-            Ok(_) | Err(_) => std::thread::sleep(ASK_AGAIN.min(left)),
+            Ok(_) | Err(_) => std::thread::sleep(ASK_AGAIN.min(until.saturating_duration_since(Instant::now()))),
+        }
+        if Instant::now() >= until {
+            return false;
         }
     }
 }

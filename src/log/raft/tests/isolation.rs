@@ -112,7 +112,7 @@ fn no_member_that_holds_a_lease_lacks_an_acknowledged_revocation() {
         links.iter().for_each(|(one, other)| cluster.net.cut(*one, *other, true));
         assert_eq!(cluster.create(2, number), Outcome::Done);
         let begun = Instant::now();
-        cluster.get(2).spread().unwrap();
+        cluster.get(2).spread(Duration::ZERO).unwrap();
         assert!(begun.elapsed() < LEASE + Duration::from_secs(4), "{:?}", begun.elapsed());
         for node in cluster.nodes() {
             // In this order: a lease that is granted in between is granted with the change.
@@ -131,12 +131,12 @@ fn the_one_who_revokes_is_told_who_had_not_applied_it() {
     let cluster = cluster(Duration::from_secs(3600));
     (1..=3).for_each(|node| ordinary(&cluster, node));
     assert_eq!(cluster.create(1, 0), Outcome::Done);
-    cluster.get(1).spread().unwrap();
+    cluster.get(1).spread(Duration::ZERO).unwrap();
     assert!(cluster.get(1).status().unreached.is_empty());
     cluster.net.isolate(3, true);
     assert_eq!(cluster.create(2, 1), Outcome::Done);
     let begun = Instant::now();
-    cluster.get(2).spread().unwrap();
+    cluster.get(2).spread(Duration::ZERO).unwrap();
     let took = begun.elapsed();
     assert!(took >= LEASE + Duration::from_millis(SERVING_LEASE_MARGIN_MILLISECONDS), "{took:?}");
     assert_eq!(cluster.get(2).status().unreached, [3]);
@@ -156,7 +156,7 @@ fn a_new_leader_leaves_no_lease_behind() {
         cluster.kill(leader);
         let other = *nodes.iter().find(|node| **node != leader).unwrap();
         assert_eq!(cluster.create(other, number), Outcome::Done);
-        cluster.get(other).spread().unwrap();
+        cluster.get(other).spread(Duration::ZERO).unwrap();
         for node in cluster.nodes() {
             assert_eq!(cluster.get(node).store().count(TOKEN).unwrap(), number + 1, "member {node}");
         }
