@@ -390,7 +390,7 @@ fn a_survivor_of_a_lost_quorum_begins_anew_with_its_keys() {
     pool.pkcs11_tool().args(user).words("--list-objects --id 01").ok().says("k");
     pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 02 --label l").ok();
     // The group is one node that is well, and the others are none of it.
-    pool.command("status").ok().says("1 of 1 members are well").says("node 1 of zone a is no member of the group");
+    pool.command("status").ok().says("1 of 1 nodes are well").says("node 1 of zone a is no member of the group");
     assert_eq!(pool.health(), ["left behind", "left behind", "well"]);
     // One that is started all the same serves nobody.
     pool.command("start --zone a").ok();

@@ -115,8 +115,7 @@ impl Picture {
         let voters: Vec<&Place> = self.members.iter().filter(|member| member.votes).collect();
         let answering = voters.iter().filter(|voter| well.contains(&voter.node)).count();
         if answering * 2 <= voters.len() {
-            let told =
-                "no quorum of the pool's nodes is well: keys can be used for as long as isolated_use says, changes are not taken. Start \
+            let told = "no quorum of the pool's nodes is well: keys can be used for as long as isolated_use says, changes are not taken. Start \
                  the nodes that are down; one that is gone for good: `hsmpool pool force-new --help`";
             return Some(told.to_string());
         }
