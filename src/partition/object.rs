@@ -172,13 +172,16 @@ impl<'a> Call<'a> {
         }
         for object in objects {
             let key = Arc::new(Key::new(object));
-            match key.object().is_token() {
+            match (key.object().is_token(), self.origin) {
+                // The log may have answered with what another arrival of the request has made at another partition at the same time: the ids are
+                // the same, the keys are not. The first use opens what is in the store.
+                (true, Some(_)) => {}
                 // The mark is from before it was committed: if somebody has changed it since, it is another one by now.
-                true => {
+                (true, None) => {
                     let mark = self.marks.of(key.object().id);
                     self.state.ready.put(key, mark);
                 }
-                false => self.state.ephemeral.put(self.access.scope, key),
+                (false, _) => self.state.ephemeral.put(self.access.scope, key),
             }
         }
         Ok(std::array::from_fn(|at| references[at]))

@@ -33,12 +33,18 @@ pub(super) struct AddNode {
 
 /// The numbers that nodes had are never used again: the highest one is noted, and survives the node's removal.
 pub fn next_number(layout: &Layout) -> Result<u64> {
+    note_number(layout, highest_number(layout)? + 1)
+}
+
+fn highest_number(layout: &Layout) -> Result<u64> {
+    let noted = std::fs::read_to_string(layout.join("last-node")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    Ok(layout.nodes()?.iter().map(|node| node.node).max().unwrap_or(0).max(noted))
+}
+
+fn note_number(layout: &Layout, number: u64) -> Result<u64> {
     let file = layout.join("last-node");
-    let noted: u64 = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    let highest = layout.nodes()?.iter().map(|node| node.node).max().unwrap_or(0);
-    let next = noted.max(highest) + 1;
-    std::fs::write(&file, format!("{next}\n")).doing(Code::Configuration, format!("writing {}", file.display()))?;
-    Ok(next)
+    std::fs::write(&file, format!("{number}\n")).doing(Code::Configuration, format!("writing {}", file.display()))?;
+    Ok(number)
 }
 
 pub fn add_node(arguments: &AddNode, as_json: bool) -> Result<()> {
@@ -95,6 +101,7 @@ pub fn remove_node(directory: &Path, number: u64, yes: bool, as_json: bool) -> R
         operator.progress().now(&format!("node {number} of zone {} drains", node.zone));
         local::stop_one(&layout, &node, pid)?;
     }
+    note_number(&layout, highest_number(&layout)?)?;
     let (from, to) = (layout.node(number), layout.join(&format!("removed-node{number}")));
     std::fs::rename(&from, &to).doing(Code::Configuration, format!("moving {} away", from.display()))?;
     layout.write_pool_file(None)?;
