@@ -124,7 +124,7 @@ fn certificate(file: &NodeFile, identity: &Identity) -> Found {
     let days = (identity.expires() - now).div_euclid(24 * 3600);
     match days {
         ..0 => Found::Bad(format!("{shown} has ended {} days ago: `hsmpool cert rotate` makes a new one", -days)),
-        ..ENDS_SOON_DAYS => Found::Warning(format!("{shown} ends in {days} days: `hsmpool cert rotate` makes a new one")),
+        0..ENDS_SOON_DAYS => Found::Warning(format!("{shown} ends in {days} days: `hsmpool cert rotate` makes a new one")),
         _ => Found::Good(format!("{shown} is good for {days} days")),
     }
 }

@@ -211,7 +211,7 @@ impl Inner {
 
     fn operate(&self, request: &[u8]) -> Result<Operated> {
         match decode::<Operate>(request)? {
-            Operate::Status => return Ok(Operated::Status(self.status())),
+            Operate::Status => return Ok(Operated::Status(Box::new(self.status()))),
             Operate::Begin => self.group.begin()?,
             Operate::AddLearner { node, member } => self.group.add_learner(node, member)?,
             Operate::ChangeVoters { voters, force } => self.group.change_voters(voters, force)?,

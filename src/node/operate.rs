@@ -60,7 +60,7 @@ pub enum Operated {
     #[n(1)]
     Refused(#[n(0)] Refusal),
     #[n(2)]
-    Status(#[n(0)] NodeStatus),
+    Status(#[n(0)] Box<NodeStatus>),
 }
 
 /// How a node and its group are, as the node knows it.

@@ -126,10 +126,13 @@ fn changes_of_one_process_are_seen_by_the_next_call_of_another() {
     assert_eq!(read(&*ours, &access), Err(Code::ObjectHandleInvalid));
 }
 
+/// What happens once.
+type Once = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
 /// A log in which something else happens right before a proposal.
 struct Overtaken {
     log: Solo,
-    first: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    first: Once,
 }
 
 impl Log for Overtaken {
@@ -149,7 +152,7 @@ impl Log for Overtaken {
 #[test]
 fn a_request_that_is_carried_out_twice_at_once_makes_one_key_and_both_use_that() {
     let home = Home::new("twice");
-    let before: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>> = Arc::default();
+    let before = Once::default();
     let first = home.open(Policy::Default);
     let second = home.open_with(Policy::Default, |log| Arc::new(Overtaken { log, first: before.clone() }));
     let id = ready_token(&first).describe().map(|_| first.0.token_ids().unwrap()[0]).unwrap();

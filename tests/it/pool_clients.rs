@@ -243,7 +243,7 @@ fn fork_child(module: &Loaded, inherited: &Session, number: usize) -> libc::pid_
         let own = module.user_session(LABEL, PIN).expect("the child logs in by itself");
         let found = own.find(Template::new().bytes(CKA_LABEL, "parent").number(CKA_CLASS, CKO_PRIVATE_KEY)).expect("searches");
         own.sign(&Mechanism::plain(CKM_ECDSA), found[0], &[7; 32]).expect("the parent's key signs");
-        if number % 10 == 0 {
+        if number.is_multiple_of(10) {
             key_pair(&own, &format!("child {number}"));
         }
         drop(own);

@@ -122,7 +122,7 @@ impl Operator {
     /// How a node is. Errors: `DeviceError`.
     pub fn status(&self, node: &NodeFile) -> Result<NodeStatus> {
         match self.ask(node, &Operate::Status)? {
-            Operated::Status(status) => Ok(status),
+            Operated::Status(status) => Ok(*status),
             _ => Err(refuse(Code::DeviceError, format!("node {} gave another answer than asked for", node.node))),
         }
     }

@@ -30,13 +30,16 @@ pub struct Proof {
     pub by: String,
 }
 
+/// Whether a signature is right.
+type Judge<'a> = Box<dyn Fn(&Sample) -> Result<bool> + 'a>;
+
 /// Verifies samples, spread evenly over all of them. Errors: `FunctionFailed` when nothing could be verified with.
 pub fn verify(samples: &[Sample], point: &[u8], directory: &Path) -> Result<Proof> {
     let step = samples.len().div_ceil(VERIFIED_MAX).max(1);
     let chosen: Vec<&Sample> = samples.iter().step_by(step).collect();
     let version = Command::new("openssl").arg("version").stderr(Stdio::null()).output();
     let openssl = version.ok().filter(|output| output.status.success());
-    let (by, is_right): (String, Box<dyn Fn(&Sample) -> Result<bool>>) = match openssl {
+    let (by, is_right): (String, Judge<'_>) = match openssl {
         Some(output) => {
             let name: Vec<_> = output.stdout.split(|byte| *byte == b' ').take(2).map(String::from_utf8_lossy).collect();
             let key = directory.join("public.der");
