@@ -1,8 +1,7 @@
 //! What other members ask of this one. Whatever the bytes are, there is an answer, and nothing but a well-formed request changes anything.
 
-use std::fs::File;
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::RaftError;
@@ -12,7 +11,7 @@ use super::codec::{self, EntryRow, LogIdRow, VoteRow};
 use super::group::{Group, Retry, Tried};
 use super::machine::{Carried, Draft};
 use super::message::{Answer, Ask, Envelope, Fault, PlaceRow};
-use super::status;
+use super::{ground, status};
 use super::types::{Command, Entry, LogId, NodeId, Snapshot, SnapshotMeta, Types, Vote};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::limits::{
@@ -20,6 +19,7 @@ use crate::limits::{
     SNAPSHOT_PIECE_MAX_BYTES,
 };
 use crate::store::{CheckedCopy, Place};
+use crate::sys::files;
 
 /// Another member's copy of the store, as far as it has come.
 pub struct Arriving {
@@ -27,7 +27,7 @@ pub struct Arriving {
     copy: u64,
     bytes: u64,
     draft: Draft,
-    file: File,
+    file: Box<dyn Write + Send>,
 }
 
 impl Group {
@@ -82,7 +82,7 @@ impl Group {
     }
 
     fn answer_to(&self, from: NodeId, ask: Ask) -> Tried<Answer> {
-        let soon = |wait: u64| Instant::now() + Duration::from_millis(wait.min(1000 * CALL_DEADLINE_SECONDS));
+        let soon = |wait: u64| ground::now() + Duration::from_millis(wait.min(1000 * CALL_DEADLINE_SECONDS));
         if matches!(ask, Ask::Propose { .. } | Ask::ReadIndex | Ask::Manage { .. }) && !self.is_member(from) {
             return Err(
                 refuse(Code::ArgumentsBad, format!("node {from} is no member of the group: nothing is done for it")).into()
@@ -168,7 +168,7 @@ impl Group {
         if offset == 0 {
             *arriving = None;
             let draft = Draft::new(&self.wires().dir, "arriving").doing(Code::DeviceError, told)?;
-            let file = File::create_new(draft.path()).doing(Code::DeviceError, told)?;
+            let file = files::create_new(draft.path()).doing(Code::DeviceError, told)?;
             *arriving = Some(Arriving { from, copy, bytes: 0, draft, file });
         }
         let fits = |known: &&mut Arriving| known.from == from && known.copy == copy && known.bytes == offset;

@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
-use tokio::task::JoinSet;
 
 use super::codec;
 use super::group::{Group, Retry, Tried};
 use super::message::{Answer, Ask};
 use super::network::unexpected;
 use super::types::{Command, Member, NodeId};
-use super::{status, zones};
+use super::{ground, status, zones};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MILLISECONDS};
 use crate::log::decide::Decision;
@@ -77,12 +77,11 @@ impl Log for Group {
         let (deadline, others): (_, Vec<(NodeId, Member)>) =
             (self.deadline(), others.map(|(node, member)| (*node, member.clone())).collect());
         self.block_on(async {
-            let mut waiting = JoinSet::new();
-            for (node, member) in others {
+            let each = others.into_iter().map(|(node, member)| {
                 let wires = self.wires().clone();
-                waiting.spawn_blocking(move || reached(&wires, node, &member, before, deadline));
-            }
-            while let Some(ended) = waiting.join_next().await {
+                ground::aside(move || reached(&wires, node, &member, before, deadline))
+            });
+            for ended in join_all(each).await {
                 ended.doing(Code::DeviceError, "waiting for the other members broke off")??;
             }
             Ok(())
@@ -190,19 +189,19 @@ impl Group {
 fn reached(wires: &super::network::Wires, node: NodeId, member: &Member, before: u64, deadline: Instant) -> Result<()> {
     let lease = Duration::from_millis(SERVING_LEASE_MILLISECONDS);
     let wait_milliseconds = REACH_WAIT.as_millis() as u64;
-    let mut heard = Instant::now();
+    let mut heard = ground::now();
     loop {
-        let left = lease.saturating_sub(heard.elapsed());
+        let left = lease.saturating_sub(ground::since(heard));
         if left.is_zero() {
             return Ok(());
         }
         match wires.ask(node, member, Ask::Reach { before, wait_milliseconds }, left) {
             Ok(Answer::Done) => return Ok(()),
-            Ok(Answer::NotYet) => heard = Instant::now(),
+            Ok(Answer::NotYet) => heard = ground::now(),
             // Silent, or no member of this group (yet): it serves nothing that it did not hear of in its lease.
-            Ok(_) | Err(_) => std::thread::sleep(ASK_AGAIN.min(left)),
+            Ok(_) | Err(_) => ground::sleep(ASK_AGAIN.min(left)),
         }
-        if Instant::now() > deadline {
+        if ground::now() > deadline {
             let told = format!("member {node} is in contact, but too far behind to have applied the change in time");
             return Err(refuse(Code::DeviceError, told));
         }
