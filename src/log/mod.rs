@@ -1,6 +1,6 @@
 //! The only way to change the store: proposals become committed changes, in one order.
 //!
-//! Knows: error, limits, store, sys.
+//! Knows: error, faults, limits, store, sys.
 //! Crates: futures-util, minicbor, openraft, parking_lot, rand_core, tokio.
 
 mod decide;

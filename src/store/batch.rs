@@ -8,6 +8,7 @@ use super::facts::Sum;
 use super::pool::run;
 use super::query::unsigned;
 use super::trouble::{Result, Trouble};
+use crate::faults::{self, Fault};
 use crate::limits::LOG_CHANGE_MAX_BYTES;
 
 /// An open write transaction. What it did becomes durable, all at once, if and only if a change has been applied and kept.
@@ -91,9 +92,11 @@ impl<'a> Batch<'a> {
     fn record(&self, committed: &Committed, outcome: Outcome) -> Result<()> {
         let RequestId { client, sequence } = committed.proposal().request;
         let position = committed.index().cast_signed();
-        let answer = "INSERT INTO request (client, sequence, position, outcome) VALUES (?, ?, ?, ?)";
-        let values = params![client, sequence.cast_signed(), position, encode(&outcome)];
-        self.sql.prepare_cached(answer)?.execute(values)?;
+        if !faults::on(Fault::RequestNotRecorded) {
+            let answer = "INSERT INTO request (client, sequence, position, outcome) VALUES (?, ?, ?, ?)";
+            let values = params![client, sequence.cast_signed(), position, encode(&outcome)];
+            self.sql.prepare_cached(answer)?.execute(values)?;
+        }
         let change = Some(encode(&committed.proposal().change)).filter(|bytes| bytes.len() <= LOG_CHANGE_MAX_BYTES);
         let append = "INSERT INTO log (position, client, sequence, change) VALUES (?, ?, ?, ?)";
         self.sql.prepare_cached(append)?.execute(params![position, client, sequence.cast_signed(), change])?;

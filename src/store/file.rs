@@ -9,8 +9,8 @@ use super::facts::Sum;
 use super::schema::{APPLICATION_ID, FORMAT, FORMAT_ALONE, PAGE_BYTES, TABLES};
 use super::trouble::{Result as InnerResult, Trouble, damaged};
 use crate::error::{Code, Doing, Result, refuse};
-use crate::sys::process::NoFork;
 use crate::sys::files::{self, Found};
+use crate::sys::process::NoFork;
 use crate::sys::{filesystem, vfs};
 
 /// The database's name within its directory.

@@ -38,7 +38,9 @@ impl Judge {
         let known = Known { term, request, changed };
         match self.entries.get(&index) {
             Some(before) if *before != known => {
-                return Err(format!("entry {index} was {before:?} and is {known:?} on member {member}: a committed entry changed"));
+                return Err(format!(
+                    "entry {index} was {before:?} and is {known:?} on member {member}: a committed entry changed"
+                ));
             }
             Some(_) => {}
             None => drop(self.entries.insert(index, known)),
@@ -50,7 +52,9 @@ impl Judge {
             }
         }
         match facts.map(|facts| (facts, *self.facts.entry(index).or_insert(facts))) {
-            Some((facts, before)) if facts != before => Err(format!("member {member} differs after entry {index}: its facts hash otherwise")),
+            Some((facts, before)) if facts != before => {
+                Err(format!("member {member} differs after entry {index}: its facts hash otherwise"))
+            }
             _ => Ok(()),
         }
     }

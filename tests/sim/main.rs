@@ -1,7 +1,9 @@
 //! A whole group of members in one process, from one seed: real stores, logs and openraft on a simulated ground, with a network, disks and
-//! clocks that fail. `cargo test --test sim -- --seeds N` plays N seeds; `--seed S` plays one and shows what happens.
+//! clocks that fail. `cargo test --test sim -- --seeds N` plays N seeds; `--seed S` plays one and shows what happens;
+//! `--gate` (with the feature `faults`) breaks one rule after the other and wants each to be found.
 
 mod clients;
+mod gate;
 mod judge;
 mod run;
 mod scheduler;
@@ -19,17 +21,19 @@ struct Asked {
     seeds: u64,
     from: u64,
     shows: bool,
+    gate: bool,
 }
 
 fn asked() -> Result<Option<Asked>, String> {
     let full = std::env::var_os("HSMPOOL_TEST_FULL").is_some_and(|value| value == "1");
-    let mut asked = Asked { seeds: if full { 500 } else { SEEDS_DEFAULT }, from: 1, shows: false };
+    let mut asked = Asked { seeds: if full { 500 } else { SEEDS_DEFAULT }, from: 1, shows: false, gate: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|text| text.parse().ok()).ok_or(format!("{word} wants a number"));
         match word.as_str() {
             "--seeds" => asked.seeds = number()?,
             "--from" => asked.from = number()?,
+            "--gate" => asked.gate = true,
             "--seed" => (asked.from, asked.seeds, asked.shows) = (number()?, 1, true),
             // What cargo's own harness is asked for by name is not here.
             "--list" => return Ok(None),
@@ -49,6 +53,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if asked.gate {
+        return gate::gate();
+    }
     let begun = Instant::now();
     let (mut steps, mut entries, mut answered) = (0, 0, 0);
     for seed in asked.from..asked.from + asked.seeds {

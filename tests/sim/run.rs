@@ -301,7 +301,8 @@ impl Run {
     fn operate(&mut self, work: impl Fn(&hsmpool::log::raft::Group) -> hsmpool::error::Result<()> + Send + Sync + 'static) {
         let (node, world) = (self.a_node(), self.world.clone());
         self.world.scheduler.clone().thread(OPERATOR, move || {
-            let done = world.call(OPERATOR, node, Duration::from_secs(8), move |running| work(&running.group).map_err(|it| it.to_string()));
+            let done = world
+                .call(OPERATOR, node, Duration::from_secs(8), move |running| work(&running.group).map_err(|it| it.to_string()));
             world.scheduler.note(format!("the group was to be changed: {done:?}"));
         });
     }

@@ -322,10 +322,8 @@ impl Scheduler {
         *lock(&worker.job) = Some(Box::new(move || {
             ME.set(Some(thread.clone()));
             stand_on(Some(ground));
-            let ended = match *lock(&thread.killed) {
-                true => Ok(()),
-                false => catch_unwind(AssertUnwindSafe(work)),
-            };
+            let killed = *lock(&thread.killed);
+            let ended = if killed { Ok(()) } else { catch_unwind(AssertUnwindSafe(work)) };
             stand_on(None);
             ME.set(None);
             let mut inside = lock(&scheduler.inside);

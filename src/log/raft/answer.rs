@@ -11,8 +11,8 @@ use super::codec::{self, EntryRow, LogIdRow, VoteRow};
 use super::group::{Group, Retry, Tried};
 use super::machine::{Carried, Draft};
 use super::message::{Answer, Ask, Envelope, Fault, PlaceRow};
-use super::{ground, status};
 use super::types::{Command, Entry, LogId, NodeId, Snapshot, SnapshotMeta, Types, Vote};
+use super::{ground, status};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::limits::{
     APPEND_MAX_ENTRIES, CALL_DEADLINE_SECONDS, PEER_ANSWER_MAX_MILLISECONDS, PROPOSAL_MAX_BYTES, SNAPSHOT_MAX_BYTES,

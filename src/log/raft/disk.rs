@@ -15,6 +15,7 @@ use super::codec;
 use super::ground::{self, Ground};
 use super::types::{Entry, LogId, Types, Vote};
 use crate::error::{Code, Doing, Result};
+use crate::faults::{self, Fault};
 use crate::limits::{APPEND_MAX_BYTES, JOURNAL_QUEUE_MAX, JOURNAL_QUEUE_MAX_BYTES};
 use crate::store::{Journal, JournalFact, JournalWrite, Trouble};
 
@@ -158,6 +159,7 @@ fn put(journal: &JournalWrite<'_>, write: &Write) -> std::result::Result<(), Tro
         Write::Append(entries, ..) => {
             entries.iter().try_for_each(|entry| journal.put(entry.log_id.index, &codec::encode_entry(entry)))
         }
+        Write::Vote(..) if faults::on(Fault::VoteNotKept) => Ok(()),
         Write::Vote(vote, _) => journal.set(JournalFact::Vote, &codec::encode(&codec::VoteRow::from(*vote))),
         Write::Committed(id) => journal.set(JournalFact::Committed, &codec::encode(&codec::LogIdRow::from(*id))),
         Write::DropFrom(index, _) => journal.drop_from(*index),

@@ -14,10 +14,11 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
 
 use super::ground::{Ground, Seen};
-use super::{codec, ground};
 use super::progress::{Mark, Progress};
 use super::types::{Applied, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
+use super::{codec, ground};
 use crate::error::{Code, Doing, Result};
+use crate::faults::{self, Fault};
 use crate::limits::APPLY_MAX_ENTRIES;
 use crate::log::decide::decide;
 use crate::store::{Batch, CheckedCopy, Store, Trouble};
@@ -94,7 +95,9 @@ impl Machine {
                 applied = Some(entry.log_id);
                 changed.push(batch.applied() > before);
             }
-            batch.set_place(&codec::place(applied, &membership))?;
+            if !faults::on(Fault::PlaceNotRecorded) {
+                batch.set_place(&codec::place(applied, &membership))?;
+            }
             Ok((answers, batch.applied()))
         })?;
         *self.standing.lock() = (applied, membership);
@@ -140,7 +143,9 @@ impl Machine {
     /// Makes everything applied so far durable, so that the log need not keep it.
     fn settle(&self) -> Result<SnapshotMeta> {
         let (last_log_id, last_membership) = self.standing.lock().clone();
-        self.store.settle()?;
+        if !faults::on(Fault::PurgeBeforeDurable) {
+            self.store.settle()?;
+        }
         let meta = SnapshotMeta { last_log_id, last_membership };
         *self.snapshot.lock() = Some(meta.clone());
         Ok(meta)

@@ -14,6 +14,7 @@ use super::network::unexpected;
 use super::types::{Command, Member, NodeId};
 use super::{ground, status, zones};
 use crate::error::{Code, Doing, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MILLISECONDS};
 use crate::log::decide::Decision;
 use crate::log::{Log, Proposal, Version};
@@ -52,6 +53,9 @@ impl Log for Group {
     }
 
     fn barrier(&self) -> Result<()> {
+        if faults::on(Fault::ReadsAreStale) {
+            return Ok(());
+        }
         let deadline = self.deadline();
         let before = self.by_leader(
             deadline,
@@ -71,6 +75,9 @@ impl Log for Group {
     }
 
     fn spread(&self) -> Result<()> {
+        if faults::on(Fault::DestroyDoesNotWait) {
+            return Ok(());
+        }
         let before = self.progress().mark().before;
         let membership = self.metrics().membership_config;
         let others = membership.nodes().filter(|(node, _)| **node != self.wires().node);

@@ -26,8 +26,8 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use rusqlite::{Connection, ffi};
 
-use super::{calls, memory};
 use super::shared::Mapping;
+use super::{calls, memory};
 
 /// 64-bit words of one copy of the header.
 const WORDS: usize = 6;

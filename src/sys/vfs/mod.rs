@@ -11,7 +11,7 @@
 //! ([`super::process::PerProcess`]).
 //!
 //! What is kept of SQLite's layer: names (`-wal`, `-shm`), lock bytes, the order of syncs, `fdatasync`, and the sync of the directory after a
-//! file was made in it. What is new: after a failed sync a file takes no more writes, because the kernel may have dropped the pages and a
+//! file may have been made in it. What is new: after a failed sync a file takes no more writes, because the kernel may have dropped the pages and a
 //! second sync would say that all is well.
 
 mod calls;

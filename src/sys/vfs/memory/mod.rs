@@ -431,19 +431,26 @@ impl Disk {
         let mut state = self.state();
         state.check(state.generation)?;
         let generation = state.generation;
-        let (number, made) = match state.names.get(name).copied() {
+        let number = match state.names.get(name).copied() {
             Some(_) if exclusive => return Err(io::Error::from_raw_os_error(libc::EEXIST)),
-            Some(number) => (number, false),
+            Some(number) => number,
             None if !create => return Err(missing()),
             None => {
                 let number = state.next;
                 state.next += 1;
                 state.inodes.insert(number, Inode::default());
                 state.name(generation, vec![Naming::Given(name.to_string(), number)], name)?;
-                (number, true)
+                number
             }
         };
-        Ok(OpenFile { disk: self.clone(), name: name.to_string(), inode: number, generation, sync_names: made, has_failed: false })
+        Ok(OpenFile {
+            disk: self.clone(),
+            name: name.to_string(),
+            inode: number,
+            generation,
+            sync_names: create,
+            has_failed: false,
+        })
     }
 
     /// Opens a file for reading from its start; or makes a new one for writing.

@@ -122,7 +122,8 @@ impl Shared {
         let mut inside = self.inside();
         let range = first..(first + count).min(LOCKS);
         let taken = range.clone().any(|at| {
-            inside.writer[at].is_some_and(|holder| holder != me) || (alone && inside.readers[at].iter().any(|holder| *holder != me))
+            inside.writer[at].is_some_and(|holder| holder != me)
+                || (alone && inside.readers[at].iter().any(|holder| *holder != me))
         });
         if taken {
             return false;

@@ -8,8 +8,7 @@ use super::{Disk, Kind, Loss};
 use crate::sys::files;
 use crate::sys::vfs::open;
 
-const LOSSES: [Loss; 6] =
-    [Loss::Everything, Loss::Nothing, Loss::Newest, Loss::AllButNewest, Loss::Some(1), Loss::Some(2)];
+const LOSSES: [Loss; 6] = [Loss::Everything, Loss::Nothing, Loss::Newest, Loss::AllButNewest, Loss::Some(1), Loss::Some(2)];
 
 fn database(disk: &Disk, settings: &str) -> Connection {
     let sql = open(&disk.path().join("t.db"), true).unwrap();
@@ -51,7 +50,8 @@ fn what_was_synced_survives_each_loss_at_each_operation() {
                 disk.sync_names().unwrap();
                 let sql = database(&disk, &format!("PRAGMA journal_mode = {mode}; PRAGMA synchronous = {level}"));
                 disk.fail_after(after);
-                let written = (0..3).take_while(|_| sql.execute("INSERT INTO t VALUES (zeroblob(3000))", []).is_ok()).count() as i64;
+                let written =
+                    (0..3).take_while(|_| sql.execute("INSERT INTO t VALUES (zeroblob(3000))", []).is_ok()).count() as i64;
                 disk.crash(loss);
                 drop(sql);
                 let found = rows(&database(&disk, ""));
