@@ -221,6 +221,7 @@ impl Client {
         let outcome = self.change(delete, true);
         self.expect("destroy", number, outcome);
         self.all.promises().objects.insert(number, Promised::Gone);
+        self.try_to_use(number);
     }
 
     fn attempt(&mut self) {
@@ -274,7 +275,11 @@ impl Client {
         if gone.is_empty() {
             return;
         }
-        let (number, node) = (gone[self.roll(gone.len() as u64) as usize], self.a_node());
+        self.try_to_use(gone[self.roll(gone.len() as u64) as usize]);
+    }
+
+    fn try_to_use(&self, number: u64) {
+        let node = self.a_node();
         let used = self.all.world.call(self.me, node, PATIENCE, move |running| {
             running.group.in_contact() && matches!(running.store.object_version(TOKEN, id(number)), Ok(Some(_)))
         });

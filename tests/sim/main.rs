@@ -34,6 +34,8 @@ fn asked() -> Result<Option<Asked>, String> {
             "--seeds" => asked.seeds = number()?,
             "--from" => asked.from = number()?,
             "--gate" => asked.gate = true,
+            // For the harness of other tests, with a value.
+            "--test-threads" | "--skip" | "--format" | "--color" => drop(words.next()),
             "--seed" => (asked.from, asked.seeds, asked.shows) = (number()?, 1, true),
             // What cargo's own harness is asked for by name is not here.
             "--list" => return Ok(None),

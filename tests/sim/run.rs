@@ -254,7 +254,11 @@ impl Run {
         let (back, down): (Vec<_>, Vec<_>) = self.down.drain(..).partition(|(_, when)| all || *when <= now);
         self.down = down;
         for (node, _) in back {
-            self.with_disk(node, |disk| disk.limit(None));
+            // Nothing is open on it: all that this does is that nothing is planned for it any more.
+            self.with_disk(node, |disk| {
+                disk.limit(None);
+                disk.crash(Loss::Nothing);
+            });
             self.world.start(node);
         }
     }
@@ -345,6 +349,24 @@ impl Run {
         Some(leads.voters.keys().chain(leads.learners.keys()).copied().collect())
     }
 
+    /// Notes how every node is.
+    fn show_all(&self) {
+        let nodes: Vec<NodeId> = self.world.net().nodes.keys().copied().collect();
+        for node in nodes {
+            match self.world.running(node) {
+                None => self.world.scheduler.note(format!("node {node} does not run")),
+                Some(running) => {
+                    let status = running.group.status();
+                    let (voters, learners): (Vec<_>, Vec<_>) = (status.voters.keys().collect(), status.learners.keys().collect());
+                    self.world.scheduler.note(format!(
+                        "node {node}: leader {:?} term {} applied before {} committed before {} voters {voters:?} learners {learners:?} held {:?} poisoned {:?}",
+                        status.leader, status.term, status.applied_before, status.committed_before, status.held_before, status.poisoned,
+                    ));
+                }
+            }
+        }
+    }
+
     /// Waits until everybody is answered and all members hold the same, and checks that it is what was promised.
     fn settle(&mut self, when: &str) {
         let healed = |run: &Self| {
@@ -358,6 +380,7 @@ impl Run {
             run.clients.left() == 0 && marks && level
         };
         if !self.until(HEALED, healed) && self.sound() {
+            self.show_all();
             self.world.fail(format!("the pool is not healthy {HEALED:?} {when}; clients that wait: {}", self.clients.left()));
         }
         if !self.sound() {
