@@ -66,6 +66,16 @@ impl<'a> Batch<'a> {
         self.changed = true;
     }
 
+    /// Has the batch write a page whatever it has changed, so that its commit syncs the log, and with it all earlier writes. Setting a column
+    /// to the value that it has would not do: SQLite leaves out what is the same already, and syncs nothing. A number in the file's header it
+    /// writes always.
+    pub(super) fn touch(&mut self) -> Result<()> {
+        let format: u32 = self.sql.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        self.sql.execute_batch(&format!("PRAGMA user_version = {format}"))?;
+        self.changed = true;
+        Ok(())
+    }
+
     /// Reads where the store stands once more, after its rows were replaced.
     pub(super) fn refresh(&mut self) -> Result<()> {
         (self.applied, self.sum) = state(self.sql)?;

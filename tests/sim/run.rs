@@ -242,10 +242,16 @@ impl Run {
             _ => Loss::Some(self.dice.next()),
         };
         self.world.scheduler.note(format!("node {node} crashes, its disk loses {loss:?}"));
-        self.world.stop(node);
-        self.with_disk(node, |disk| disk.crash(loss));
+        self.lose_power(node, loss);
         let back = self.world.scheduler.now() + Duration::from_millis(self.dice.roll(5000));
         self.down.push((node, back));
+    }
+
+    /// The disk goes first: a store that is closed in good order folds its log back, and nothing would be left to lose.
+    fn lose_power(&self, node: NodeId, loss: Loss) {
+        self.with_disk(node, |disk| disk.fail_after(0));
+        self.world.stop(node);
+        self.with_disk(node, |disk| disk.crash(loss));
     }
 
     /// Nodes come back when it is time; `all` at once.
@@ -335,8 +341,7 @@ impl Run {
         let nodes: Vec<NodeId> = self.world.net().nodes.keys().copied().collect();
         self.world.scheduler.note("power fails everywhere".into());
         for node in &nodes {
-            self.world.stop(*node);
-            self.with_disk(*node, |disk| disk.crash(Loss::Everything));
+            self.lose_power(*node, Loss::Everything);
         }
         nodes.into_iter().for_each(|node| self.world.start(node));
     }
