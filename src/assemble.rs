@@ -4,8 +4,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::pool::{Certificates, NodeFile, PoolFile, PoolId};
+use crate::config::pool::{Certificates, Consistency, NodeFile, PoolFile, PoolId};
 use crate::config::{self, Config, Environment, Mechanisms, PolicyName, Style, logger};
 use crate::error::{Code, Level, Result, Sink, refuse};
 use crate::log::Solo;
@@ -50,6 +51,7 @@ pub fn open() -> Result<Opened> {
     for warning in &config.warnings {
         log(Level::Warning, warning);
     }
+    log(Level::Debug, &whence(&config));
     let admin = admin(&config)?;
     if config.style == Style::SoftHsm && has_softhsm_tokens(&config.store_dir) {
         let line = format!(
@@ -64,6 +66,19 @@ pub fn open() -> Result<Opened> {
         carries_on_after_fork: !config.reset_on_fork,
         softhsm_codes: config.style == Style::SoftHsm,
     })
+}
+
+/// Which file was read, and where the tokens are.
+fn whence(config: &Config) -> String {
+    let read = config
+        .source
+        .as_ref()
+        .map_or("no configuration file was found".to_string(), |file| format!("configuration {}", file.display()));
+    let kept = config
+        .pool_file
+        .as_ref()
+        .map_or(format!("store in {}", config.store_dir.display()), |file| format!("pool {}", file.display()));
+    format!("C_Initialize: {read}; {kept}")
 }
 
 /// The tokens that the configuration names: a pool's, or those of an embedded store.
@@ -125,7 +140,9 @@ pub fn pool(file: &Path) -> Result<PooledAdmin> {
         .into_iter()
         .unzip();
     let wires = Wires::new(pool.pool.0, ways, identity);
-    PooledAdmin::new(Pool::new(View::new(pool.zone, places), Box::new(wires), Arc::new(Real)))
+    let mut view = View::new(pool.zone, places);
+    view.mark_is_enough = pool.consistency == Consistency::Session;
+    PooledAdmin::new(Pool::new(view, Box::new(wires), Arc::new(Real)))
 }
 
 /// A certificate with the authority of its pool. Errors: `Configuration`.
@@ -162,6 +179,9 @@ pub fn node(file: &NodeFile) -> Result<Node> {
         clients,
         peers: listen.peers.parse()?,
         operations: listen.operations.clone(),
+        webhooks: file.webhooks.clone(),
+        webhook_ca: file.webhook_ca.clone(),
+        isolated_use: Duration::from_secs(file.isolated_use),
         unix_users,
         own_user: user::id(),
         identity: Box::new(move || identity(pool, &certificates)),

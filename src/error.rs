@@ -48,6 +48,17 @@ macro_rules! codes {
     };
 }
 
+/// The name that the C caller's header has for it.
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Code::Configuration => f.write_str("CKR_HSMPOOL_CONFIGURATION"),
+            Code::StoreRefused => f.write_str("CKR_HSMPOOL_STORE_REFUSED"),
+            code => write!(f, "{}", code.rv()),
+        }
+    }
+}
+
 /// How loudly a failure is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {

@@ -35,6 +35,8 @@ pub const RSA_MODULUS_MAX_BITS: u64 = 16384;
 /// Smallest RSA modulus.
 pub const RSA_MODULUS_MIN_BITS: u64 = 512;
 
+/// How long a fork waits for calls of other threads, before the child must do without what they hold.
+pub const FORK_WAIT_MAX_MILLISECONDS: u64 = 1000;
 /// Most sessions of one application.
 pub const SESSIONS_MAX: usize = 1 << 20;
 /// A partition gives a client a new ticket for one that is older than this.
@@ -98,8 +100,16 @@ pub const LOG_KEPT_CHANGES: u64 = 256;
 /// Longest encoded change that a single member's log keeps; a longer one leaves its request only.
 pub const LOG_CHANGE_MAX_BYTES: usize = 16 << 10;
 
-/// How long a member that hears nothing of its group goes on serving as if nothing had changed.
+/// How long a member that knew all that its group had committed goes on serving as if nothing had changed.
 pub const SERVING_LEASE_MILLISECONDS: u64 = 2_000;
+/// How much longer than that others wait for it: clocks do not run alike.
+pub const SERVING_LEASE_MARGIN_MILLISECONDS: u64 = 100;
+/// How often a member renews its lease.
+pub const LEASE_RENEWED_EVERY_MILLISECONDS: u64 = 500;
+/// How long a member without contact to a living quorum goes on using keys, by default.
+pub const ISOLATED_USE_DEFAULT_SECONDS: u64 = 3_600;
+/// How often the last contact is written down, at most: after a restart the isolated use counts from there.
+pub const CONTACT_KEPT_EVERY_SECONDS: u64 = 30;
 /// A group's leader is heard of this often.
 pub const HEARTBEAT_MILLISECONDS: u64 = 100;
 /// Shortest and longest silence after which a member stands for election; ten times a slow disk's sync.
@@ -140,7 +150,14 @@ pub const MEMBERS_MAX: usize = 64;
 pub const MEMBER_NAME_MAX_BYTES: usize = 256;
 
 const _: () = assert!(ELECTION_MIN_MILLISECONDS >= 5 * HEARTBEAT_MILLISECONDS);
-const _: () = assert!(1000 * CALL_DEADLINE_SECONDS > 2 * ELECTION_MAX_MILLISECONDS + SERVING_LEASE_MILLISECONDS + 10_000);
+// A change waits for two elections and for the lease of a member that is gone, and there is time left to be carried out.
+const _: () = assert!(
+    1000 * CALL_DEADLINE_SECONDS
+        > 2 * ELECTION_MAX_MILLISECONDS + SERVING_LEASE_MILLISECONDS + SERVING_LEASE_MARGIN_MILLISECONDS + 10_000
+);
+// A lease outlives an election that begins right before its renewal; clocks may differ by a twentieth.
+const _: () = assert!(SERVING_LEASE_MILLISECONDS > LEASE_RENEWED_EVERY_MILLISECONDS + ELECTION_MAX_MILLISECONDS);
+const _: () = assert!(SERVING_LEASE_MARGIN_MILLISECONDS * 20 >= SERVING_LEASE_MILLISECONDS);
 const _: () = assert!(PIN_LEN_MIN_BYTES < PIN_LEN_MAX_BYTES);
 const _: () = assert!(TICKET_RENEWED_AFTER_SECONDS < TICKET_MAX_AGE_SECONDS);
 const _: () = assert!(ATTRIBUTE_VALUE_MAX_BYTES < OBJECT_MAX_BYTES);

@@ -8,15 +8,20 @@ use std::time::{Duration, Instant};
 use cryptoki_sys::{CKK_AES, CKM_ECDSA, CKO_PRIVATE_KEY};
 
 use crate::Subject;
-use crate::abi::{Loaded, Mechanism, Session};
+use crate::abi::{Loaded, Mechanism};
 use crate::options::Options;
-use crate::rows::{Kind, Prepare, ROWS, Repeat, Row};
+use crate::raw;
+use crate::rows::{self, Kind, Prepare, ROWS, Repeat, Row};
 use crate::store::{self, LABEL, PIN};
 
 const WORK: &str = "HSMPOOL_BENCH_WORK";
 const MODULE: &str = "HSMPOOL_BENCH_MODULE";
 const FIGURE_MS: &str = "HSMPOOL_BENCH_MS";
 const OBJECTS: &str = "HSMPOOL_BENCH_OBJECTS";
+const PROCESSOR_TIME: &str = "HSMPOOL_BENCH_PROCESSOR_TIME";
+
+/// The work that has the raw library sign beside a creator of the module.
+pub const RAW_BESIDE_CREATOR: &str = "raw beside a creator";
 
 /// The work of a child, when this process is one.
 pub fn asked_for() -> Option<String> {
@@ -27,6 +32,9 @@ pub fn asked_for() -> Option<String> {
 pub fn ask(subject: &Subject, work: &str, options: &Options) -> Option<f64> {
     let mut command = command(work);
     command.env(FIGURE_MS, options.figure_ms.to_string()).env(OBJECTS, options.objects.to_string());
+    if options.processor_time {
+        command.env(PROCESSOR_TIME, "1");
+    }
     if let Subject::Module { path, store } = subject {
         let configuration = store.directory().join("softhsm2.conf");
         command.env(MODULE, path).env("SOFTHSM2_CONF", configuration).env("HOME", store.directory()).env_remove("HSMPOOL_CONF");
@@ -54,6 +62,7 @@ pub fn run(work: &str) {
             println!("1");
         }
         ("create until killed", Some(module)) => create_until_killed(&module),
+        (RAW_BESIDE_CREATOR, _) => println!("{}", beside_creator(&mut *raw::ecdsa_sign(raw::Curve::P256))),
         (name, module) => {
             let row = ROWS.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no row {name}"));
             println!("{}", module.map_or_else(|| raw_figure(row), |module| module_figure(row, module)));
@@ -71,6 +80,19 @@ fn number(variable: &str) -> usize {
 
 fn figure_time() -> Duration {
     Duration::from_millis(number(FIGURE_MS) as u64)
+}
+
+/// A point in time: the wall clock's or, where that was asked for, how long this process has had a processor.
+fn now() -> Duration {
+    static CLOCK: OnceLock<libc::clockid_t> = OnceLock::new();
+    let clock = *CLOCK.get_or_init(|| match std::env::var_os(PROCESSOR_TIME) {
+        Some(_) => libc::CLOCK_PROCESS_CPUTIME_ID,
+        None => libc::CLOCK_MONOTONIC,
+    });
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the place is ours, and both clocks are there on every Linux.
+    assert_eq!(unsafe { libc::clock_gettime(clock, &mut time) }, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn raw_figure(row: &Row) -> f64 {
@@ -102,7 +124,7 @@ fn module_figure(row: &Row, module: Loaded) -> f64 {
         Kind::Operation(work) => 1e6 / repeat_rate(&mut *work(&login), figure_time()),
         Kind::Scaling(work) => threads_rate(&module, 2, work) / threads_rate(&module, 1, work),
         Kind::Rate(threads, work) => threads_rate(&module, threads, work),
-        Kind::BesideCreator => beside_creator(&login),
+        Kind::BesideCreator => beside_creator(&mut *rows::p256_sign(&login)),
         Kind::ColdStart | Kind::Initialize => unreachable!("taken above"),
     }
 }
@@ -171,34 +193,29 @@ impl Window {
 fn repeat_rate(work: &mut dyn FnMut(), time: Duration) -> f64 {
     let mut batch = 1_u32;
     loop {
-        let begin = Instant::now();
+        let begin = now();
         (0..batch).for_each(|_| work());
-        if begin.elapsed() > time / 100 || batch > 1 << 24 {
+        if now() - begin > time / 100 || batch > 1 << 24 {
             break;
         }
         batch *= 2;
     }
-    let (begin, mut done) = (Instant::now(), 0_u64);
-    while begin.elapsed() < time {
+    let (begin, mut done) = (now(), 0_u64);
+    while now() - begin < time {
         (0..batch).for_each(|_| work());
         done += u64::from(batch);
     }
-    done as f64 / begin.elapsed().as_secs_f64()
+    done as f64 / (now() - begin).as_secs_f64()
 }
 
-fn beside_creator(session: &Session) -> f64 {
-    let key = store::find(session, CKO_PRIVATE_KEY, "p256");
-    let (mechanism, mut signature) = (Mechanism::plain(CKM_ECDSA), [0; 64]);
-    let mut sign = || {
-        session.sign_into(&mechanism, key, &[7; 32], &mut signature).expect("signs");
-    };
-    let alone = repeat_rate(&mut sign, figure_time());
+fn beside_creator(sign: &mut dyn FnMut()) -> f64 {
+    let alone = repeat_rate(sign, figure_time());
     let mut creator = Creator(command("create until killed").stdout(Stdio::piped()).spawn().expect("can be started again"));
     // The creator prints a line once it is at work.
     let mut line = [0; 1];
     let mut said = creator.0.stdout.take().expect("piped above");
     std::io::Read::read_exact(&mut said, &mut line).expect("the creator starts");
-    repeat_rate(&mut sign, figure_time()) / alone
+    repeat_rate(sign, figure_time()) / alone
 }
 
 /// Ended when dropped.
@@ -225,11 +242,11 @@ fn create_until_killed(module: &Loaded) {
 }
 
 fn cold_start_ms() -> f64 {
-    let begin = Instant::now();
+    let begin = now();
     let module = module().expect("the parent names the module");
     module.initialize().expect("initialises");
     let session = module.user_session(LABEL, PIN).expect("logs in");
     let key = store::find(&session, CKO_PRIVATE_KEY, "p256");
     session.sign(&Mechanism::plain(CKM_ECDSA), key, &[7; 32]).expect("signs");
-    begin.elapsed().as_secs_f64() * 1e3
+    (now() - begin).as_secs_f64() * 1e3
 }

@@ -23,7 +23,7 @@ mod store;
 
 use options::Options;
 use report::Report;
-use rows::{ROWS, Row};
+use rows::{Kind, ROWS, Row};
 use store::Store;
 
 /// Whose cost is measured.
@@ -80,7 +80,7 @@ fn measure(options: &Options) {
     for row in ROWS.iter().filter(|row| options.wants(row.name)) {
         for _ in 0..options.rounds {
             for (column, subject) in subjects.iter().enumerate() {
-                if let Some(figure) = figure(row, subject, options) {
+                if let Some(figure) = figure(row, subject, &subjects[0], options) {
                     report.add(row, column, figure);
                 }
             }
@@ -93,9 +93,10 @@ fn measure(options: &Options) {
 }
 
 /// One child's figure, in the row's unit; `None` when the subject has nothing like it.
-fn figure(row: &Row, subject: &Subject, options: &Options) -> Option<f64> {
-    if matches!(subject, Subject::Raw) && row.raw.is_none() {
-        return None;
+fn figure(row: &Row, subject: &Subject, first: &Subject, options: &Options) -> Option<f64> {
+    match (subject, &row.kind) {
+        (Subject::Raw, _) if row.raw.is_none() => None,
+        (Subject::Raw, Kind::BesideCreator) => child::ask(first, child::RAW_BESIDE_CREATOR, options),
+        _ => child::ask(subject, row.name, options),
     }
-    child::ask(subject, row.name, options)
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 const USAGE: &str =
     "options: --module PATH (repeatable; the first is compared with the others)  --pool HSMPOOL.TOML (repeatable)  --rounds N  --ms N (time a figure)
-         --objects N (token objects beside the keys)  --rows PART,PART (rows whose name contains one)  --json FILE";
+         --objects N (token objects beside the keys)  --rows PART,PART (rows whose name contains one)  --json FILE
+         --processor-time (of the measured process, in place of the wall clock: for a machine that is busy with other things)";
 
 pub struct Options {
     pub modules: Vec<PathBuf>,
@@ -14,6 +15,8 @@ pub struct Options {
     /// How long one figure is measured.
     pub figure_ms: u64,
     pub objects: usize,
+    /// Whether rows of one thread count processor time.
+    pub processor_time: bool,
     rows: Vec<String>,
     pub json: Option<PathBuf>,
 }
@@ -26,12 +29,17 @@ impl Options {
             rounds: 5,
             figure_ms: 200,
             objects: 1000,
+            processor_time: false,
             rows: Vec::new(),
             json: None,
         };
         while let Some(name) = arguments.next() {
             if name == "--bench" {
                 continue; // cargo's own
+            }
+            if name == "--processor-time" {
+                options.processor_time = true;
+                continue;
             }
             let value = arguments.next().ok_or_else(|| format!("{name} wants a value\n{USAGE}"))?;
             let number = || value.parse::<usize>().map_err(|error| format!("{name} {value}: {error}\n{USAGE}"));

@@ -8,8 +8,9 @@ use crate::error::{Code, Doing, Result, refuse};
 ///
 /// Errors: `FunctionRejected`.
 pub(super) fn typed(question: &str, expected: &str) -> Result<()> {
-    print!("{question} Type {expected} to go on: ");
-    std::io::stdout().flush().doing(Code::FunctionRejected, "asking; nothing was done")?;
+    // Standard output is for what the command answers.
+    eprint!("{question} Type {expected} to go on: ");
+    std::io::stderr().flush().doing(Code::FunctionRejected, "asking; nothing was done")?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).doing(Code::FunctionRejected, "reading the answer; nothing was done")?;
     match answer.trim() == expected {

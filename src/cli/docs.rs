@@ -43,7 +43,8 @@ fn configuration() -> String {
          {}\n\
          `HSMPOOL_LOG` (`error`, `warning`, `info`, `debug`) overrides the level, and logs to standard error unless the file names another place.\n\n\
          A program that runs with more rights than its caller (set-user-id, file capabilities) heeds none of these variables, nor `HOME`.\n\n\
-         A mistake in the configuration makes `C_Initialize` answer `0xc8500001`, a store that is refused `0xc8500002`; the log says what to do.\n",
+         A mistake in the configuration makes `C_Initialize` answer `CKR_HSMPOOL_CONFIGURATION` (`0xc8500001`), a store that is refused `CKR_HSMPOOL_STORE_REFUSED` (`0xc8500002`);\n\
+         the log says what to do. At the level `debug` it also says which file was read, and where the store is.\n",
         config_table::markdown() + "\n## Files of a pool\n" + &crate::config::pool::markdown()
     )
 }

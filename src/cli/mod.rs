@@ -1,7 +1,7 @@
 //! The command line: one file a command.
 //!
 //! Knows: assemble, ck, config, error, history, limits, log, mechanism, node, object, partition, secret, store, sys, token, wire, world.
-//! Crates: clap, clap_complete, cryptoki, pkcs8, rpassword, sd-notify, serde_json, signal-hook.
+//! Crates: clap, clap_complete, cryptoki, parking_lot, pkcs8, rpassword, rustls, sd-notify, serde_json, signal-hook.
 
 mod check;
 mod config_show;
@@ -12,10 +12,13 @@ mod import_softhsm;
 mod keyconv;
 mod mechanisms;
 mod module;
+mod node_check;
 mod pem;
 mod pin;
 mod pool;
+mod progress;
 mod token;
+mod told;
 mod util;
 mod util_import;
 
@@ -27,14 +30,17 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::sys::process;
+use told::{EXIT_CODES, Ended};
 
 /// hsmpool: a PKCS#11 token, embedded in the applications that load libhsmpool.so
 #[derive(Parser)]
 #[command(
     name = "hsmpool",
     version,
-    after_help = "Examples:\n  hsmpool token init --label demo\n  hsmpool softhsm2-util --show-slots\n  hsmpool import-softhsm /var/lib/softhsm/tokens\n  hsmpool check\n\n\
-                  Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 the command line is wrong."
+    after_help = format!(
+        "Examples:\n  hsmpool demo\n  hsmpool token init --label demo\n  hsmpool import-softhsm /var/lib/softhsm/tokens\n  \
+           hsmpool pool create --local /tmp/pool --zones a,b,c\n  hsmpool pool status --dir /tmp/pool\n\n{EXIT_CODES}"
+    )
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -47,6 +53,8 @@ enum Command {
     Token(token::Arguments),
     /// Makes a replicated pool, shows it, changes it
     Pool(pool::Arguments),
+    /// Checks a node of a pool
+    Node(node_check::Arguments),
     /// Issues and renews certificates of a pool's authority
     Cert(pool::cert::Arguments),
     /// Rehearses the loss of zones on a local pool, under load, and tells what the applications noticed
@@ -58,6 +66,11 @@ enum Command {
     /// An application of a rehearsal
     #[command(hide = true)]
     ChaosWorker(pool::chaos::WorkArguments),
+    /// Shows what the pool is for: a zone is killed and comes back while an application signs, and no call fails
+    Demo(pool::demo::Arguments),
+    /// The application of the demonstration
+    #[command(hide = true)]
+    DemoWorker(pool::demo::WorkArguments),
     /// Brings SoftHSM's tokens over, with all attributes, serial numbers and PINs
     ImportSofthsm(import_softhsm::Arguments),
     /// Reads the whole store and checks that it fits together
@@ -106,7 +119,10 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
     let done = match Arguments::parse_from(&arguments).command {
         Command::Token(arguments) => token::run(arguments),
-        Command::Pool(arguments) => pool::run(arguments),
+        Command::Pool(arguments) => return finish(pool::run(arguments)),
+        Command::Node(arguments) => return finish(node_check::run(&arguments)),
+        Command::Demo(arguments) => return finish(pool::demo::run(&arguments)),
+        Command::DemoWorker(arguments) => pool::demo::work(&arguments),
         Command::Cert(arguments) => pool::cert::run(arguments),
         Command::Chaos(arguments) => pool::chaos::run(&arguments),
         Command::ChaosWorker(arguments) => pool::chaos::run_worker(arguments),
@@ -122,12 +138,12 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::SoftHsm2Util { arguments } => return util::main(&arguments),
         Command::SoftHsm2Keyconv { arguments } => return keyconv::main(&arguments),
     };
-    finish(done)
+    finish(done.map(|()| Ended::Well))
 }
 
-fn finish(done: Result<()>) -> ExitCode {
+fn finish(done: Result<Ended>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(ended) => ended.into(),
         Err(error) => {
             eprintln!("hsmpool: {}", sentence(&error));
             ExitCode::FAILURE
@@ -136,5 +152,49 @@ fn finish(done: Result<()>) -> ExitCode {
 }
 
 fn sentence(error: &Error) -> String {
-    format!("{error} ({})", error.code().rv())
+    format!("{error} ({})", error.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command below these that has none of its own below it.
+    fn leaves(command: &clap::Command, path: &str, into: &mut Vec<(String, clap::Command)>) {
+        let path = format!("{path} {}", command.get_name());
+        match command.get_subcommands().count() {
+            0 => into.push((path.trim().to_string(), command.clone())),
+            _ => command.get_subcommands().for_each(|below| leaves(below, &path, into)),
+        }
+    }
+
+    fn all() -> Vec<(String, clap::Command)> {
+        let mut command = Arguments::command();
+        // Hands options that hold everywhere down to the commands below.
+        command.build();
+        let mut found = Vec::new();
+        leaves(&command, "", &mut found);
+        found
+    }
+
+    #[test]
+    fn every_command_that_answers_can_answer_in_json_and_shows_an_example() {
+        let mut seen = 0;
+        for (path, command) in all() {
+            let of_a_group = ["token", "pool", "node", "cert"].iter().any(|group| path.starts_with(&format!("hsmpool {group} ")));
+            if !(of_a_group || path == "hsmpool demo") || path.ends_with(" help") || path.contains(" help ") {
+                continue;
+            }
+            assert!(command.get_arguments().any(|argument| argument.get_long() == Some("json")), "{path} has no --json");
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example") && help.contains(&path), "{path} shows no example of itself: {help}");
+            seen += 1;
+        }
+        assert!(seen >= 17, "{seen} commands");
+    }
+
+    #[test]
+    fn the_command_line_fits_together() {
+        Arguments::command().debug_assert();
+    }
 }

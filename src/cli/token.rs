@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::told::tell;
 use super::{confirm, pin};
 use crate::assemble;
 use crate::error::{Code, Result, refuse};
@@ -15,16 +16,16 @@ use crate::world::{Real, World};
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// What is answered is printed as JSON
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Lists the tokens of the store
-    List {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Lists the tokens of the store, or of the pool that the configuration names
+    #[command(after_help = "Examples:\n  hsmpool token list\n  HSMPOOL_CONF=/tmp/pool/hsmpool.toml hsmpool token list --json")]
+    List,
     /// Makes a token and sets the user's PIN
     #[command(after_help = "Example: hsmpool token init --label demo --so-pin 12345678 --pin 123456")]
     Init {
@@ -39,6 +40,7 @@ enum Command {
         pin: Option<String>,
     },
     /// Deletes a token with everything that it holds
+    #[command(after_help = "Example: hsmpool token delete demo")]
     Delete {
         /// The token's label or serial number
         token: String,
@@ -47,6 +49,7 @@ enum Command {
         yes: bool,
     },
     /// The SO sets a new user PIN, which also unlocks the user
+    #[command(after_help = "Example: hsmpool token reset-pin demo --so-pin 12345678 --pin 654321")]
     ResetPin {
         /// The token's label or serial number
         token: String,
@@ -60,7 +63,7 @@ enum Command {
 }
 
 /// Each run is an application of its own: a pool answers a request that it has answered before, and knows it by scope and number.
-fn scope() -> Result<Scope> {
+pub(super) fn scope() -> Result<Scope> {
     let mut scope = [0; 16];
     Real.fill_random(&mut scope)?;
     Ok(Scope(scope))
@@ -68,12 +71,14 @@ fn scope() -> Result<Scope> {
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let admin = &*assemble::admin(&assemble::configuration()?)?;
-    match arguments.command {
-        Command::List { json } => list(admin, json),
-        Command::Init { label, so_pin, pin } => init(admin, &label, so_pin.as_deref(), pin.as_deref()),
-        Command::Delete { token, yes } => delete(admin, &token, yes),
-        Command::ResetPin { token, so_pin, pin } => reset_pin(admin, &token, so_pin.as_deref(), pin.as_deref()),
-    }
+    let (text, description) = match arguments.command {
+        Command::List => return list(admin, arguments.json),
+        Command::Init { label, so_pin, pin } => init(admin, &label, so_pin.as_deref(), pin.as_deref())?,
+        Command::Delete { token, yes } => delete(admin, &token, yes)?,
+        Command::ResetPin { token, so_pin, pin } => reset_pin(admin, &token, so_pin.as_deref(), pin.as_deref())?,
+    };
+    tell(arguments.json, text, &json!({ "label": label(&description), "serial": serial(&description) }));
+    Ok(())
 }
 
 fn list(admin: &dyn Admin, as_json: bool) -> Result<()> {
@@ -107,7 +112,7 @@ fn list(admin: &dyn Admin, as_json: bool) -> Result<()> {
     Ok(())
 }
 
-fn init(admin: &dyn Admin, label: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<()> {
+fn init(admin: &dyn Admin, label: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<(String, Description)> {
     if label.is_empty() || label.len() > 32 {
         return Err(refuse(Code::ArgumentsBad, format!("a label has 1 to 32 bytes, {label:?} has {}", label.len())));
     }
@@ -118,11 +123,11 @@ fn init(admin: &dyn Admin, label: &str, so_pin: Option<&str>, user_pin: Option<&
     let so = token.login(&scope()?, Role::SecurityOfficer, &so_pin)?;
     token.init_pin(&so, &user_pin)?;
     token.logout(&so)?;
-    println!("token {label:?} made, serial number {}", serial(&token.describe()?));
-    Ok(())
+    let description = token.describe()?;
+    Ok((format!("token {label:?} made, serial number {}", serial(&description)), description))
 }
 
-fn delete(admin: &dyn Admin, name: &str, yes: bool) -> Result<()> {
+fn delete(admin: &dyn Admin, name: &str, yes: bool) -> Result<(String, Description)> {
     let (token, description) = find(admin, name)?;
     if !yes {
         let (question, serial) = (format!("Delete token {:?} with all its keys?", label(&description)), serial(&description));
@@ -130,17 +135,15 @@ fn delete(admin: &dyn Admin, name: &str, yes: bool) -> Result<()> {
     }
     drop(token);
     admin.delete_token(description.id)?;
-    println!("token {:?} deleted", label(&description));
-    Ok(())
+    Ok((format!("token {:?} deleted", label(&description)), description))
 }
 
-fn reset_pin(admin: &dyn Admin, name: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<()> {
+fn reset_pin(admin: &dyn Admin, name: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<(String, Description)> {
     let (token, description) = find(admin, name)?;
     let so = token.login(&scope()?, Role::SecurityOfficer, &pin::get(so_pin, "SO PIN", false)?)?;
     token.init_pin(&so, &pin::get(user_pin, "User PIN", true)?)?;
     token.logout(&so)?;
-    println!("user PIN of token {:?} set", label(&description));
-    Ok(())
+    Ok((format!("user PIN of token {:?} set", label(&description)), description))
 }
 
 /// The one token with this label or serial number. Errors: `TokenNotPresent`; `ArgumentsBad` when there are several.

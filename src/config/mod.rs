@@ -55,6 +55,26 @@ pub enum PolicyName {
     Strict,
 }
 
+impl PolicyName {
+    /// Each with its name in configurations and commands.
+    pub const NAMES: &[(&str, Self)] = &[("compatible", Self::Compatible), ("default", Self::Default), ("strict", Self::Strict)];
+}
+
+impl std::fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Self::NAMES.iter().filter(|(_, policy)| policy == self).try_for_each(|(name, _)| f.write_str(name))
+    }
+}
+
+impl std::str::FromStr for PolicyName {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let found = Self::NAMES.iter().find(|(name, _)| *name == text);
+        found.map(|(_, policy)| *policy).ok_or_else(|| format!("{text:?} is no policy: compatible, default or strict"))
+    }
+}
+
 /// Mechanisms that are offered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Mechanisms {

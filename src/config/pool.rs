@@ -21,8 +21,22 @@ pub struct PoolFile {
     pub zone: String,
     /// The client's certificate, for TCP. Unix sockets need none.
     pub certificates: Option<Certificates>,
+    /// How much look-ups show: `linearizable` or `session`.
+    #[serde(default)]
+    pub consistency: Consistency,
     /// Every node.
     pub node: Vec<NodeEntry>,
+}
+
+/// How much a look-up shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// All that was acknowledged to anybody before.
+    #[default]
+    Linearizable,
+    /// All that this application has seen or done, and what else its node has.
+    Session,
 }
 
 /// One node, as a module reaches it.
@@ -68,6 +82,12 @@ pub struct NodeFile {
     /// Where events are posted to, as JSON.
     #[serde(default)]
     pub webhooks: Vec<String>,
+    /// Authorities (PEM) of webhooks with `https:`.
+    #[serde(default = "host_authorities")]
+    pub webhook_ca: PathBuf,
+    /// Seconds for which keys are used without contact to a living quorum, after the serving lease; 0: none.
+    #[serde(default = "isolated_use")]
+    pub isolated_use: u64,
 }
 
 /// Addresses of a node.
@@ -128,12 +148,7 @@ impl std::fmt::Display for PoolId {
 
 impl<'de> Deserialize<'de> for PolicyName {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
-        match String::deserialize(from)?.as_str() {
-            "compatible" => Ok(PolicyName::Compatible),
-            "default" => Ok(PolicyName::Default),
-            "strict" => Ok(PolicyName::Strict),
-            other => Err(serde::de::Error::custom(format!("{other:?} is no policy: compatible, default or strict"))),
-        }
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -143,6 +158,14 @@ fn home_region() -> String {
 
 fn default_policy() -> PolicyName {
     PolicyName::Default
+}
+
+fn host_authorities() -> PathBuf {
+    PathBuf::from("/etc/ssl/certs/ca-certificates.crt")
+}
+
+fn isolated_use() -> u64 {
+    crate::limits::ISOLATED_USE_DEFAULT_SECONDS
 }
 
 fn attempts() -> u32 {
@@ -176,6 +199,12 @@ impl NodeFile {
         if let Some(user) = read.unix_users.keys().find(|user| user.parse::<u32>().is_err()) {
             return Err(wrong(file, &format!("unix_users.{user} is no numeric user id")));
         }
+        let is_url =
+            |url: &str| url.split_once("://").is_some_and(|(kind, rest)| matches!(kind, "http" | "https") && !rest.is_empty());
+        if let Some(url) = read.webhooks.iter().find(|url| !is_url(url)) {
+            return Err(wrong(file, &format!("webhooks: {url:?} is no URL: http://… or https://…")));
+        }
+        read.webhook_ca = beside(file, &read.webhook_ca);
         read.certificates.beside(file);
         read.directory = beside(file, &read.directory);
         read.root_key_file = read.root_key_file.map(|path| beside(file, &path));
@@ -225,6 +254,11 @@ const POOL_KEYS: Rows = &[
     ("certificates.ca", "–", "The pool's authority (PEM). The three certificate keys are needed for TCP addresses."),
     ("certificates.certificate", "–", "The client's certificate (PEM)."),
     ("certificates.key", "–", "Its private key (PEM)."),
+    (
+        "consistency",
+        "`linearizable`",
+        "How much look-ups show. `linearizable`: all that was acknowledged to anybody before. `session`: all that this application has seen or done, and what else its node has; faster by a round to the leader, and it needs none.",
+    ),
     ("[[node]] zone", "–", "The zone of one node."),
     ("[[node]] addresses", "–", "`unix:/path` or `tcp:host:port`, in the order in which they are tried."),
 ];
@@ -254,7 +288,17 @@ const NODE_KEYS: Rows = &[
     ),
     ("policy", "`default`", "Policy of new tokens: `compatible`, `default`, `strict`."),
     ("pin_attempts_max", "10", "Wrong PINs in a row that lock the user of a new token; 0 never locks."),
-    ("webhooks", "none", "URLs that each event is posted to, as JSON."),
+    ("webhooks", "none", "URLs (`http:`, `https:`) that each event is posted to, as JSON."),
+    (
+        "webhook_ca",
+        "`/etc/ssl/certs/ca-certificates.crt`",
+        "Authorities (PEM) that certificates of `https:` webhooks are checked against.",
+    ),
+    (
+        "isolated_use",
+        "3600",
+        "Seconds for which the node goes on using keys when no living quorum is heard of, after the serving lease of 2 s. 0: keys are used in the lease only, so that a destroyed key is used nowhere once the destroyer was told.",
+    ),
 ];
 
 #[cfg(test)]
@@ -290,6 +334,7 @@ key = "node.key"
         let read = in_file(NODE, NodeFile::read).unwrap();
         assert_eq!(read.pool.to_string(), "000102030405060708090a0b0c0d0e0f");
         assert_eq!((read.region.as_str(), read.policy, read.pin_attempts_max), ("home", PolicyName::Default, 10));
+        assert_eq!((read.isolated_use, read.webhooks.len()), (3600, 0));
         assert_eq!(read.certificates.ca, std::env::temp_dir().join("ca.pem"));
         assert_eq!(read.certificates.certificate, Path::new("/etc/node.pem"));
     }
@@ -306,6 +351,8 @@ key = "node.key"
             (NODE.replace("node = 2", "node = \"two\""), "node"),
             (NODE.replace("[\"unix:/run/b.sock\"]", "[]"), "listen.clients"),
             (NODE.replace("0 = \"app\"", "root = \"app\""), "unix_users.root"),
+            (NODE.replace("zone =", "webhooks = [\"host/path\"]\nzone ="), "host/path"),
+            (NODE.replace("zone =", "isolated_use = -1\nzone ="), "isolated_use"),
         ] {
             let (names_file, error) = told(&text);
             assert!(names_file && error.contains(word), "{word}: {error}");

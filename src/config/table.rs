@@ -155,10 +155,10 @@ pub const KEYS: &[Key] = &[
         doc: "Policy of new tokens: `compatible` (SoftHSM's behaviour), `default` (conflicting usages refused, keys sensitive unless asked \
               otherwise), `strict` (also enforces key dates).",
         set: |config, text| {
-            config.policy = one_of(POLICIES, text)?;
+            config.policy = one_of(PolicyName::NAMES, text)?;
             Ok(())
         },
-        show: |config| POLICIES.iter().find(|(_, policy)| *policy == config.policy).map(|(name, _)| (*name).to_owned()),
+        show: |config| Some(config.policy.to_string()),
     },
     Key {
         name: "token.pin_attempts_max",
@@ -272,9 +272,6 @@ pub const KEYS: &[Key] = &[
         show: |_| None,
     },
 ];
-
-const POLICIES: &[(&str, PolicyName)] =
-    &[("compatible", PolicyName::Compatible), ("default", PolicyName::Default), ("strict", PolicyName::Strict)];
 
 const LEVELS: &[(&str, Level)] =
     &[("ERROR", Level::Error), ("WARNING", Level::Warning), ("INFO", Level::Info), ("DEBUG", Level::Debug)];

@@ -1,15 +1,17 @@
 //! The gate between calls and the one library of the process: calls pass without meeting each other, C_Initialize and C_Finalize wait
-//! until nobody is inside, and a forked child finds a gate of its own.
+//! until nobody is inside, a fork waits for a moment, and a forked child finds a gate of its own.
 
 use std::cell::Cell;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::error::{Code, Result, refuse};
 use crate::faults::{self, Fault};
+use crate::limits::FORK_WAIT_MAX_MILLISECONDS;
 use crate::sys::process::ForkWord;
 
 /// Doors of a gate. Threads are spread over them, so that two calls at once touch no common cache line.
@@ -17,9 +19,9 @@ const DOORS: usize = 32;
 
 /// What a gate keeps.
 pub trait Guest: Send + Sync {
-    /// Called once in a forked child, before anybody uses the value there. True: the child carries on with it. False: the child is as
-    /// if not initialised; the value is abandoned, never used, never dropped.
-    fn enter_child(&self) -> bool;
+    /// Whether a forked child carries on with it. If not, the child is as if not initialised; the value is abandoned there, never used,
+    /// never dropped.
+    fn carries_on_after_fork(&self) -> bool;
 }
 
 /// A gate: empty, or with one value inside. Made for a `static`.
@@ -37,6 +39,8 @@ struct Side<T: 'static> {
     parent: Option<&'static Side<T>>,
     /// Whether the parent's value has been asked to come along.
     settled: OnceLock<()>,
+    /// Whether all doors are closed by a thread that forks.
+    quiet: AtomicBool,
     /// Held while the value comes or goes.
     turn: Mutex<()>,
     doors: [Door<T>; DOORS],
@@ -80,6 +84,41 @@ impl<T: Guest> Gate<T> {
         let value = side.doors[0].0.read().clone();
         side.set(None);
         value
+    }
+
+    /// Right before this process forks: waits until no call is inside, so that no lock is held that the child would find held for ever, and
+    /// keeps others out until [`Gate::after_fork`]. After [`FORK_WAIT_MAX_MILLISECONDS`] it waits no more: then the child is as if not
+    /// initialised. Nothing to wait for where no child carries on.
+    pub fn before_fork(&self) {
+        let Some(side) = self.settled_side() else { return };
+        let carries_on = |door: RwLockReadGuard<'_, Option<Arc<T>>>| door.as_deref().is_some_and(Guest::carries_on_after_fork);
+        if !side.doors[0].0.try_read().is_some_and(carries_on) {
+            return;
+        }
+        let latest = Instant::now() + Duration::from_millis(FORK_WAIT_MAX_MILLISECONDS);
+        for (at, door) in side.doors.iter().enumerate() {
+            match door.0.try_write_until(latest) {
+                Some(closed) => std::mem::forget(closed),
+                None => return side.open_doors(at),
+            }
+        }
+        side.quiet.store(true, Ordering::Release);
+    }
+
+    /// In the process that forked: lets calls in again.
+    pub fn after_fork(&self) {
+        if let Some(side) = self.settled_side()
+            && side.quiet.swap(false, Ordering::AcqRel)
+        {
+            side.open_doors(DOORS);
+        }
+    }
+
+    /// This process's side, if it has been used.
+    fn settled_side(&self) -> Option<&'static Side<T>> {
+        // SAFETY: null, or a box that is never freed.
+        let side = unsafe { self.side.load(Ordering::Acquire).as_ref() };
+        side.filter(|side| side.word.same_process() && side.settled.get().is_some())
     }
 
     /// This process's side.
@@ -138,6 +177,7 @@ impl<T: Guest> Side<T> {
             word: ForkWord::new(),
             parent,
             settled: OnceLock::new(),
+            quiet: AtomicBool::new(false),
             turn: Mutex::new(()),
             doors: std::array::from_fn(|_| Door(RwLock::new(None))),
         }
@@ -145,13 +185,27 @@ impl<T: Guest> Side<T> {
 
     /// Asks the parent's value, if there is one, whether it comes along.
     fn inherit(&self) {
-        // A door may have been closed by a thread that the child does not have. Then the parent was in C_Initialize or C_Finalize.
-        let value = self.parent.and_then(|parent| parent.doors[0].0.try_read()).and_then(|door| door.clone());
+        let Some(parent) = self.parent else { return };
+        let value = match parent.quiet.load(Ordering::Acquire) {
+            // SAFETY: the thread that forked holds all doors closed, in this process for ever: nobody writes behind them.
+            true => unsafe { &*parent.doors[0].0.data_ptr() }.clone(),
+            // A call was inside, of a thread that the child does not have. What that held locked stays so: the value cannot be used.
+            false if parent.doors.iter().any(|door| door.0.is_locked()) => None,
+            false => parent.doors[0].0.try_read().and_then(|door| door.clone()),
+        };
         match value {
-            Some(value) if value.enter_child() => self.set(Some(value)),
+            Some(value) if value.carries_on_after_fork() => self.set(Some(value)),
             // Its destructor would end what belongs to the parent.
             Some(value) => std::mem::forget(value),
             None => {}
+        }
+    }
+
+    /// Opens the first doors, which this thread has closed for a fork.
+    fn open_doors(&self, count: usize) {
+        for door in &self.doors[..count] {
+            // SAFETY: closed by `before_fork` on this thread, which has forgotten the guard.
+            unsafe { door.0.force_unlock_write() };
         }
     }
 

@@ -22,6 +22,7 @@ pub unsafe extern "C" fn C_Initialize(arguments: CK_VOID_PTR) -> CK_RV {
             // SAFETY: the caller's promise; numbers and pointers.
             check_arguments(&unsafe { memory::read(arguments.cast::<InitializeArguments>(), "pInitArgs") }?)?;
         }
+        tables::watch_forks();
         GATE.fill(|| assemble::open().map(Into::into))
     })
 }

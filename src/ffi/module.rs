@@ -37,7 +37,7 @@ impl From<Opened> for Module {
 }
 
 impl Guest for Module {
-    fn enter_child(&self) -> bool {
+    fn carries_on_after_fork(&self) -> bool {
         self.carries_on_after_fork
     }
 }

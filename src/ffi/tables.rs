@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::fmt::{self, Display};
 use std::mem::offset_of;
+use std::sync::Once;
 
 use cryptoki_sys::{
     CK_FLAGS, CK_FUNCTION_LIST, CK_FUNCTION_LIST_3_0, CK_FUNCTION_LIST_3_2, CK_FUNCTION_LIST_PTR, CK_INTERFACE, CK_RV, CK_VERSION,
@@ -12,9 +13,22 @@ use super::gate::Gate;
 use super::module::Module;
 use crate::assemble;
 use crate::error::{Error, Level};
+use crate::sys::process::at_fork;
 
 /// What C_Initialize made, if it has been called in this process.
 pub static GATE: Gate<Module> = Gate::new();
+
+/// From now on a fork waits for the calls that are inside.
+pub fn watch_forks() {
+    extern "C" fn before() {
+        GATE.before_fork();
+    }
+    extern "C" fn after() {
+        GATE.after_fork();
+    }
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| at_fork(before, after));
+}
 
 /// PKCS#11 2.40.
 pub const VERSION_2_40: CK_VERSION = CK_VERSION { major: 2, minor: 40 };
@@ -364,6 +378,6 @@ struct Failed<'a> {
 
 impl Display for Failed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} ({})", self.name, self.error, self.error.code().rv())
+        write!(f, "{}: {} ({})", self.name, self.error, self.error.code())
     }
 }

@@ -15,6 +15,9 @@ mod tests;
 pub use crate::store::{Committed, Proposal, RequestId};
 pub use solo::Solo;
 
+use std::fmt;
+use std::time::Duration;
+
 use crate::error::Result;
 use crate::store::Outcome;
 
@@ -44,21 +47,74 @@ pub trait Log: Send + Sync {
         Ok(())
     }
 
-    /// Whether a living quorum was heard of within [`SERVING_LEASE_MILLISECONDS`](crate::limits::SERVING_LEASE_MILLISECONDS): directly, or by its leader.
-    fn in_contact(&self) -> bool {
-        true
+    /// What this member may do now. Costs a look at a clock.
+    fn standing(&self) -> Standing {
+        Standing::Ordinary
     }
 
-    /// Returns when every member in contact has applied all that this one has; one out of contact is waited for as long as it may go on
-    /// serving, [`SERVING_LEASE_MILLISECONDS`](crate::limits::SERVING_LEASE_MILLISECONDS). Errors: `DeviceError`: a member in contact lags past the call's
-    /// deadline.
-    fn spread(&self) -> Result<()> {
+    /// Returns when every other member has applied all that this one has, or can no longer hold a serving lease that began before: in
+    /// [`SERVING_LEASE_MILLISECONDS`](crate::limits::SERVING_LEASE_MILLISECONDS) and a margin at most, less what has passed since the change was applied
+    /// here. What came of it is in the status of the group. Errors: `DeviceError`: this member is being shut down.
+    fn spread(&self, _applied_ago: Duration) -> Result<()> {
         Ok(())
     }
 
     /// The state of the store, for caches: whatever was read after a version was taken is still true while the version is equal. Costs a few
     /// loads: no system call, no lock, no SQL.
     fn version(&self) -> Version;
+}
+
+/// What a member may do, by how long ago it knew all that its group had committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds its serving lease: a single member always does.
+    Ordinary,
+    /// The group lives, and this member lacks changes of it, maybe a revocation: others serve meanwhile.
+    Behind,
+    /// No living quorum is heard of. Keys are used for so long still.
+    Isolated {
+        /// How long.
+        left: Duration,
+    },
+    /// No living quorum is heard of, for longer than keys may be used without one.
+    Stopped,
+    /// The group goes on without this member: it was removed, or the group was formed anew.
+    Expelled,
+}
+
+impl Standing {
+    /// Whether keys may be used.
+    pub fn uses_keys(self) -> bool {
+        matches!(self, Self::Ordinary | Self::Isolated { .. })
+    }
+
+    /// Whether a living quorum is heard of.
+    pub fn in_contact(self) -> bool {
+        matches!(self, Self::Ordinary | Self::Behind)
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ordinary => write!(f, "it holds its serving lease"),
+            Self::Behind => write!(f, "it is behind its group and catches up: keys are used elsewhere meanwhile"),
+            Self::Isolated { left } => {
+                let left = left.as_secs();
+                write!(
+                    f,
+                    "it is isolated, as no living quorum is heard of: keys are used for {left} s still, changes are not taken"
+                )
+            }
+            Self::Stopped => {
+                write!(
+                    f,
+                    "it has been isolated for longer than isolated_use: keys are not used until a living quorum is heard of"
+                )
+            }
+            Self::Expelled => write!(f, "its group goes on without it: it was removed, or the group was formed anew"),
+        }
+    }
 }
 
 /// A state of the store, comparable within one process.

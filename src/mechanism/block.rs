@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 
 use super::key::{Material, Prepared};
 use super::{Cipher, Key, Mechanism, Params, Shape, Step};
-use crate::error::{Code, Doing, Error, Result, refuse};
+use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::secret::Secret;
 
@@ -205,7 +205,9 @@ pub fn vector<const B: usize>(mechanism: &Mechanism) -> Result<[u8; B]> {
         Params::Iv(iv) | Params::CbcEncryptData { iv, .. } => iv.as_slice(),
         _ => &[],
     };
-    iv.try_into().doing(Code::MechanismParamInvalid, format!("{} needs a vector of {B} bytes", mechanism.kind))
+    // The sentence is made when it is needed: this is on the way of every operation.
+    let wrong = || refuse(Code::MechanismParamInvalid, format!("{} needs a vector of {B} bytes", mechanism.kind));
+    iv.first_chunk().filter(|_| iv.len() == B).copied().ok_or_else(wrong)
 }
 
 /// Wraps by encryption. Where the mechanism takes whole blocks only, the key is followed by zero bytes (PKCS#11 3.1, 6.13.5).

@@ -60,6 +60,7 @@ fn generate_domain(_mechanism: &Mechanism, template: &Template) -> Result<Templa
 /// `CKM_DH_PKCS_KEY_PAIR_GEN`: the parameters are in the public template; `CKA_VALUE_BITS` of the private one bounds its number.
 fn generate_pair(_mechanism: &Mechanism, public: &Template, private: &Template) -> Result<GeneratedPair> {
     check_domain(public)?;
+    prove_prime(public)?;
     let prime = der::trimmed(required(public, AttributeType::PRIME)?);
     let base = der::trimmed(required(public, AttributeType::BASE)?);
     let bits = private.ulong(AttributeType::VALUE_BITS).unwrap_or(0);
@@ -101,6 +102,9 @@ fn derive(mechanism: &Mechanism, key: Permitted<Derive, Arc<Key>>, wanted: &Want
 pub(super) fn complete(class: ObjectClass, attributes: &mut Template) -> Result<Option<Vec<u8>>> {
     normalise_numbers(attributes, &[AttributeType::PRIME, AttributeType::BASE], Secrecy::Public);
     let prime_bits = check_domain(attributes)?;
+    if attributes.bool(AttributeType::LOCAL) != Some(true) {
+        prove_prime(attributes)?;
+    }
     let last = Number::from_be(required(attributes, AttributeType::PRIME)?)?.minus_word(1)?;
     let public = match class {
         ObjectClass::PUBLIC_KEY => {
@@ -130,7 +134,19 @@ pub(super) fn complete(class: ObjectClass, attributes: &mut Template) -> Result<
     Ok(Some(der::sequence(&[&algorithm(attributes)?, &der::bits(&der::unsigned(&public))]).to_vec()))
 }
 
-/// Length of the prime in bits. Whether it is prime is left to who made it.
+/// That the prime is one: another modulus would let whoever chose it read private numbers off the public ones. Slow, but for RFC 3526's.
+///
+/// Errors: `DomainParamsInvalid`.
+fn prove_prime(attributes: &Template) -> Result<()> {
+    let prime = Number::from_be(required(attributes, AttributeType::PRIME)?)?;
+    let known = Dh::known_prime(prime.bits() as u32)?;
+    if known.is_some_and(|known| known == prime.to_be()) || prime.is_prime()? {
+        return Ok(());
+    }
+    Err(refuse(Code::DomainParamsInvalid, "CKA_PRIME is not a prime number"))
+}
+
+/// Length of the prime in bits.
 ///
 /// Errors: `DomainParamsInvalid`, `KeySizeRange`.
 fn check_domain(attributes: &Template) -> Result<u64> {

@@ -71,6 +71,10 @@ fn parameters_are_made_and_checked() {
         }
         parameters.set(AttributeType::BASE, Value::Bytes(vec![1]));
         assert_eq!(code(encoding::complete(&mut parameters)), Some(Code::DomainParamsInvalid));
+        parameters.set(AttributeType::BASE, Value::Bytes(vec![2]));
+        // 2^bits - 1 is odd and divisible by 3.
+        parameters.set(AttributeType::PRIME, Value::Bytes(vec![0xff; bits as usize / 8]));
+        assert_eq!(code(encoding::complete(&mut parameters)), Some(Code::DomainParamsInvalid));
     }
     for bits in [0, 511, 5000, 16384, u64::MAX] {
         assert_eq!(code(domain(bits)), Some(Code::KeySizeRange), "{bits}");

@@ -92,6 +92,7 @@ fn generate_domain(_mechanism: &Mechanism, template: &Template) -> Result<Templa
 /// `CKM_DSA_KEY_PAIR_GEN`: the domain is in the public template.
 fn generate_pair(_mechanism: &Mechanism, public: &Template, _private: &Template) -> Result<GeneratedPair> {
     check_domain(public)?;
+    prove_primes(public)?;
     let domain = domain_of(public)?;
     let (public_value, private_value) = Dsa::generate(&domain)?;
     let private = Template::from_iter([
@@ -177,6 +178,9 @@ fn verify_digest(mechanism: &Mechanism, key: Permitted<Verify, Arc<Key>>) -> Res
 pub(super) fn complete(class: ObjectClass, attributes: &mut Template) -> Result<Option<Vec<u8>>> {
     normalise_numbers(attributes, &DOMAIN, Secrecy::Public);
     let prime_bits = check_domain(attributes)?;
+    if attributes.bool(AttributeType::LOCAL) != Some(true) {
+        prove_primes(attributes)?;
+    }
     let prime = Number::from_be(required(attributes, AttributeType::PRIME)?)?;
     let subprime = Number::from_be(required(attributes, AttributeType::SUBPRIME)?)?;
     let public = match class {
@@ -203,7 +207,19 @@ pub(super) fn complete(class: ObjectClass, attributes: &mut Template) -> Result<
     Ok(Some(der::sequence(&[&algorithm(attributes)?, &der::bits(&der::unsigned(&public))]).to_vec()))
 }
 
-/// Length of the prime in bits. Whether prime and subprime are prime is left to who made them.
+/// That prime and subprime are what they are called. Slow.
+///
+/// Errors: `DomainParamsInvalid`.
+fn prove_primes(attributes: &Template) -> Result<()> {
+    for kind in [AttributeType::SUBPRIME, AttributeType::PRIME] {
+        if !Number::from_be(required(attributes, kind)?)?.is_prime()? {
+            return Err(refuse(Code::DomainParamsInvalid, format!("{kind} is not a prime number")));
+        }
+    }
+    Ok(())
+}
+
+/// Length of the prime in bits.
 ///
 /// Errors: `DomainParamsInvalid`, `KeySizeRange`.
 fn check_domain(attributes: &Template) -> Result<u64> {

@@ -72,6 +72,24 @@ fn domains_are_made_and_checked() {
 }
 
 #[test]
+fn a_domain_that_fits_but_has_no_primes_is_refused() {
+    let mut domain = domain();
+    // Modulo the square of the prime, the base's power by the prime is of the subprime's order: all fits, and nothing is prime.
+    let number = |kind| Number::from_be(domain.exposed(kind).unwrap()).unwrap();
+    let (prime, base) = (number(AttributeType::PRIME), number(AttributeType::BASE));
+    let square = prime.times(&prime).unwrap();
+    let base = base.power(&prime, &square).unwrap();
+    domain.set(AttributeType::PRIME, Value::Bytes(square.to_be()));
+    domain.set(AttributeType::BASE, Value::Bytes(base.to_be()));
+    check_domain(&domain).unwrap();
+    domain.set(AttributeType::CLASS, Value::Ulong(ObjectClass::DOMAIN_PARAMETERS.0));
+    domain.set(AttributeType::KEY_TYPE, Value::Ulong(KeyType::DSA.0));
+    assert_eq!(code(encoding::complete(&mut domain)), Some(Code::DomainParamsInvalid));
+    let mechanism = Mechanism { kind: MechanismType::DSA_KEY_PAIR_GEN, params: Params::None };
+    assert_eq!(code(super::generate_pair(&mechanism, &domain, &Template::new())), Some(Code::DomainParamsInvalid));
+}
+
+#[test]
 fn keys_outside_the_domain_are_refused() {
     let (public, private) = pair(&domain());
     for (class, key) in [(ObjectClass::PUBLIC_KEY, public), (ObjectClass::PRIVATE_KEY, private)] {

@@ -86,20 +86,26 @@ const FAMILIES: &[&[Row]] = &[
     super::dh::ROWS,
 ];
 
-static SORTED: LazyLock<Vec<&'static Row>> = LazyLock::new(|| {
+/// The rows by ascending number, and their numbers side by side: a search touches few cache lines.
+struct Sorted {
+    kinds: Vec<MechanismType>,
+    rows: Vec<&'static Row>,
+}
+
+static SORTED: LazyLock<Sorted> = LazyLock::new(|| {
     let mut rows: Vec<&'static Row> = FAMILIES.iter().flat_map(|family| family.iter()).collect();
     rows.sort_by_key(|row| row.kind);
-    rows
+    Sorted { kinds: rows.iter().map(|row| row.kind).collect(), rows }
 });
 
 /// Every mechanism, by ascending number.
 pub fn all() -> &'static [&'static Row] {
-    &SORTED
+    &SORTED.rows
 }
 
 /// The row of a mechanism, if we have it.
 pub fn find(kind: MechanismType) -> Option<&'static Row> {
-    SORTED.binary_search_by_key(&kind, |row| row.kind).ok().map(|at| SORTED[at])
+    SORTED.kinds.binary_search(&kind).ok().map(|at| SORTED.rows[at])
 }
 
 #[cfg(test)]

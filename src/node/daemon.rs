@@ -13,14 +13,15 @@ use super::operate::{NodeStatus, OPERATE_KIND, Operate, Operated, members};
 use super::operations::Operations;
 use super::peers::{ANSWERED, PEER_KIND, PeerWires, REFUSED};
 use super::server::{Caller, Server, Standing};
+use super::webhooks::Webhooks;
 use crate::error::{Code, Result, Sink, refuse};
 use crate::limits::DRAIN_SECONDS;
 use crate::log::Log;
-use crate::log::raft::{Group, GroupSettings, Member};
+use crate::log::raft::{Group, GroupSettings, GroupStatus, Member};
 use crate::partition::{Partition, Settings};
 use crate::secret::Secret;
 use crate::store::Store;
-use crate::token::message::{FRAME_KIND, Refusal, decode, encode};
+use crate::token::message::{Duty, FRAME_KIND, Refusal, decode, encode};
 use crate::wire::{Address, Conversation, Hello, Identity, Listener, Name, Peer, Purpose, Service};
 use crate::world::World;
 
@@ -40,6 +41,12 @@ pub struct NodeSettings {
     pub peers: Address,
     /// Health and metrics in plain HTTP.
     pub operations: Option<String>,
+    /// Where events are posted to.
+    pub webhooks: Vec<String>,
+    /// Authorities of those with `https:`.
+    pub webhook_ca: PathBuf,
+    /// How long keys are used without contact to a living quorum.
+    pub isolated_use: Duration,
     /// Users of this machine, and the names of the clients that they are.
     pub unix_users: BTreeMap<u32, String>,
     /// The user who may operate the node through its Unix socket, besides root: its own.
@@ -56,6 +63,7 @@ pub struct Node {
     listeners: Mutex<Vec<Listener>>,
     operations: Mutex<Option<Operations>>,
     watcher: Mutex<Option<JoinHandle<()>>>,
+    webhooks: Webhooks,
     stops: Arc<AtomicBool>,
 }
 
@@ -84,7 +92,8 @@ impl Node {
         let ends = identity.expires();
         let hello = |purpose| Hello::new(settings.pool, purpose, settings.node);
         let peers = Arc::new(PeerWires::new(identity.clone(), hello(Purpose::Peer)));
-        let group_settings = GroupSettings::new(settings.node, settings.member.clone(), settings.directory.clone());
+        let mut group_settings = GroupSettings::new(settings.node, settings.member.clone(), settings.directory.clone());
+        group_settings.isolated_use = settings.isolated_use;
         let group = Group::open(group_settings, store.clone(), peers.clone())?;
         let log: Arc<dyn Log> = group.clone();
         let own = std::mem::replace(&mut settings.partition, Settings::none());
@@ -92,6 +101,8 @@ impl Node {
         let standing = Standing { node: settings.node, zone: settings.member.zone.clone() };
         let of_leader = group.clone();
         let server = Arc::new(Server::new(partition, log, world, standing, Box::new(move || of_leader.status().leader)));
+        server.metrics().set_isolated_use(settings.isolated_use);
+        let webhooks = Webhooks::start(&settings.webhooks, &settings.webhook_ca, &server)?;
         let operations = settings.operations.as_deref().map(|at| Operations::listen(at, server.clone())).transpose()?;
         let inner = Arc::new(Inner {
             server: server.clone(),
@@ -116,6 +127,7 @@ impl Node {
             listeners: Mutex::new(listeners),
             operations: Mutex::new(operations),
             watcher: Mutex::default(),
+            webhooks,
             stops: Arc::default(),
         })
     }
@@ -184,6 +196,7 @@ impl Node {
             let _ = watcher.join();
         }
         drop(self.operations.lock().take());
+        self.webhooks.stop();
     }
 }
 
@@ -225,6 +238,9 @@ impl Inner {
             version: env!("CARGO_PKG_VERSION").to_string(),
             certificate_ends: self.certificate_ends.load(Ordering::Relaxed),
             group: status.group,
+            unreached: Some(status.unreached),
+            expelled: status.expelled,
+            availability: Some(self.server.metrics().availability()),
         }
     }
 
@@ -320,7 +336,8 @@ impl Conversation for OfOperator {
 struct Seen {
     /// The term, and who leads in it.
     leader: (u64, Option<u64>),
-    in_contact: Option<bool>,
+    duty: Option<Duty>,
+    unreached: BTreeMap<u64, String>,
     voters: Vec<u64>,
     learners: Vec<u64>,
     poisoned: bool,
@@ -344,17 +361,8 @@ impl Seen {
             );
             self.leader = (status.term, status.leader);
         }
-        let in_contact = inner.group.in_contact();
-        if self.in_contact != Some(in_contact) {
-            tell(
-                "contact",
-                match in_contact {
-                    true => "a living quorum is heard of".to_string(),
-                    false => "no living quorum is heard of: keys are used, changes are not taken".to_string(),
-                },
-            );
-            self.in_contact = Some(in_contact);
-        }
+        self.duty(inner.server.health().duty, &status, tell);
+        self.unreached(inner, &status, tell);
         let (voters, learners): (Vec<u64>, Vec<u64>) =
             (status.voters.keys().copied().collect(), status.learners.keys().copied().collect());
         if (&voters, &learners) != (&self.voters, &self.learners) {
@@ -365,5 +373,50 @@ impl Seen {
             self.poisoned = true;
             tell("poisoned", why);
         }
+    }
+
+    /// Tells when what the node may do has become another thing.
+    fn duty(&mut self, now: Option<Duty>, status: &GroupStatus, tell: impl Fn(&'static str, String)) {
+        // The time that is left is no news.
+        let kind = |duty: &Duty| std::mem::discriminant(duty);
+        if now.as_ref().map(kind) == self.duty.as_ref().map(kind) {
+            return;
+        }
+        self.duty = now;
+        let told = match now {
+            None => return,
+            Some(Duty::Ordinary) => "a living quorum is heard of".to_string(),
+            Some(Duty::Behind) => "the node lacks changes of its group, and catches up".to_string(),
+            Some(Duty::Isolated(left)) => {
+                format!("isolated: no living quorum is heard of; keys are used for {left} s still, changes are not taken")
+            }
+            Some(Duty::Stopped) => "no living quorum is heard of, for longer than isolated_use: keys are not used".to_string(),
+            Some(Duty::Expelled) => {
+                format!("the group goes on without this node: {}", status.expelled.as_deref().unwrap_or_default())
+            }
+        };
+        tell("contact", told);
+    }
+
+    /// Tells the one who revokes which members had not applied it, and when they have.
+    fn unreached(&mut self, inner: &Inner, status: &GroupStatus, tell: impl Fn(&'static str, String)) {
+        let name = |node: &u64| {
+            let member = status.voters.get(node).or_else(|| status.learners.get(node));
+            member.map_or_else(|| format!("node {node}"), |member| format!("node {node} of zone {}", member.zone))
+        };
+        let now: BTreeMap<u64, String> = status.unreached.iter().map(|node| (*node, name(node))).collect();
+        for (node, name) in &now {
+            if !self.unreached.contains_key(node) {
+                let told = "had not applied a revocation when it was acknowledged here; cut off, it may use the key for as long as its isolated_use";
+                tell("revocation", format!("{name} {told}"));
+            }
+        }
+        for (node, name) in &self.unreached {
+            if !now.contains_key(node) {
+                tell("revocation", format!("{name} has applied all revocations, or is no member any more"));
+            }
+        }
+        inner.server.metrics().set_unreached(now.len());
+        self.unreached = now;
     }
 }

@@ -16,7 +16,7 @@ pub struct Event {
     pub number: u64,
     /// Seconds since 1970.
     pub time: u64,
-    /// The kind: `leader`, `contact`, `member`, `drain`, `start`.
+    /// The kind: `start`, `leader`, `member`, `contact`, `revocation`, `drain`, `poisoned`.
     pub kind: &'static str,
     /// A sentence.
     pub told: String,
@@ -46,6 +46,11 @@ impl Events {
         }
         kept.push_back(Event { number, time: time.as_secs(), kind, told });
         self.more.notify_all();
+    }
+
+    /// The number of the newest one that was dropped.
+    pub fn dropped(&self) -> u64 {
+        self.kept.lock().front().map_or(0, |first| first.number - 1)
     }
 
     /// Those after `number` that are kept; waits for one at most so long.

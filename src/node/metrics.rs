@@ -1,8 +1,10 @@
 //! What a node counts, in the OpenMetrics text format. One row a metric.
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::operate::Counted;
 use crate::token::message::{Tally, Verdict};
 
 /// Which requests.
@@ -21,19 +24,40 @@ pub struct Kind {
     pub verdict: &'static str,
 }
 
+/// Which module, by the name that its connection proved.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Module {
+    /// The name.
+    pub client: String,
+}
+
+/// Modules that are counted one by one; the others are counted together, so that names do not fill the memory.
+const MODULES_MAX: usize = 256;
+
 /// All metrics of a node.
 pub struct Metrics {
     registry: Registry,
     requests: Family<Kind, Counter>,
     seconds: Histogram,
-    module_calls: Counter,
-    module_failed: Counter,
-    module_retried: Counter,
+    module_calls: Family<Module, Counter>,
+    module_failed: Family<Module, Counter>,
+    module_retried: Family<Module, Counter>,
+    modules: Mutex<HashSet<String>>,
+    /// Of modules only.
+    total: Mutex<Counted>,
+    isolated_use: AtomicU64,
+    answers: AtomicU64,
+    sent_elsewhere: AtomicU64,
     applied: Gauge,
     in_contact: Gauge,
+    lease: Gauge,
+    key_use_left: Gauge,
+    unreached: Gauge,
     is_leader: Gauge,
     applications: Gauge,
     streams: Gauge,
+    events_posted: Counter,
+    events_dropped: Counter,
 }
 
 /// What is looked at when somebody asks.
@@ -42,6 +66,9 @@ pub struct Metrics {
 pub struct Levels {
     pub applied: u64,
     pub in_contact: bool,
+    pub lease: bool,
+    /// Seconds.
+    pub key_use_left: u64,
     pub is_leader: bool,
     pub applications: usize,
     pub streams: usize,
@@ -53,9 +80,12 @@ impl Default for Metrics {
         let requests = Family::default();
         // 10 µs to 20 s.
         let seconds = Histogram::new(exponential_buckets(1e-5, 2.0, 22));
-        let (module_calls, module_failed, module_retried) = (Counter::default(), Counter::default(), Counter::default());
+        let family = Family::<Module, Counter>::default;
+        let (module_calls, module_failed, module_retried) = (family(), family(), family());
         let gauge = Gauge::<i64, AtomicI64>::default;
         let (applied, in_contact, is_leader, applications, streams) = (gauge(), gauge(), gauge(), gauge(), gauge());
+        let (lease, key_use_left, unreached) = (gauge(), gauge(), gauge());
+        let (events_posted, events_dropped) = (Counter::default(), Counter::default());
         registry.register("requests", "Requests of clients", requests.clone());
         registry.register("request_seconds", "Time that requests took at this node", seconds.clone());
         registry.register("module_calls", "Calls of modules that told this node", module_calls.clone());
@@ -63,6 +93,13 @@ impl Default for Metrics {
         registry.register("module_retried_calls", "Calls that needed a second node or try", module_retried.clone());
         registry.register("applied_changes", "Changes applied here", applied.clone());
         registry.register("in_contact", "1 while a living quorum is heard of", in_contact.clone());
+        registry.register("serving_lease", "1 while the node knows all that was committed a moment ago", lease.clone());
+        let told = "Seconds for which keys are used still without contact to a quorum; isolated_use while there is contact";
+        registry.register("key_use_left_seconds", told, key_use_left.clone());
+        let told = "Nodes that had not applied a revocation when it was acknowledged here, and have not since";
+        registry.register("unreached_nodes", told, unreached.clone());
+        registry.register("events_posted", "Events that webhooks have taken", events_posted.clone());
+        registry.register("events_dropped", "Events that a webhook has missed or refused", events_dropped.clone());
         registry.register("leader", "1 while this node leads", is_leader.clone());
         registry.register("applications", "Applications heard of lately", applications.clone());
         registry.register("streams", "Operations in parts that run here", streams.clone());
@@ -73,11 +110,21 @@ impl Default for Metrics {
             module_calls,
             module_failed,
             module_retried,
+            modules: Mutex::default(),
+            total: Mutex::default(),
+            isolated_use: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+            sent_elsewhere: AtomicU64::new(0),
             applied,
             in_contact,
+            lease,
+            key_use_left,
+            unreached,
             is_leader,
             applications,
             streams,
+            events_posted,
+            events_dropped,
         }
     }
 }
@@ -85,6 +132,8 @@ impl Default for Metrics {
 impl Metrics {
     /// One request was answered.
     pub fn answered(&self, verb: &'static str, verdict: &Verdict, took: Duration) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.sent_elsewhere.fetch_add(u64::from(matches!(verdict, Verdict::Elsewhere(_))), Ordering::Relaxed);
         let verdict = match verdict {
             Verdict::Done(_) => "done",
             Verdict::Refused(_) => "refused",
@@ -95,17 +144,65 @@ impl Metrics {
         self.seconds.observe(took.as_secs_f64());
     }
 
-    /// A module told what its calls came to.
-    pub fn told(&self, tally: &Tally) {
-        add(&self.module_calls, tally.calls);
-        add(&self.module_failed, tally.failed);
-        add(&self.module_retried, tally.retried);
+    /// A module told what its calls came to. It could tell nonsense: a count that jumps by more than this says nothing.
+    pub fn told(&self, client: &str, tally: &Tally) {
+        let sane = |count: u64| count.min(1 << 32);
+        let (calls, failed, retried) = (sane(tally.calls), sane(tally.failed), sane(tally.retried));
+        let module = Module { client: self.name_of(client).to_string() };
+        self.module_calls.get_or_create(&module).inc_by(calls);
+        self.module_failed.get_or_create(&module).inc_by(failed);
+        self.module_retried.get_or_create(&module).inc_by(retried);
+        let mut total = self.total.lock();
+        total.module_calls += calls;
+        total.module_failed += failed;
+        total.module_retried += retried;
+    }
+
+    fn name_of<'a>(&self, client: &'a str) -> &'a str {
+        let mut modules = self.modules.lock();
+        if modules.contains(client) {
+            return client;
+        }
+        if modules.len() >= MODULES_MAX {
+            return "others";
+        }
+        modules.insert(client.to_string());
+        client
+    }
+
+    /// For how many seconds keys are used without contact to a quorum.
+    pub fn isolated_use(&self) -> u64 {
+        self.isolated_use.load(Ordering::Relaxed)
+    }
+
+    /// What was configured.
+    pub fn set_isolated_use(&self, time: Duration) {
+        self.isolated_use.store(time.as_secs(), Ordering::Relaxed);
+    }
+
+    /// So many members had not applied a revocation when it was acknowledged here, and have not since.
+    pub fn set_unreached(&self, members: usize) {
+        self.unreached.set(members as i64);
+    }
+
+    /// All calls together.
+    pub fn availability(&self) -> Counted {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counted { requests: count(&self.answers), sent_elsewhere: count(&self.sent_elsewhere), ..*self.total.lock() }
+    }
+
+    /// A webhook has taken so many events, and missed or refused so many.
+    pub fn posted(&self, taken: u64, dropped: u64) {
+        self.events_posted.inc_by(taken);
+        self.events_dropped.inc_by(dropped);
     }
 
     /// The text of all metrics. Errors: the formatter's, which does not fail on memory.
     pub fn text(&self, levels: Levels) -> Result<String, std::fmt::Error> {
         self.applied.set(levels.applied as i64);
         self.in_contact.set(levels.in_contact.into());
+        self.lease.set(levels.lease.into());
+        self.key_use_left.set(levels.key_use_left as i64);
         self.is_leader.set(levels.is_leader.into());
         self.applications.set(levels.applications as i64);
         self.streams.set(levels.streams as i64);
@@ -113,11 +210,6 @@ impl Metrics {
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
-}
-
-fn add(counter: &Counter<u64, AtomicU64>, more: u64) {
-    // A module could tell nonsense; a counter that jumps by more than this says nothing.
-    counter.inc_by(more.min(1 << 32));
 }
 
 #[cfg(test)]
@@ -128,11 +220,17 @@ mod tests {
     fn what_was_counted_is_told() {
         let metrics = Metrics::default();
         metrics.answered("Run", &Verdict::Unknown(Vec::new()), Duration::from_micros(30));
-        metrics.told(&Tally { calls: 10, failed: 1, retried: 2 });
+        metrics.told("web", &Tally { calls: 10, failed: 1, retried: 2 });
+        metrics.posted(3, 1);
+        for number in 0..MODULES_MAX + 5 {
+            metrics.told(&format!("client {number}"), &Tally { calls: 1, ..Tally::default() });
+        }
         let text = metrics.text(Levels { applied: 7, in_contact: true, ..Levels::default() }).unwrap();
         for line in [
             "hsmpool_requests_total{verb=\"Run\",verdict=\"unknown\"} 1",
-            "hsmpool_module_failed_calls_total 1",
+            "hsmpool_module_failed_calls_total{client=\"web\"} 1",
+            "hsmpool_module_calls_total{client=\"others\"} 6",
+            "hsmpool_events_dropped_total 1",
             "hsmpool_applied_changes 7",
             "hsmpool_in_contact 1",
             "hsmpool_leader 0",
@@ -140,5 +238,8 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
+        let all = metrics.availability();
+        assert_eq!((all.module_calls, all.module_failed, all.module_retried), (10 + MODULES_MAX as u64 + 5, 1, 2));
+        assert_eq!((all.requests, all.sent_elsewhere), (1, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! A node: one partition of a pool, as its clients and peers reach it.
 //!
 //! Knows: error, limits, log, mechanism, object, partition, secret, store, token, wire, world.
-//! Crates: minicbor, parking_lot, prometheus-client, serde_json, tiny_http.
+//! Crates: minicbor, parking_lot, prometheus-client, rustls, serde_json, tiny_http, ureq.
 
 mod daemon;
 mod events;
@@ -12,9 +12,12 @@ mod peers;
 mod scopes;
 mod server;
 mod streams;
+#[cfg(test)]
+mod tests;
+mod webhooks;
 
 pub use daemon::{Node, NodeSettings};
 pub use events::{Event, Events};
-pub use operate::{MemberStatus, NodeStatus, OPERATE_KIND, Operate, Operated};
+pub use operate::{Counted, MemberStatus, NodeStatus, OPERATE_KIND, Operate, Operated};
 pub use operations::Operations;
 pub use server::{Caller, Server, Standing};

@@ -96,6 +96,32 @@ pub struct NodeStatus {
     #[n(11)]
     #[cbor(with = "minicbor::bytes")]
     pub group: [u8; 16],
+    /// Members that had not applied revocations when these were acknowledged at this node, and have not since.
+    #[n(12)]
+    pub unreached: Option<Vec<u64>>,
+    /// Why the group goes on without this node.
+    #[n(13)]
+    pub expelled: Option<String>,
+    #[n(14)]
+    pub availability: Option<Counted>,
+}
+
+/// Calls, by who counted them: failed ÷ all is the availability.
+#[derive(Clone, Copy, Debug, Default, Encode, Decode)]
+#[allow(missing_docs, reason = "each is what its name says")]
+pub struct Counted {
+    /// Of modules that told this node.
+    #[n(0)]
+    pub module_calls: u64,
+    #[n(1)]
+    pub module_failed: u64,
+    #[n(2)]
+    pub module_retried: u64,
+    /// Of this node.
+    #[n(3)]
+    pub requests: u64,
+    #[n(4)]
+    pub sent_elsewhere: u64,
 }
 
 /// One member.

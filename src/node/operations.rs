@@ -11,6 +11,7 @@ use tiny_http::{Header, Method, Response, Server as Http};
 use super::metrics::Levels;
 use super::server::Server;
 use crate::error::{Code, Result, refuse};
+use crate::token::message::{Duty, Health};
 
 /// The operations port of one node.
 pub struct Operations {
@@ -69,14 +70,26 @@ fn answer(request: tiny_http::Request, server: &Arc<Server>, followers: &Arc<Ato
     let health = server.health();
     match request.url() {
         "/live" => request.respond(text(200, TEXT, "live\n")),
-        "/ready" if health.serves && health.in_contact => request.respond(text(200, TEXT, "ready\n")),
-        // Cut off it goes on with keys, but takes no changes: the ones who route traffic must know.
-        "/ready" if health.serves => request.respond(text(503, TEXT, "degraded: no contact to a quorum\n")),
-        "/ready" => request.respond(text(503, TEXT, "draining\n")),
+        "/ready" => {
+            let (status, told) = readiness(&health);
+            request.respond(text(status, TEXT, &told))
+        }
         "/metrics" => {
             let (applications, streams) = server.load();
             let is_leader = health.leader == Some(health.node);
-            let levels = Levels { applied: health.applied, in_contact: health.in_contact, is_leader, applications, streams };
+            let levels = Levels {
+                applied: health.applied,
+                in_contact: health.in_contact,
+                lease: health.duty == Some(Duty::Ordinary),
+                key_use_left: match health.duty {
+                    Some(Duty::Isolated(left)) => left,
+                    Some(Duty::Stopped | Duty::Expelled) => 0,
+                    _ => server.metrics().isolated_use(),
+                },
+                is_leader,
+                applications,
+                streams,
+            };
             match server.metrics().text(levels) {
                 Ok(all) => request.respond(text(200, OPEN_METRICS, &all)),
                 Err(cause) => request.respond(text(500, TEXT, &format!("{cause}\n"))),
@@ -84,6 +97,21 @@ fn answer(request: tiny_http::Request, server: &Arc<Server>, followers: &Arc<Ato
         }
         "/events" => follow(request, server.clone(), followers.clone()),
         _ => request.respond(text(404, TEXT, "/live /ready /metrics /events\n")),
+    }
+}
+
+/// Who routes traffic must know that a node takes no changes, even where it goes on with keys.
+fn readiness(health: &Health) -> (u16, String) {
+    match health.duty {
+        _ if !health.serves => (503, "draining\n".to_string()),
+        Some(Duty::Isolated(left)) => {
+            let told = "degraded: isolated, no contact to a quorum: no changes, and keys are used for";
+            (503, format!("{told} {left} s still\n"))
+        }
+        Some(Duty::Stopped) => (503, "stopped: isolated for longer than isolated_use: keys are not used\n".to_string()),
+        Some(Duty::Expelled) => (503, "expelled: the group goes on without this node\n".to_string()),
+        Some(Duty::Behind) => (503, "behind: the node catches up with its group\n".to_string()),
+        Some(Duty::Ordinary) | None => (200, "ready\n".to_string()),
     }
 }
 

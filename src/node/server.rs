@@ -11,14 +11,14 @@ use super::scopes::Scopes;
 use super::streams::{Running, StreamId, Streams};
 use crate::error::{Code, Error, Result, refuse};
 use crate::limits::{IDLE_APPLICATION_SECONDS, INPUT_MAX_BYTES};
-use crate::log::Log;
+use crate::log::{self, Log};
 use crate::mechanism::digest::{Hash, restore};
 use crate::mechanism::{Cipher, Mechanism};
 use crate::object::ObjectId;
 use crate::partition::{LocalToken, Origin, Partition};
 use crate::secret::Secret;
 use crate::token::message::{
-    Answer, Ask, Blob, Digested, Health, Named, Refusal, Reply, Request, Use, Verb, Verdict, Who, decode, encode,
+    Answer, Ask, Blob, Digested, Duty, Health, Named, Refusal, Reply, Request, Use, Verb, Verdict, Who, decode, encode,
 };
 use crate::token::{Access, Reference, Started, Token, TokenId};
 use crate::world::World;
@@ -106,7 +106,7 @@ impl Server {
             }
             Ok(request) => {
                 if let Some(tally) = &request.tally {
-                    self.metrics.told(tally);
+                    self.metrics.told(&caller.name, tally);
                 }
                 let verdict = match self.carry_out(caller, &request, &mut ticket) {
                     Ok(reply) => Verdict::Done(reply),
@@ -118,7 +118,9 @@ impl Server {
             }
         };
         self.metrics.answered(verb, &verdict, self.world.elapsed().saturating_sub(begun));
-        encode(&Answer { mark: self.log.mark(), ticket: ticket.map(|ticket: Arc<[u8]>| Blob(ticket.to_vec())), verdict })
+        let ticket = ticket.map(|ticket: Arc<[u8]>| Blob(ticket.to_vec()));
+        let isolated = matches!(self.log.standing(), log::Standing::Isolated { .. }).then_some(true);
+        encode(&Answer { mark: self.log.mark(), ticket, verdict, isolated })
     }
 
     /// From now on clients are sent elsewhere.
@@ -128,13 +130,21 @@ impl Server {
 
     /// How the node is.
     pub fn health(&self) -> Health {
+        let standing = self.log.standing();
         Health {
             node: self.standing.node,
             zone: self.standing.zone.clone(),
             serves: !self.drains.load(Ordering::Acquire),
-            in_contact: self.log.in_contact(),
+            in_contact: standing.in_contact(),
             leader: (self.leader)(),
             applied: self.log.mark(),
+            duty: Some(match standing {
+                log::Standing::Ordinary => Duty::Ordinary,
+                log::Standing::Behind => Duty::Behind,
+                log::Standing::Isolated { left } => Duty::Isolated(left.as_secs()),
+                log::Standing::Stopped => Duty::Stopped,
+                log::Standing::Expelled => Duty::Expelled,
+            }),
         }
     }
 
@@ -175,8 +185,9 @@ impl Server {
             return Err(Stop::Elsewhere(format!("node {} is being stopped", self.standing.node)));
         }
         self.scopes.touch(request.who.scope, self.world.now());
+        self.may_answer(request)?;
         self.log.reach(request.mark)?;
-        if looks_up(&request.ask) {
+        if looks_up(&request.ask) && request.mark_is_enough != Some(true) {
             self.catch_up()?;
         }
         let (sequence, use_number) = (request.sequence, request.use_number);
@@ -201,10 +212,21 @@ impl Server {
         }
     }
 
+    /// A node that is cut off sends clients elsewhere with what another one does better, if they know of one.
+    fn may_answer(&self, request: &Request) -> std::result::Result<(), Stop> {
+        let standing = self.log.standing();
+        let knows_better = request.alone == Some(false) && looks_up(&request.ask);
+        match standing {
+            log::Standing::Ordinary | log::Standing::Behind => Ok(()),
+            log::Standing::Isolated { .. } | log::Standing::Stopped if !knows_better => Ok(()),
+            _ => Err(Stop::Elsewhere(format!("node {} of zone {}: {standing}", self.standing.node, self.standing.zone))),
+        }
+    }
+
     /// All that was committed before now is applied here. A node that is cut off answers from what it has: where the majority is dead,
     /// nothing can have changed.
     fn catch_up(&self) -> Result<()> {
-        if !self.log.in_contact() {
+        if !self.log.standing().in_contact() {
             return Ok(());
         }
         self.log.barrier()
@@ -342,6 +364,8 @@ impl Server {
     /// One part of an operation whose state is here.
     fn part(&self, token: &LocalToken, access: &Access, ask: &Ask) -> Answered {
         let Ask::Part { what, stream, after, input, ends, signature } = ask else { return Ok(Reply::Nothing) };
+        // What was begun before may be revoked now, or the node have been cut off for too long.
+        self.partition.on_duty()?;
         let id: StreamId = (access.scope, *stream);
         let running = match *after {
             0 => start(token, access, what, stream)?,

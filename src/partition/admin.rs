@@ -75,12 +75,12 @@ impl Partition {
     /// Removes a token with all that it holds. Errors: `TokenNotPresent`.
     pub fn remove_token(&self, origin: Option<&Origin>, token: TokenId) -> Result<()> {
         if self.did(origin, Step::DeleteToken)? {
-            return self.log.spread();
+            return self.spread(origin);
         }
         match self.propose_for(origin, Change::DeleteToken { token })? {
             Outcome::Done => {
                 self.states.write().remove(&token);
-                self.log.spread()
+                self.spread(origin)
             }
             _ => Err(refuse(Code::TokenNotPresent, "the token has been deleted already")),
         }
@@ -132,6 +132,7 @@ impl Partition {
 
     fn empty_token(&self, origin: Option<&Origin>, id: TokenId, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
         if self.did(origin, Step::InitToken)? {
+            self.spread(origin)?;
             return Ok(id);
         }
         let state = self.state(id);
@@ -147,7 +148,7 @@ impl Partition {
             expected_generation: Some(row.generation),
         };
         self.give_birth(birth, origin, so_pin)?;
-        self.log.spread()?;
+        self.spread(origin)?;
         Ok(id)
     }
 

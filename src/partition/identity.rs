@@ -171,7 +171,7 @@ impl Partition {
         let role = access.role.unwrap_or(Role::User);
         check_pin_len(new)?;
         if self.did(origin, Step::SetUser)? {
-            return self.log.spread();
+            return self.spread(origin);
         }
         let facts = state.facts(self)?;
         let token_key = self.prove_pin(origin, &facts, role, old)?;
@@ -183,7 +183,7 @@ impl Partition {
     /// `C_InitPIN`.
     pub(super) fn init_pin(&self, origin: Option<&Origin>, state: &TokenState, access: &Access, new: &Secret) -> Result<()> {
         if self.did(origin, Step::SetUser)? {
-            return self.log.spread();
+            return self.spread(origin);
         }
         let facts = state.facts(self)?;
         let login = state.login_of(access, &facts)?;
@@ -219,6 +219,6 @@ impl Partition {
             login.generation.store(generation, Ordering::Release);
         }
         // Logins with the old PIN are over everywhere before the caller hears of it.
-        self.log.spread()
+        self.spread(origin)
     }
 }

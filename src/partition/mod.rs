@@ -6,6 +6,7 @@
 //! Crates: argon2, minicbor, parking_lot, zeroize.
 
 mod admin;
+mod check;
 mod ephemeral;
 mod find;
 mod identity;
@@ -35,15 +36,17 @@ pub use token::LocalToken;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::error::{Code, Error, Result, refuse};
-use crate::log::{Log, Proposal, RequestId};
+use crate::limits::CALL_DEADLINE_SECONDS;
+use crate::log::{Log, Proposal, RequestId, Standing};
 use crate::object::policy::Policy;
 use crate::store::Store;
 use crate::store::{Change, Outcome};
-use crate::token::TokenId;
+use crate::token::{Scope, TokenId};
 use crate::world::World;
 
 use state::TokenState;
@@ -78,8 +81,15 @@ pub struct Partition {
     sequence: AtomicU64,
     states: RwLock<HashMap<TokenId, Arc<TokenState>>>,
     stretching: Admission,
+    /// When revocations were first waited for that clients have asked for.
+    spreads: Mutex<HashMap<(Scope, u64), Duration>>,
     tickets: Option<Tickets>,
 }
+
+/// Revocations that are remembered before old ones are dropped.
+const SPREADS_MAX: usize = 1024;
+/// A request comes again for as long as a call may take.
+const SPREAD_KEPT: Duration = Duration::from_secs(CALL_DEADLINE_SECONDS);
 
 /// How often a change that met a newer state is decided again before we give up.
 const CONFLICTS_MAX: usize = 100;
@@ -99,12 +109,13 @@ impl Partition {
             sequence: AtomicU64::new(0),
             states: RwLock::default(),
             stretching: Admission::default(),
+            spreads: Mutex::default(),
             tickets,
         }))
     }
 
     /// Forgets what an application has here: it is idle or gone. Its logins and session objects come back by ticket and capsule.
-    pub fn put_aside(&self, scope: crate::token::Scope) {
+    pub fn put_aside(&self, scope: Scope) {
         for state in self.states.read().values() {
             self.leave(state, scope);
         }
@@ -120,6 +131,42 @@ impl Partition {
         self.store.after_fork();
     }
 
+    /// Whether keys may be used here. A partition that lacks changes of its group catches up first: one of them may be a revocation.
+    ///
+    /// Errors: `DeviceError`: it has been cut off for too long, or the group goes on without it.
+    pub fn on_duty(&self) -> Result<()> {
+        match self.log.standing() {
+            Standing::Ordinary | Standing::Isolated { .. } => Ok(()),
+            Standing::Behind => self.log.barrier(),
+            standing => Err(refuse(Code::DeviceError, format!("this partition uses no key: {standing}"))),
+        }
+    }
+
+    /// Refuses a client's change at once where no quorum is heard of: the client tries other nodes, and waits for the quorum by itself. One without
+    /// a client waits here.
+    fn may_change(&self, origin: Option<&Origin>) -> Result<()> {
+        match self.log.standing() {
+            standing if origin.is_some() && !standing.in_contact() => {
+                Err(refuse(Code::DeviceError, format!("this partition takes no change: {standing}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What took something away, and is applied here, holds everywhere when this returns. A request that comes again waits for the rest only.
+    fn spread(&self, origin: Option<&Origin>) -> Result<()> {
+        let now = self.world.elapsed();
+        let name = origin.and_then(|origin| Some((origin.scope, origin.sequence?)));
+        let first = name.map_or(now, |name| {
+            let mut spreads = self.spreads.lock();
+            if spreads.len() >= SPREADS_MAX {
+                spreads.retain(|_, begun| now.saturating_sub(*begun) < SPREAD_KEPT);
+            }
+            *spreads.entry(name).or_insert(now)
+        });
+        self.log.spread(now.saturating_sub(first))
+    }
+
     /// Proposes a change that this partition decided on by itself.
     fn propose(&self, change: Change) -> Result<Outcome> {
         self.propose_for(None, change)
@@ -127,6 +174,7 @@ impl Partition {
 
     /// Proposes a change that carries out somebody's request: proposed again, it is answered, not applied again.
     fn propose_for(&self, origin: Option<&Origin>, change: Change) -> Result<Outcome> {
+        self.may_change(origin)?;
         let request = origin.and_then(|origin| origin.request(&change)).unwrap_or_else(|| {
             let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
             RequestId { client: self.client, sequence }

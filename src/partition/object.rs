@@ -10,12 +10,11 @@ use crate::ck::{AttributeType, ObjectClass};
 use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::limits::OBJECT_MAX_BYTES;
-use crate::log::Version;
 use crate::mechanism::{Key, encoding};
 use crate::object::policy::{self, Revealed};
 use crate::object::template::{self, Context, Standing};
 use crate::object::{Object, ObjectId, Template, Value, encode, index};
-use crate::store::{Change, ObjectRow, Tag};
+use crate::store::{Change, Marks, ObjectRow, Tag};
 use crate::token::{Access, Reading, Reference, Role, TokenId};
 use crate::world::World;
 
@@ -25,14 +24,15 @@ pub(super) struct Call<'a> {
     pub state: &'a TokenState,
     pub access: &'a Access,
     pub facts: Arc<Facts>,
-    pub version: Version,
+    /// Read before any row that this request looks at.
+    pub marks: Marks,
     pub origin: Option<&'a Origin>,
 }
 
 impl<'a> Call<'a> {
     pub fn new(partition: &'a Partition, state: &'a TokenState, access: &'a Access, origin: Option<&'a Origin>) -> Result<Self> {
-        let version = partition.log.version();
-        Ok(Self { partition, state, access, facts: state.facts(partition)?, version, origin })
+        let (facts, marks) = state.known(partition)?;
+        Ok(Self { partition, state, access, facts, marks, origin })
     }
 
     /// The login, checked; public sessions have none.
@@ -67,12 +67,13 @@ impl<'a> Call<'a> {
     }
 
     fn open_token_object(&self, id: ObjectId) -> Result<Option<Arc<Key>>> {
+        let mark = self.marks.of(id);
         if let Some(ready) = self.state.ready.get(id) {
-            if ready.is_good_at(self.version) {
+            if ready.is_good_at(mark) {
                 return Ok(Some(ready.key.clone()));
             }
             if self.partition.store.object_version(self.state.id, id)? == Some(ready.key.object().version) {
-                ready.is_still_good(self.version);
+                ready.is_still_good(mark);
                 return Ok(Some(ready.key.clone()));
             }
             self.state.ready.forget(id);
@@ -82,11 +83,12 @@ impl<'a> Call<'a> {
             return Ok(None);
         }
         let key = Arc::new(Key::new(self.unseal(&row)?));
-        self.state.ready.put(key.clone(), self.version);
+        self.state.ready.put(key.clone(), mark);
         Ok(Some(key))
     }
 
-    fn unseal(&self, row: &ObjectRow) -> Result<Object> {
+    /// An object from its row.
+    pub fn unseal(&self, row: &ObjectRow) -> Result<Object> {
         let name = ObjectName { token: self.state.id, id: row.id, version: row.version, private: row.private };
         let encoded = self.with_seals(row.private, |seals| seals.open(&name, &row.sealed))?;
         Ok(Object { id: row.id, version: row.version, attributes: encode::decode(encoded.expose())? })
@@ -170,10 +172,16 @@ impl<'a> Call<'a> {
         }
         for object in objects {
             let key = Arc::new(Key::new(object));
-            match key.object().is_token() {
-                // Somebody may have changed it since it was committed: the first use looks at its row.
-                true => self.state.ready.put(key, Version::UNSETTLED),
-                false => self.state.ephemeral.put(self.access.scope, key),
+            match (key.object().is_token(), self.origin) {
+                // The log may have answered with what another arrival of the request has made at another partition at the same time: the ids are
+                // the same, the keys are not. The first use opens what is in the store.
+                (true, Some(_)) => {}
+                // The mark is from before it was committed: if somebody has changed it since, it is another one by now.
+                (true, None) => {
+                    let mark = self.marks.of(key.object().id);
+                    self.state.ready.put(key, mark);
+                }
+                (false, _) => self.state.ephemeral.put(self.access.scope, key),
             }
         }
         Ok(std::array::from_fn(|at| references[at]))
@@ -222,7 +230,9 @@ impl<'a> Call<'a> {
 
     /// `C_SetAttributeValue`.
     pub fn update(&self, id: ObjectId, changes: Template) -> Result<Reference> {
+        let revokes = may_revoke(&changes);
         if self.partition.did(self.origin, Step::ReplaceObject)? {
+            self.spread_if(revokes)?;
             return Ok(reference(self.open(id, Code::ObjectHandleInvalid)?.object()));
         }
         if faults::on(Fault::SetIsNotAtomic) && changes.len() > 1 {
@@ -256,13 +266,19 @@ impl<'a> Call<'a> {
                 Ok((Change::ReplaceObject { token: self.state.id, row: call.row(&new)? }, ()))
             },
         )?;
+        self.spread_if(revokes)?;
         Ok(reference)
+    }
+
+    /// What took something away holds everywhere before the caller hears of it.
+    fn spread_if(&self, revokes: bool) -> Result<()> {
+        if revokes { self.partition.spread(self.origin) } else { Ok(()) }
     }
 
     /// `C_DestroyObject`.
     pub fn destroy(&self, id: ObjectId) -> Result<()> {
         if self.partition.did(self.origin, Step::DeleteObject)? {
-            return self.partition.log.spread();
+            return self.partition.spread(self.origin);
         }
         let key = self.open(id, Code::ObjectHandleInvalid)?;
         policy::may_destroy(key.object())?;
@@ -284,13 +300,32 @@ impl<'a> Call<'a> {
             },
         )?;
         self.state.ready.forget(id);
-        self.partition.log.spread()
+        self.partition.spread(self.origin)
     }
 }
 
 /// What a session keeps of an object.
 pub(super) fn reference(object: &Object) -> Reference {
     Reference { id: object.id, token: object.is_token(), private: object.is_private() }
+}
+
+/// Whether a change of these attributes may forbid what was allowed: all but names may.
+fn may_revoke(changes: &Template) -> bool {
+    let is_name = |kind: AttributeType| {
+        matches!(
+            kind,
+            AttributeType::LABEL
+                | AttributeType::ID
+                | AttributeType::SUBJECT
+                | AttributeType::ISSUER
+                | AttributeType::SERIAL_NUMBER
+                | AttributeType::APPLICATION
+                | AttributeType::OBJECT_ID
+                | AttributeType::URL
+                | AttributeType::VALUE
+        )
+    };
+    changes.iter().any(|(kind, _)| !is_name(kind))
 }
 
 /// The error for what is not there, or not to be seen.
@@ -325,7 +360,7 @@ pub(super) fn sealed_row(world: &dyn World, seals: &ObjectSeals, token: TokenId,
 }
 
 /// The blind index of an object: one tag for each indexed attribute that it has.
-fn tags(seals: &ObjectSeals, attributes: &Template) -> Result<Vec<Tag>> {
+pub(super) fn tags(seals: &ObjectSeals, attributes: &Template) -> Result<Vec<Tag>> {
     index::entries(attributes).map(|(kind, bytes)| tag(seals, kind, &bytes)).collect()
 }
 

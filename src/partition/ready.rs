@@ -1,17 +1,34 @@
-//! Keys and other token objects, opened and ready for use: each good for one version of the log, then looked at again.
+//! Keys and other token objects, opened and ready for use: each good as long as its mark in the store stays the same.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::log::Version;
 use crate::mechanism::Key;
 use crate::object::ObjectId;
 
 /// Opened token objects of one token. Most are never asked for; the bound keeps a scan of a million from filling the memory.
 #[derive(Default)]
-pub(super) struct ReadyKeys(RwLock<HashMap<ObjectId, Arc<Ready>>>);
+pub(super) struct ReadyKeys(RwLock<HashMap<ObjectId, Arc<Ready>, BuildHasherDefault<IdHasher>>>);
+
+/// Ids are random, or hashes: a part of one is as good as a hash of it.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 ^= bytes.last_chunk().map_or(0, |part| u64::from_ne_bytes(*part));
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}
 
 /// Opened objects kept at most; beyond it the cache starts anew.
 const READY_MAX: usize = 20_000;
@@ -19,18 +36,18 @@ const READY_MAX: usize = 20_000;
 /// One opened object.
 pub(super) struct Ready {
     pub key: Arc<Key>,
-    checked: RwLock<Version>,
+    mark: AtomicU64,
 }
 
 impl Ready {
-    /// Whether its row is known to be unchanged at this version.
-    pub fn is_good_at(&self, version: Version) -> bool {
-        *self.checked.read() == version
+    /// Whether its row is known to be unchanged at this mark of it.
+    pub fn is_good_at(&self, mark: u64) -> bool {
+        self.mark.load(Ordering::Acquire) == mark
     }
 
-    /// Its row was read and is still the one that was opened.
-    pub fn is_still_good(&self, version: Version) {
-        *self.checked.write() = version;
+    /// Its row was read later than this mark and is still the one that was opened.
+    pub fn is_still_good(&self, mark: u64) {
+        self.mark.store(mark, Ordering::Release);
     }
 }
 
@@ -39,12 +56,13 @@ impl ReadyKeys {
         self.0.read().get(&id).cloned()
     }
 
-    pub fn put(&self, key: Arc<Key>, version: Version) {
+    /// Keeps an object whose row was read, or written, later than this mark.
+    pub fn put(&self, key: Arc<Key>, mark: u64) {
         let mut ready = self.0.write();
         if ready.len() >= READY_MAX {
             ready.clear();
         }
-        ready.insert(key.object().id, Arc::new(Ready { key, checked: RwLock::new(version) }));
+        ready.insert(key.object().id, Arc::new(Ready { key, mark: AtomicU64::new(mark) }));
     }
 
     pub fn forget(&self, id: ObjectId) {

@@ -1,7 +1,7 @@
 //! What the partition keeps in memory about one token: its facts, its logins, its ready keys, its session objects.
 //!
-//! Facts and ready keys are copies of rows, so each is good for one version of the log; when that has moved
-//! (this or another process committed something), a row is read again before its copy is used.
+//! Facts and ready keys are copies of rows. As long as the log's version stands they are good; when it has moved (this or another process
+//! committed something), the store's marks are read, and only a copy whose mark has moved is compared with its row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,20 +17,29 @@ use super::seal::{Key32, ObjectSeals, authenticate};
 use crate::error::{Code, Result, refuse};
 use crate::log::Version;
 use crate::object::policy::Policy;
-use crate::store::{TokenRow, UserRow};
+use crate::store::{Marks, TokenRow, UserRow};
 use crate::token::{Access, LoginId, Role, Scope, TokenId};
 
 /// In-memory state of one token.
 pub(super) struct TokenState {
     pub id: TokenId,
-    facts: RwLock<Option<(Version, Arc<Facts>)>>,
+    known: RwLock<Option<Known>>,
     pub logins: RwLock<HashMap<LoginId, Arc<Login>>>,
     pub ready: ReadyKeys,
     pub ephemeral: Ephemeral,
     pub nonces: Nonces,
 }
 
-/// The rows of the token and its PIN holders, as of one version.
+/// What was read last.
+struct Known {
+    /// As long as the log has this version, nothing has changed.
+    version: Version,
+    /// Read after the version and before the facts, or when the facts were still good.
+    marks: Marks,
+    facts: Arc<Facts>,
+}
+
+/// The rows of the token and its PIN holders, as of one moment.
 pub(super) struct Facts {
     pub row: TokenRow,
     pub policy: Policy,
@@ -79,7 +88,7 @@ impl TokenState {
     pub fn new(id: TokenId) -> Self {
         Self {
             id,
-            facts: RwLock::new(None),
+            known: RwLock::new(None),
             logins: RwLock::default(),
             ready: ReadyKeys::default(),
             ephemeral: Ephemeral::default(),
@@ -91,16 +100,26 @@ impl TokenState {
     ///
     /// Errors: `TokenNotPresent` when it has been deleted; `StoreRefused` when its row was bent.
     pub fn facts(&self, partition: &Partition) -> Result<Arc<Facts>> {
+        self.known(partition).map(|(facts, _)| facts)
+    }
+
+    /// The same, with the marks that objects opened from now on are kept under.
+    pub fn known(&self, partition: &Partition) -> Result<(Arc<Facts>, Marks)> {
         let now = partition.log.version();
-        if let Some((version, facts)) = &*self.facts.read()
-            && *version == now
+        if let Some(known) = &*self.known.read()
+            && known.version == now
         {
-            return Ok(facts.clone());
+            return Ok((known.facts.clone(), known.marks));
         }
-        let fresh = Arc::new(self.read_facts(partition)?);
-        let mut facts = self.facts.write();
-        if let Some((_, old)) = &*facts
-            && old.row.generation != fresh.row.generation
+        // Before the facts: what changes in between makes these marks old, not the facts.
+        let marks = partition.store.marks()?;
+        let fresh = match self.facts_at(&marks) {
+            Some(facts) => facts,
+            None => Arc::new(self.read_facts(partition)?),
+        };
+        let mut known = self.known.write();
+        if let Some(old) = &*known
+            && old.facts.row.generation != fresh.row.generation
         {
             // Initialised again: nothing of the old life may be used.
             self.ready.clear();
@@ -108,15 +127,22 @@ impl TokenState {
             self.ephemeral.clear();
             self.nonces.clear();
         }
-        *facts = Some((now, fresh.clone()));
-        Ok(fresh)
+        *known = Some(Known { version: now, marks, facts: fresh.clone() });
+        Ok((fresh, marks))
+    }
+
+    /// The facts that were read last, if no token or user was changed since.
+    fn facts_at(&self, marks: &Marks) -> Option<Arc<Facts>> {
+        let known = self.known.read();
+        let known = known.as_ref().filter(|known| known.marks.administration() == marks.administration())?;
+        Some(known.facts.clone())
     }
 
     fn read_facts(&self, partition: &Partition) -> Result<Facts> {
         let Some((row, users)) = partition.store.token_and_users(self.id)? else {
             return Err(refuse(Code::TokenNotPresent, "the token has been deleted from the store"));
         };
-        let known = self.facts.read().as_ref().map(|(_, facts)| facts.clone());
+        let known = self.known.read().as_ref().map(|known| known.facts.clone());
         let public = match known.filter(|facts| facts.row.generation == row.generation && facts.row.mac == row.mac) {
             Some(facts) => facts.public.clone(),
             None => Arc::new(open_token(partition, &row)?),

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::*;
 use crate::ck::{AttributeType as A, KeyType, MechanismType, ObjectClass};
-use crate::log::Solo;
+use crate::log::{Proposal, Solo, Version};
 use crate::mechanism::{Mechanism, Params};
 use crate::object::{Template, Value};
 use crate::secret::Secret;
@@ -25,11 +27,15 @@ impl Home {
 
     /// One process's partition: two of them on one directory see each other as processes do.
     fn open(&self, policy: Policy) -> LocalAdmin {
+        self.open_with(policy, |log| Arc::new(log))
+    }
+
+    fn open_with(&self, policy: Policy, log: impl FnOnce(Solo) -> Arc<dyn Log>) -> LocalAdmin {
         let store = Arc::new(Store::open(&self.directory).unwrap());
         let source = RootKeySource::File(self.directory.join("hsmpool.key"));
         let root_key = load_root_key(&source, store.tokens().unwrap().is_empty(), &Real).unwrap();
         store.authenticate(root_key.stamper().unwrap()).unwrap();
-        let log = Arc::new(Solo::new(store.clone()));
+        let log = log(Solo::new(store.clone()));
         let settings = Settings { pin_attempts_max: 3, policy, root_key, tickets: false };
         LocalAdmin(Partition::new(store, log, Arc::new(Real), settings).unwrap())
     }
@@ -118,6 +124,55 @@ fn changes_of_one_process_are_seen_by_the_next_call_of_another() {
     ours.destroy(&access, object.id).unwrap();
     assert_eq!(read(&*theirs, &other), Err(Code::ObjectHandleInvalid));
     assert_eq!(read(&*ours, &access), Err(Code::ObjectHandleInvalid));
+}
+
+/// A log in which something else happens right before a proposal.
+struct Overtaken {
+    log: Solo,
+    first: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+}
+
+impl Log for Overtaken {
+    fn propose(&self, proposal: Proposal) -> Result<Outcome> {
+        let first = self.first.lock().take();
+        if let Some(first) = first {
+            first();
+        }
+        self.log.propose(proposal)
+    }
+
+    fn version(&self) -> Version {
+        self.log.version()
+    }
+}
+
+#[test]
+fn a_request_that_is_carried_out_twice_at_once_makes_one_key_and_both_use_that() {
+    let home = Home::new("twice");
+    let before: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>> = Arc::default();
+    let first = home.open(Policy::Default);
+    let second = home.open_with(Policy::Default, |log| Arc::new(Overtaken { log, first: before.clone() }));
+    let id = ready_token(&first).describe().map(|_| first.0.token_ids().unwrap()[0]).unwrap();
+    let origin = Origin { scope: SCOPE, sequence: Some(7), use_number: None, client: Arc::from("app") };
+    let (ours, theirs) = (first.0.token_on_behalf(id, origin.clone()), second.0.token_on_behalf(id, origin.clone()));
+    let (access, other) = (user(&*first.tokens().unwrap()[0]), user(&*second.tokens().unwrap()[0]));
+    let generate = Mechanism { kind: MechanismType::GENERIC_SECRET_KEY_GEN, params: Params::None };
+    let template =
+        || Template::from_iter([(A::TOKEN, Value::Bool(true)), (A::VALUE_LEN, Value::Ulong(32)), (A::SIGN, Value::Bool(true))]);
+    let made = Arc::new(Mutex::new(None));
+    let (result, of_first) = (made.clone(), generate.clone());
+    let (ours_too, access_too) = (first.0.token_on_behalf(id, origin.clone()), access.clone());
+    *before.lock() =
+        Some(Box::new(move || *result.lock() = Some(ours_too.generate(&access_too, &of_first, template()).unwrap())));
+    let key = theirs.generate(&other, &generate, template()).unwrap();
+    assert_eq!(made.lock().take().map(|first| first.id), Some(key.id), "the same request, the same object");
+    let mac = |token: &LocalToken, access: &Access| {
+        let hmac = Mechanism { kind: MechanismType::SHA256_HMAC, params: Params::None };
+        let mut mac = [0; 32];
+        token.sign(access, &hmac, key.id).unwrap().operation.single(b"data", &mut mac).unwrap();
+        mac
+    };
+    assert_eq!(mac(&ours, &access), mac(&theirs, &other));
 }
 
 #[test]

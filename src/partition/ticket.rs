@@ -159,7 +159,8 @@ impl Partition {
             && ticket.scope == origin.scope
             && Some(ticket.login) == access.login
             && Some(ticket.role) == access.role
-            && ticket.generation + u64::from(changed_pin) == holder.generation
+            // An SO that sets the user's PIN has changed one, but not its own.
+            && (ticket.generation == holder.generation || (changed_pin && ticket.generation + 1 == holder.generation))
             && ticket.token_generation == facts.row.generation
             && *ticket.client == *origin.client
             && self.seconds().saturating_sub(ticket.issued) <= TICKET_MAX_AGE_SECONDS

@@ -38,6 +38,7 @@ impl LocalToken {
     }
 
     pub(super) fn call<'a>(&'a self, access: &'a Access) -> Result<Call<'a>> {
+        self.partition.on_duty()?;
         Call::new(&self.partition, &self.state, access, self.origin.as_ref())
     }
 }

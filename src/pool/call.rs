@@ -96,7 +96,7 @@ impl Pool {
     pub(super) fn send(&self, call: Call<'_>) -> Result<Outcome> {
         let prefer = call.prefer;
         let mut request = self.complete(call);
-        let number = match changes(&request.ask) {
+        let number = match request.ask.changes() {
             true => Some(self.belongings.numbers.take(CALL_DEADLINE).ok_or_else(|| self.gave_up(None))?),
             false => None,
         };
@@ -153,6 +153,7 @@ impl Pool {
     fn race(&self, order: &mut Vec<usize>, request: &mut Request, patience: Duration, left: Duration) -> (usize, At) {
         // Each node lacks others.
         request.capsules.clear();
+        request.alone = Some(self.view.is_alone(order[0]));
         let work = Work::of(&request.ask).unwrap_or(Work::LookUp);
         let entrant = |node: &usize| Entrant { node: *node, head_start: self.view.nodes[*node].pace.head_start(work) };
         let entrants: Vec<Entrant> = order.iter().map(entrant).collect();
@@ -231,20 +232,34 @@ impl Pool {
             (Some(token), _) => self.belongings.held(token, call.names),
             (None, _) => Vec::new(),
         };
-        let mark = match uses_a_key(&call.ask) {
+        let mark = match call.ask.uses_a_key() {
             true => self.belongings.mark_of(call.names),
             false => self.belongings.mark(),
         };
         let ticket = Blob(self.belongings.ticket(call.access).to_vec());
         let who = Who { ticket, ..Who::from(call.access) };
         let (token, use_number) = (call.token, call.use_number);
-        Request { token, who, sequence: None, mark, held, capsules: Vec::new(), ask: call.ask, tally: None, use_number }
+        let mark_is_enough = self.view.mark_is_enough.then_some(true);
+        Request {
+            token,
+            who,
+            sequence: None,
+            mark,
+            held,
+            capsules: Vec::new(),
+            ask: call.ask,
+            tally: None,
+            use_number,
+            alone: None,
+            mark_is_enough,
+        }
     }
 
     /// One node.
     fn at(&self, node: usize, request: &mut Request, patience: Duration) -> At {
         // Each node lacks others.
         request.capsules.clear();
+        request.alone = Some(self.view.is_alone(node));
         self.again(node, request, patience)
     }
 
@@ -272,13 +287,18 @@ impl Pool {
 
     /// What an answer means; `None`: the node is to be asked again, with what the request has now.
     fn read(&self, node: usize, request: &mut Request, answer: &Secret) -> Option<At> {
-        let Answer { mark, ticket, verdict } = match decode(answer.expose()) {
+        let Answer { mark, ticket, verdict, isolated } = match decode(answer.expose()) {
             Ok(answer) => answer,
             Err(error) => {
                 self.failed(node);
                 return Some(At::Elsewhere(error));
             }
         };
+        // The node has counted it: another one must not count it again.
+        request.tally = None;
+        if isolated == Some(true) {
+            self.view.nodes[node].told_isolated(self.world.elapsed());
+        }
         self.belongings.saw(mark);
         if let (Some(ticket), Some(login)) = (ticket, request.who.login) {
             self.belongings.keep_ticket(login, Arc::from(ticket.0));
@@ -287,7 +307,7 @@ impl Pool {
             Verdict::Done(reply) => {
                 match request.ask {
                     Ask::Find { .. } => self.note_found(&reply, mark),
-                    _ if changes(&request.ask) => self.note_change(&request.ask, &reply, mark),
+                    _ if request.ask.changes() => self.note_change(&request.ask, &reply, mark),
                     _ => {}
                 }
                 At::Answered(reply)
@@ -347,7 +367,7 @@ impl Pool {
         let now = self.world.elapsed();
         let due = self.view.nodes.iter().position(|node| node.health.lock().claim_probe(now));
         let Some(at) = due else { return };
-        let is_well = self.health_of(at).is_ok_and(|health| health.serves && health.applied >= self.belongings.mark());
+        let is_well = self.health_of(at).is_ok_and(|health| health.is_useful() && health.applied >= self.belongings.mark());
         let (now, jitter) = (self.world.elapsed(), self.dice());
         let mut health = self.view.nodes[at].health.lock();
         *health = if is_well { health.probed_well(now) } else { health.failed(now, jitter) };
@@ -366,6 +386,8 @@ impl Pool {
             ask: Ask::Health,
             tally: None,
             use_number: None,
+            alone: None,
+            mark_is_enough: None,
         };
         let (patience, begun) = (patience(&request.ask, 0), self.world.elapsed());
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
@@ -408,30 +430,4 @@ enum At {
     Elsewhere(Error),
     /// The node does not know what is asked for; one that has been upgraded may.
     Older(Error),
-}
-
-/// Whether the request changes something, so that it must be named.
-fn changes(ask: &Ask) -> bool {
-    matches!(
-        ask,
-        Ask::InitToken { .. }
-            | Ask::DeleteToken { .. }
-            | Ask::Login { .. }
-            | Ask::Authenticate { .. }
-            | Ask::SetPin { .. }
-            | Ask::InitPin { .. }
-            | Ask::Create { .. }
-            | Ask::Copy { .. }
-            | Ask::Update { .. }
-            | Ask::Destroy { .. }
-            | Ask::Generate { .. }
-            | Ask::GeneratePair { .. }
-            | Ask::Unwrap { .. }
-            | Ask::Derive { .. }
-    )
-}
-
-/// Whether it waits for the keys' own changes only.
-fn uses_a_key(ask: &Ask) -> bool {
-    matches!(ask, Ask::Start { .. } | Ask::Run { .. } | Ask::Part { .. } | Ask::Wrap { .. } | Ask::Digest { .. })
 }

@@ -7,8 +7,8 @@ use super::view::View;
 /// Round trips below this are equal, and so are those between it and twice as much, and so on: calls do not wander for the sake of a little.
 const EQUAL_BELOW: Duration = Duration::from_micros(250);
 
-/// The nodes in the order in which they are asked: those that are up before those that are not, the own zone before others, then by
-/// measured round trip; one that was not measured lately comes first, to be measured. `preferred` (the node that holds a stream) comes first if
+/// The nodes in the order in which they are asked: those that are up before those that are not, then those that hear of a
+/// quorum, the own zone before others, then by measured round trip; one that was not measured lately comes first, to be measured. `preferred` (the node that holds a stream) comes first if
 /// it is up.
 pub fn candidates(view: &View, preferred: Option<usize>, now: Duration) -> Vec<usize> {
     let mut order: Vec<usize> = (0..view.nodes.len()).collect();
@@ -16,7 +16,7 @@ pub fn candidates(view: &View, preferred: Option<usize>, now: Duration) -> Vec<u
         let node = &view.nodes[*at];
         let is_up = node.health.lock().is_up();
         let far = node.pace.round_trip(now).map_or(0, distance);
-        (!is_up, preferred != Some(*at), node.place.zone != view.zone, far, view.turn_of(*at))
+        (!is_up, preferred != Some(*at), node.is_isolated(now), node.place.zone != view.zone, far, view.turn_of(*at))
     });
     order
 }
@@ -94,5 +94,14 @@ mod tests {
         assert_eq!(candidates(&view, None, later), [0, 1], "it is measured again");
         view.nodes[0].pace.took(Work::Nothing, Duration::from_micros(200), later);
         assert_eq!(candidates(&view, None, later), [0, 1], "and found to be well");
+    }
+
+    #[test]
+    fn a_node_that_is_cut_off_comes_after_those_that_are_not_for_a_while() {
+        let view = view(&["a", "b", "c"]);
+        view.nodes[1].told_isolated(NOW);
+        assert_eq!(candidates(&view, None, NOW).last(), Some(&1));
+        assert_eq!(candidates(&view, Some(1), NOW)[0], 1, "it holds the stream's state");
+        assert_eq!(candidates(&view, None, NOW + Duration::from_secs(3))[0], 1);
     }
 }

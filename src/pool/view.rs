@@ -24,7 +24,12 @@ pub struct Node {
     pub pace: Pace,
     /// When it answered last, in microseconds; 0: never.
     heard: AtomicU64,
+    /// Milliseconds of the application's clock up to which it is taken for cut off.
+    isolated_until: AtomicU64,
 }
+
+/// For how long a node that said that it is cut off from the quorum is asked after others.
+const ISOLATED_FOR: Duration = Duration::from_secs(2);
 
 impl Node {
     /// It answered now.
@@ -38,12 +43,24 @@ impl Node {
     pub fn was_heard_since(&self, moment: Duration) -> bool {
         self.heard.load(Ordering::Relaxed) > moment.as_micros() as u64
     }
+
+    /// It said that it is cut off.
+    pub fn told_isolated(&self, now: Duration) {
+        self.isolated_until.store((now + ISOLATED_FOR).as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether it said so lately: another node, if there is one, knows more.
+    pub fn is_isolated(&self, now: Duration) -> bool {
+        (now.as_millis() as u64) < self.isolated_until.load(Ordering::Relaxed)
+    }
 }
 
 /// All nodes, and the zone of the one who looks.
 pub struct View {
     /// The application's zone.
     pub zone: String,
+    /// Whether look-ups need not show more than the application has seen.
+    pub mark_is_enough: bool,
     /// The nodes, numbered by their place in the list.
     pub(super) nodes: Vec<Node>,
     /// Which of several equal nodes comes first: applications differ in it, so that they share the nodes.
@@ -51,10 +68,21 @@ pub struct View {
 }
 
 impl View {
+    /// Whether no node but this one is believed to be well.
+    pub fn is_alone(&self, node: usize) -> bool {
+        self.nodes.iter().enumerate().all(|(at, other)| at == node || !other.health.lock().is_up())
+    }
+
     /// A picture in which all nodes are believed to be well.
     pub fn new(zone: String, places: Vec<Place>) -> Self {
-        let node = |place| Node { place, health: Mutex::default(), pace: Pace::default(), heard: AtomicU64::new(0) };
-        Self { zone, nodes: places.into_iter().map(node).collect(), turn: AtomicUsize::new(0) }
+        let node = |place| Node {
+            place,
+            health: Mutex::default(),
+            pace: Pace::default(),
+            heard: AtomicU64::new(0),
+            isolated_until: AtomicU64::new(0),
+        };
+        Self { zone, mark_is_enough: false, nodes: places.into_iter().map(node).collect(), turn: AtomicUsize::new(0) }
     }
 
     /// Says which of several equal nodes comes first.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::facts::Sum;
-use super::schema::{APPLICATION_ID, FORMAT, FORMAT_ALONE, PAGE_BYTES, TABLES};
+use super::schema::{APPLICATION_ID, FORMAT, FORMAT_ALONE, MARKS, PAGE_BYTES, TABLES};
 use super::trouble::{Result as InnerResult, Trouble, damaged};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::sys::files::{self, Found};
@@ -104,7 +104,7 @@ fn write_empty(draft: &Path) -> InnerResult<()> {
     let _held = NoFork::hold();
     let sql = vfs::open(draft, true)?;
     sql.execute_batch(&format!(
-        "PRAGMA page_size = {PAGE_BYTES}; PRAGMA synchronous = FULL; BEGIN; {TABLES}
+        "PRAGMA page_size = {PAGE_BYTES}; PRAGMA synchronous = FULL; BEGIN; {TABLES} {MARKS}
          PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_ALONE};"
     ))?;
     sql.execute("INSERT INTO state (one, applied, sum) VALUES (1, 0, ?)", [Sum::EMPTY.to_bytes()])?;

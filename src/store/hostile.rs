@@ -68,6 +68,9 @@ fn read_all(directory: &Path) {
     }
 }
 
+#[cfg(test)]
+pub use samples::{snapshot_samples, softhsm_samples};
+
 /// Input of the right form.
 #[cfg(test)]
 mod samples {
@@ -101,5 +104,3 @@ mod samples {
         vec![token.concat()]
     }
 }
-#[cfg(test)]
-pub use samples::{snapshot_samples, softhsm_samples};

@@ -44,6 +44,8 @@ pub enum JournalFact {
     Group = 4,
     /// Whose log this is.
     Node = 5,
+    /// When this member last knew all that its group had committed.
+    Contact = 6,
 }
 
 /// An open journal.

@@ -12,6 +12,7 @@ mod file;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 mod journal;
+mod marks;
 mod pool;
 mod query;
 mod replica;
@@ -30,6 +31,7 @@ pub use batch::{Batch, Stamper};
 pub use change::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, Sealed, Tag, TokenRow, UserRow};
 pub use check::CheckReport;
 pub use journal::{Journal, JournalFact, JournalWrite};
+pub use marks::Marks;
 pub use query::Found;
 pub use replica::{CheckedCopy, Place};
 pub use trouble::Trouble;
@@ -67,9 +69,23 @@ impl Store {
         let relaxed = replicating.clone();
         let pool = PerProcess::new(move || Pool::new(shared.clone(), relaxed.clone()));
         let store = Self { path, pool, member: AtomicBool::new(false), replicating, stamper: OnceLock::new() };
-        let member = store.read("opening the store", |sql| batch::state(sql).and_then(|_| replica::is_member(sql)))?;
+        let (member, has_marks) = store.read("opening the store", |sql| {
+            batch::state(sql)?;
+            Ok((replica::is_member(sql)?, marks::has_marks(sql)?))
+        })?;
         store.member.store(member, Ordering::Release);
+        if !has_marks {
+            store.add_marks()?;
+        }
         Ok(store)
+    }
+
+    fn add_marks(&self) -> Result<()> {
+        let add = |batch: &mut Batch<'_>| {
+            batch.keep();
+            marks::add_marks(batch.sql())
+        };
+        self.pool.get().write(None, add).map_err(|trouble| trouble.told(&self.path, "adding marks to the store"))
     }
 
     /// From now on every change is stamped by its owner, whose key is not in the store, and the stamp that is there is checked: a row that
@@ -122,6 +138,11 @@ impl Store {
     /// The version of one object: what a reader of an opened copy compares.
     pub fn object_version(&self, token: TokenId, id: ObjectId) -> Result<Option<u64>> {
         self.read("reading an object's version", |sql| query::object_version(sql, token, id))
+    }
+
+    /// Counts that tell whether copies of rows are still good: one small read, whatever has changed.
+    pub fn marks(&self) -> Result<Marks> {
+        self.read("reading the marks", marks::marks)
     }
 
     /// Objects that carry all the tags, in order of creation; without tags, all. Private ones only if `include_private`.

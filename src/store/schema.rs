@@ -78,6 +78,28 @@ CREATE TABLE log (
 ) STRICT;
 ";
 
+/// Counts that rise with the facts, so that who holds a copy of a row can tell that the row was left alone ([`super::Marks`]). By triggers, so that no
+/// way of changing a fact can forget them; each member's own. Slot '' counts changes of tokens and users, slots '0' to 'F' changed and
+/// removed objects by the first digit of their ids.
+pub const MARKS: &str = "
+CREATE TABLE mark (
+    slot TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO mark VALUES ('', 0), ('0', 0), ('1', 0), ('2', 0), ('3', 0), ('4', 0), ('5', 0), ('6', 0), ('7', 0), ('8', 0), ('9', 0),
+    ('A', 0), ('B', 0), ('C', 0), ('D', 0), ('E', 0), ('F', 0);
+CREATE TRIGGER object_replaced AFTER UPDATE ON object BEGIN
+    UPDATE mark SET count = count + 1 WHERE slot = substr(hex(OLD.id), 1, 1); END;
+CREATE TRIGGER object_gone AFTER DELETE ON object BEGIN
+    UPDATE mark SET count = count + 1 WHERE slot = substr(hex(OLD.id), 1, 1); END;
+CREATE TRIGGER token_made AFTER INSERT ON token BEGIN UPDATE mark SET count = count + 1 WHERE slot = ''; END;
+CREATE TRIGGER token_changed AFTER UPDATE ON token BEGIN UPDATE mark SET count = count + 1 WHERE slot = ''; END;
+CREATE TRIGGER token_gone AFTER DELETE ON token BEGIN UPDATE mark SET count = count + 1 WHERE slot = ''; END;
+CREATE TRIGGER user_made AFTER INSERT ON user BEGIN UPDATE mark SET count = count + 1 WHERE slot = ''; END;
+CREATE TRIGGER user_changed AFTER UPDATE ON user BEGIN UPDATE mark SET count = count + 1 WHERE slot = ''; END;
+CREATE TRIGGER user_gone AFTER DELETE ON user BEGIN UPDATE mark SET count = count + 1 WHERE slot = ''; END;
+";
+
 /// What format 2 adds. `raft`: one row. Which entry of the group's log was applied last, and the last membership in it; bytes that
 /// [`crate::log`] understands.
 pub const MEMBER_TABLES: &str = "

@@ -332,6 +332,15 @@ extern "C" fn after_fork_child() {
     GATE.fetch_and(!FORKING, Ordering::Release);
 }
 
+/// Has `before` run right before each later fork of this process, ahead of the waiting for [`NoFork`], and `after` right after it in the parent.
+/// Neither may unwind.
+pub fn at_fork(before: extern "C" fn(), after: extern "C" fn()) {
+    // What is registered later runs earlier: who waits for calls to end must not keep them waiting for the fork.
+    drop(NoFork::hold());
+    // SAFETY: both handlers are `extern "C"` and stay loaded: the module is linked with `-z nodelete`.
+    unsafe { libc::pthread_atfork(Some(before), Some(after), None) };
+}
+
 /// What the tests of other rooms share: work in a forked child.
 #[cfg(test)]
 #[allow(missing_docs, reason = "each is what its name says")]

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// A connection on which nothing comes for so long is asked whether it is alive: often enough for firewalls that forget idle connections.
@@ -41,6 +43,40 @@ pub fn wait_readable(sockets: &[BorrowedFd<'_>], time: Duration) -> Option<usize
     if ready > 0 { watched.iter().position(|socket| socket.revents != 0) } else { None }
 }
 
+/// Connects to a Unix socket, at most so long: a listener that stands still, its queue full, would be waited for without end.
+pub fn connect_unix(path: &Path, time: Duration) -> io::Result<UnixStream> {
+    // SAFETY: plain numbers, for which zeros are a value.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() >= address.sun_path.len() {
+        let told =
+            format!("a socket's path has at most {} bytes, {} has {}", address.sun_path.len() - 1, path.display(), bytes.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
+        *to = from.cast_signed() as libc::c_char;
+    }
+    // SAFETY: takes numbers only.
+    let raw = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else has.
+    let stream = unsafe { UnixStream::from_raw_fd(raw) };
+    // It bounds connecting as well (socket(7), SO_SNDTIMEO); nothing would be without bound.
+    stream.set_write_timeout(Some(time.max(Duration::from_millis(1))))?;
+    let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: the address is alive during the call, and of this length.
+    match unsafe { libc::connect(raw, (&raw const address).cast(), len) } {
+        0 => Ok(stream),
+        _ => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::TimedOut.into()),
+            error => Err(error),
+        },
+    }
+}
+
 /// The user at the other end of a Unix socket, as the kernel noted it when the connection was made.
 pub fn peer_user(stream: &UnixStream) -> io::Result<u32> {
     let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
@@ -60,8 +96,9 @@ pub fn stop_listening(descriptor: RawFd) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{ErrorKind, Write};
     use std::os::fd::AsFd;
+    use std::os::unix::net::UnixListener;
     use std::time::Instant;
 
     use super::*;
@@ -94,5 +131,26 @@ mod tests {
         assert_eq!(get(libc::SOL_SOCKET, libc::SO_KEEPALIVE), 1);
         assert_eq!(get(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE), 30);
         assert_eq!(get(libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT), 30_000);
+    }
+
+    #[test]
+    fn a_listener_that_takes_nobody_any_more_is_not_waited_for_without_end() {
+        let path = std::env::temp_dir().join(format!("hsmpool-queue-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        // SAFETY: takes numbers only; the shortest queue there is.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let mut waiting = Vec::new();
+        let failed = loop {
+            assert!(waiting.len() < 10, "a queue of none has an end");
+            match connect_unix(&path, Duration::from_millis(20)) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert!(!waiting.is_empty() && failed.kind() == ErrorKind::TimedOut, "{failed}");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(connect_unix(&path, Duration::from_secs(9)).unwrap_err().kind(), ErrorKind::NotFound);
+        let long = Path::new("/").join("x".repeat(200));
+        assert_eq!(connect_unix(&long, Duration::from_secs(9)).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }

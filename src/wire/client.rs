@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::BorrowedFd;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
@@ -49,7 +48,7 @@ impl Connection {
         let deadline = Instant::now() + patience;
         let failed = |cause: io::Error| refuse(Code::DeviceError, format!("cannot connect to {address}")).because(cause);
         let channel = match address {
-            Address::Unix(path) => Channel::Unix(UnixStream::connect(path).map_err(failed)?),
+            Address::Unix(path) => Channel::Unix(socket::connect_unix(path, patience).map_err(failed)?),
             Address::Tcp(place) => {
                 let identity = identity.ok_or_else(|| {
                     refuse(Code::Configuration, format!("{address} is reached by TLS, which needs [certificates]"))

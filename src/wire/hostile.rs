@@ -66,6 +66,9 @@ pub fn certificates(bytes: &[u8]) {
     }
 }
 
+#[cfg(test)]
+pub use samples::{certificate_samples, frame_samples, hello_samples};
+
 /// Input of the right form.
 #[cfg(test)]
 mod samples {
@@ -107,5 +110,3 @@ mod samples {
         samples
     }
 }
-#[cfg(test)]
-pub use samples::{certificate_samples, frame_samples, hello_samples};

@@ -106,6 +106,7 @@ pub struct Identity {
     pub(super) client: Arc<ClientConfig>,
     pub(super) server: Arc<ServerConfig>,
     expires: i64,
+    own: CertificateDer<'static>,
 }
 
 impl Identity {
@@ -138,7 +139,7 @@ impl Identity {
             roots.add(certificate).doing(Code::Configuration, doing)?;
         }
         let (roots, provider) = (Arc::new(roots), Arc::new(aws_lc_rs::default_provider()));
-        let expires = parsed(&chain[0])?.validity().not_after.timestamp();
+        let (own, expires) = (chain[0].clone(), parsed(&chain[0])?.validity().not_after.timestamp());
         let of_nodes = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
         let client = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -153,12 +154,17 @@ impl Identity {
             .with_client_cert_verifier(of_clients.doing(Code::Configuration, doing)?)
             .with_single_cert(chain, key)
             .doing(Code::Configuration, doing)?;
-        Ok(Self { pool, client: Arc::new(client), server: Arc::new(server), expires })
+        Ok(Self { pool, client: Arc::new(client), server: Arc::new(server), expires, own })
     }
 
     /// When the certificate ends, in seconds since 1970.
     pub fn expires(&self) -> i64 {
         self.expires
+    }
+
+    /// What one's own certificate says. Errors: `DeviceError` when it is for another pool, or says nothing.
+    pub fn own_name(&self) -> Result<Name> {
+        self.name(Some(std::slice::from_ref(&self.own)))
     }
 
     /// What a verified certificate says. Errors: `DeviceError`.

@@ -156,3 +156,35 @@ fn tokens_are_made_listed_unlocked_and_deleted() {
     hsmpool(&token).args(["token", "delete", "own", "--yes"]).ok();
     hsmpool(&token).args(["token", "list", "--json"]).ok().says("\"tokens\": []");
 }
+
+/// Gives two private objects each other's rows of the index. All counts and hashes of sealed rows stay right.
+const SWAP_INDEX: &str = "
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+a, b = [row[0] for row in db.execute('SELECT number FROM object WHERE private ORDER BY number')][:2]
+rows = db.execute('SELECT token, attribute, hash, object FROM tag WHERE object IN (?, ?)', (a, b)).fetchall()
+db.execute('DELETE FROM tag WHERE object IN (?, ?)', (a, b))
+db.executemany('INSERT INTO tag VALUES (?, ?, ?, ?)', [(t, kind, h, b if o == a else a) for t, kind, h, o in rows])
+tags = [db.execute('SELECT tags FROM object WHERE number = ?', (n,)).fetchone()[0] for n in (b, a)]
+db.executemany('UPDATE object SET tags = ? WHERE number = ?', zip(tags, (a, b)))
+db.commit()
+";
+
+#[test]
+fn a_check_with_the_pin_finds_objects_that_would_not_be_found() {
+    let token = Token::by_default("");
+    hsmpool(&token).args(["token", "init", "--label", "own", "--so-pin", SO_PIN, "--pin", PIN]).ok();
+    token.write("data", "data");
+    for label in ["one", "two"] {
+        let write = ["--token-label", "own", "--login", "--pin", PIN, "--write-object", "data", "--type", "data", "--private"];
+        token.pkcs11_tool().args(write).args(["--label", label]).ok();
+    }
+    let sealed = hsmpool(&token).args(["check"]).ok().says("objects: 2 (opened: 0)").text();
+    let database = sealed.split(": sound").next().expect("text has a beginning").to_owned();
+    let opened = ["check", "--token", "own", "--pin", PIN];
+    hsmpool(&token).args(opened).ok().says("objects: 2 (opened: 2)");
+    hsmpool(&token).args(["check", "--token", "other", "--pin", PIN]).fails().says("CKR_TOKEN_NOT_PRESENT");
+    token.run("python3").args(["-c", SWAP_INDEX, &database]).ok();
+    hsmpool(&token).args(["check"]).ok().says("sound");
+    hsmpool(&token).args(opened).fails().says("is not indexed by the attributes").says("CKR_HSMPOOL_STORE_REFUSED");
+}

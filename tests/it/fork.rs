@@ -1,6 +1,7 @@
 //! Forks: a child behaves as `library.reset_on_fork` says, and its parent is unharmed.
 
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cryptoki_sys::*;
 
@@ -9,15 +10,21 @@ use crate::harness::{Jobs, LABEL, PIN, Token, child, loaded_module, our_promises
 use crate::processes::{key_pair, use_pair};
 
 promises!(a_child_goes_on_where_the_parent_was, a_reset_child_starts_anew);
-our_promises!(parent_and_children_write_at_once);
+our_promises!(parent_and_children_write_at_once, a_child_of_a_busy_parent_finds_no_lock_held);
 
-pub const JOBS: Jobs =
-    &[("fork and go on", fork_and_go_on), ("fork and reset", fork_and_reset), ("fork and write", fork_and_write)];
+pub const JOBS: Jobs = &[
+    ("fork and go on", fork_and_go_on),
+    ("fork and reset", fork_and_reset),
+    ("fork and write", fork_and_write),
+    ("fork while busy", fork_while_busy),
+];
 
 const CHILDREN: usize = 4;
 const WRITES_EACH: usize = 10;
+const FORKS_WHILE_BUSY: usize = 30;
 
 fn a_child_goes_on_where_the_parent_was(token: &Token) {
+    token.configure("library.reset_on_fork = false\n");
     child(token, "fork and go on").ok();
 }
 
@@ -29,6 +36,10 @@ fn a_reset_child_starts_anew(token: &Token) {
 fn parent_and_children_write_at_once(token: &Token) {
     token.configure("library.reset_on_fork = true\n");
     child(token, "fork and write").ok();
+}
+
+fn a_child_of_a_busy_parent_finds_no_lock_held(token: &Token) {
+    child(token, "fork while busy").ok();
 }
 
 /// Runs the closure in a forked child and returns its pid; the child's exit code says whether it panicked.
@@ -126,4 +137,65 @@ fn fork_and_write() {
     let session = module.user_session(LABEL, PIN).expect("logs in");
     let keys = session.find(Template::new().number(CKA_CLASS, CKO_PRIVATE_KEY)).expect("a search works");
     assert_eq!(keys.len(), (CHILDREN + 1) * WRITES_EACH);
+}
+
+/// Threads sign, search, make and destroy keys all the time; children that are forked meanwhile go on, and end what all sessions do. Where a call ran too
+/// long to be waited for, a child is as if not initialised. None hangs.
+fn fork_while_busy() {
+    with_parent_s_key(|module, session, _, private| {
+        let done = Done::default();
+        std::thread::scope(|scope| {
+            for who in 0..3 {
+                let done = &done.0;
+                scope.spawn(move || {
+                    let own = module.user_session(LABEL, PIN).expect("a further session is logged in too");
+                    while !done.load(Ordering::Relaxed) {
+                        sign_both_ways(&own, private);
+                        let (public, private) = key_pair(&own, &format!("busy {who}"));
+                        own.destroy(public).and_then(|()| own.destroy(private)).expect("destroys");
+                    }
+                });
+            }
+            // However this ends, the threads end too.
+            let _done = done.when_dropped();
+            for _ in 0..FORKS_WHILE_BUSY {
+                assert_child_succeeded(fork(std::panic::AssertUnwindSafe(|| use_in_child(module, session, private))));
+            }
+        });
+    });
+}
+
+fn use_in_child(module: &Loaded, session: &Session, private: CK_OBJECT_HANDLE) {
+    // SAFETY: no handler is set: a child that waits for ever is ended, and its status says so.
+    unsafe { libc::alarm(120) };
+    match session.info() {
+        Ok(_) => {
+            sign_both_ways(session, private);
+            session.logout().expect("ends the operations of all sessions");
+        }
+        Err(refused) => {
+            assert_eq!(refused.0, CKR_CRYPTOKI_NOT_INITIALIZED);
+            module.initialize().expect("the child initialises");
+            let own = module.user_session(LABEL, PIN).expect("the child logs in by itself");
+            let found = own.find(Template::new().number(CKA_CLASS, CKO_PRIVATE_KEY).bytes(CKA_LABEL, "parent"));
+            sign_both_ways(&own, found.expect("a search works")[0]);
+        }
+    }
+    module.finalize().expect("the child finalises");
+}
+
+/// Tells threads to end.
+#[derive(Default)]
+struct Done(AtomicBool);
+
+impl Done {
+    fn when_dropped(&self) -> impl Drop + '_ {
+        struct Set<'a>(&'a AtomicBool);
+        impl Drop for Set<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        Set(&self.0)
+    }
 }

@@ -1,7 +1,7 @@
 //! The built module in the hands of real clients: one binary, one module a promise.
 //!
-//! Every test exists twice, on our module and on SoftHSM (`cargo test --test it softhsm` runs only those), and every
-//! result is judged by a program that knows nothing of the module that made it.
+//! Most tests exist three times: on our module embedded, on it over a pool (`cargo test --test it over_a_pool`), and on SoftHSM
+//! (`cargo test --test it softhsm`); every result is judged by a program that knows nothing of the module that made it.
 
 #[path = "../abi/mod.rs"]
 mod abi;
@@ -16,6 +16,7 @@ mod dnssec;
 mod fork;
 mod gnutls;
 mod import;
+mod isolation;
 mod java;
 mod kill9;
 mod main_job;
@@ -26,6 +27,7 @@ mod opensc;
 mod openssl_engine;
 mod p11kit;
 mod p11test;
+mod pages;
 mod pool;
 mod pool_clients;
 mod processes;
@@ -35,7 +37,9 @@ mod shape;
 mod ssh;
 mod token_util;
 mod troubles;
+mod upgrade;
 mod wycheproof;
 
 /// What the tests' children do with the module loaded.
-const JOBS: &[harness::Jobs] = &[fork::JOBS, kill9::JOBS, pool::JOBS, pool_clients::JOBS, processes::JOBS, wycheproof::JOBS];
+const JOBS: &[harness::Jobs] =
+    &[fork::JOBS, isolation::JOBS, kill9::JOBS, pool::JOBS, pool_clients::JOBS, processes::JOBS, wycheproof::JOBS];

@@ -8,16 +8,20 @@ use std::time::{Duration, Instant};
 use cryptoki_sys::*;
 
 use crate::abi::{Mechanism, Template};
-use crate::harness::{Jobs, LABEL, Module, PIN, Run, SO_PIN, Server, Token, child, full, loaded_module, wait_until};
+use crate::harness::{Jobs, LABEL, PIN, Run, SO_PIN, Server, Token, child, full, loaded_module, wait_until};
 use crate::processes::key_pair;
 
 pub const JOBS: Jobs =
     &[("work on a pool", work), ("check what the pool acknowledged", check), ("one life of a session", one_life)];
 
-const SECONDS: &str = "HSMPOOL_IT_SECONDS";
-const ACKNOWLEDGED: &str = "acknowledged.txt";
-/// A file that ends `one_life`.
-const ENOUGH: &str = "enough";
+/// How long `work` works; less if `ENOUGH` appears.
+pub const SECONDS: &str = "HSMPOOL_IT_SECONDS";
+/// How `work` names what it makes.
+pub const LABELS: &str = "HSMPOOL_IT_LABELS";
+/// What `check` looks for: the lines that `work` printed.
+pub const ACKNOWLEDGED: &str = "acknowledged.txt";
+/// A file that ends `one_life` and `work`.
+pub const ENOUGH: &str = "enough";
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
 /// A pool of three zones on this machine, stopped at the end.
@@ -27,9 +31,7 @@ pub struct LocalPool {
 
 impl LocalPool {
     pub fn create(more: &str) -> Self {
-        let pool = Self { token: Token::by_default("") };
-        pool.command("create --zones a,b,c").words(more).ok().says("The pool runs: 3 nodes");
-        pool
+        Self { token: Token::over_a_pool(more) }
     }
 
     pub fn token(&self) -> &Token {
@@ -46,9 +48,7 @@ impl LocalPool {
     }
 
     pub fn command(&self, words: &str) -> Run {
-        let program = Module::Ours.path().with_file_name("hsmpool");
-        let (name, rest) = words.split_once(' ').unwrap_or((words, ""));
-        self.token.run_file(&program).args(["pool", name, "--local"]).arg(self.directory()).words(rest)
+        self.token.local_pool(words)
     }
 
     pub fn application(&self, job: &str) -> Run {
@@ -79,11 +79,10 @@ impl LocalPool {
 
     /// The command, with the pool in its configuration.
     fn hsmpool(&self, words: &str) -> Run {
-        let program = Module::Ours.path().with_file_name("hsmpool");
-        self.token.run_file(&program).words(words).env("HSMPOOL_CONF", self.configuration())
+        self.token.hsmpool(words).env("HSMPOOL_CONF", self.configuration())
     }
 
-    fn nodes(&self) -> Vec<serde_json::Value> {
+    pub fn nodes(&self) -> Vec<serde_json::Value> {
         // Its exit code tells whether a quorum is well.
         let status = self.command("status --json").end();
         let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON was asked for");
@@ -95,7 +94,7 @@ impl LocalPool {
     }
 
     /// What a node answers in plain HTTP, up to where `until` comes.
-    fn operations(&self, node: u64, path: &str, until: &str) -> String {
+    pub fn operations(&self, node: u64, path: &str, until: &str) -> String {
         let file = std::fs::read_to_string(self.directory().join(format!("node{node}/hsmpoold.toml"))).expect("was laid out");
         let line = file.lines().find_map(|line| line.strip_prefix("operations = ")).expect("nodes of a local pool have the port");
         let mut http = TcpStream::connect(line.trim_matches('"')).expect("the node listens");
@@ -129,17 +128,21 @@ impl Drop for LocalPool {
                 unsafe { libc::kill(pid, libc::SIGCONT) };
             }
         }
-        let _ = self.command("stop").end();
     }
 }
 
+/// The lines of what an application was told to be done.
+pub fn acknowledged_labels(said: &str) -> Vec<String> {
+    said.lines().filter(|line| line.starts_with("ack ") && line.ends_with('.')).map(str::to_string).collect()
+}
+
 /// How much an application says it has done.
-fn acknowledged(application: &Server) -> usize {
-    application.said_so_far().lines().filter(|line| line.starts_with("ack ") && line.ends_with('.')).count()
+pub fn acknowledged(application: &Server) -> usize {
+    acknowledged_labels(&application.said_so_far()).len()
 }
 
 /// Waits until the application has done so much more.
-fn goes_on(application: &Server, more: usize) {
+pub fn goes_on(application: &Server, more: usize) {
     let before = acknowledged(application);
     wait_until("the application goes on", || acknowledged(application) >= before + more);
 }
@@ -164,11 +167,11 @@ fn no_call_fails_while_each_zone_is_killed_and_brought_back() {
     let ended = application.wait();
     assert!(ended.status.success(), "{}", ended.all());
     let said = ended.text();
-    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("ack ") && line.ends_with('.')).collect();
+    let lines = acknowledged_labels(&said);
     assert!(lines.len() > 20, "{said}");
     pool.token.write(ACKNOWLEDGED, lines.join("\n"));
     pool.application("check what the pool acknowledged").ok();
-    assert_eq!(pool.health(), ["well", "well", "well"]);
+    wait_until("all nodes are well", || pool.health() == ["well", "well", "well"]);
 }
 
 #[test]
@@ -219,10 +222,12 @@ fn a_minority_uses_keys_and_says_that_it_is_cut_off() {
     pool.signal(libc::SIGKILL, 1);
     pool.signal(libc::SIGKILL, 2);
     wait_until("the survivor says that it is cut off", || pool.health() == ["isolated", "down", "down"]);
+    let status = pool.command("status").end().says("no quorum of the pool's nodes is well");
+    assert_eq!(status.status.code(), Some(3), "it answers, and no quorum is well");
     pool.pkcs11_tool().words("--read-object --type pubkey --id 01 --output-file public.der").ok();
     pool.command("start").ok();
     pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 02 --label l").ok();
-    assert_eq!(pool.health(), ["well", "well", "well"]);
+    wait_until("all nodes are well", || pool.health() == ["well", "well", "well"]);
 }
 
 #[test]
@@ -232,14 +237,14 @@ fn nodes_come_lead_and_go() {
     pool.command("add-node --zone b").ok().says("node 4 of zone b follows");
     pool.command("promote 4").ok();
     pool.operations(1, "/events", "voters [1, 2, 3, 4]");
-    assert_eq!(pool.health(), ["well"; 4]);
+    wait_until("all nodes are well", || pool.health() == ["well"; 4]);
     for heir in [2, 3, 1] {
         pool.command(&format!("transfer-leader {heir}")).ok();
         wait_until("all know the new leader", || pool.leader() == Some(heir));
         pool.operations(1, "/events", &format!("node {heir} leads"));
     }
     pool.command("remove-node 4 --yes").ok();
-    assert_eq!(pool.health(), ["well", "well", "well"]);
+    wait_until("all nodes are well", || pool.health() == ["well", "well", "well"]);
     pool.command("add-node --zone b").ok().says("node 5 of zone b follows");
     pool.command("remove-node 5 --yes").ok();
     let user = ["--token-label", LABEL, "--login", "--pin", PIN];
@@ -249,6 +254,75 @@ fn nodes_come_lead_and_go() {
     // Whichever node was quick enough to make it.
     let made = "hsmpool_requests_total{verb=\"GeneratePair\",verdict=\"done\"}";
     assert!([1, 2, 3].iter().any(|node| pool.operations(*node, "/metrics", "# EOF").contains(made)), "one of them counted it");
+}
+
+#[test]
+fn a_node_is_checked_before_it_runs_and_while_it_runs() {
+    let pool = LocalPool::create("");
+    pool.make_token();
+    let file = |name: &str| pool.directory().join(name);
+    let check = || pool.hsmpool("node check --json --config").arg(file("node2/hsmpoold.toml"));
+    let results = |output: crate::harness::Output| {
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON was asked for");
+        let rows = told["checks"].as_array().expect("a list of checks").clone();
+        let wrong: Vec<String> = rows
+            .iter()
+            .filter(|row| row["result"] == "wrong")
+            .map(|row| row["told"].as_str().unwrap_or_default().to_string())
+            .collect();
+        assert_eq!(
+            (wrong.is_empty(), output.status.code()),
+            (told["can_run"] == true, Some(i32::from(!wrong.is_empty()))),
+            "{told:#}"
+        );
+        (rows.iter().map(|row| row["told"].to_string()).collect::<String>(), wrong)
+    };
+    let (told, wrong) = results(check().end());
+    assert!(wrong.is_empty() && told.contains("is this node's, which runs") && told.contains("answers as a node does"), "{told}");
+    pool.command("stop").ok();
+    let (told, wrong) = results(check().end());
+    assert!(wrong.is_empty() && told.contains("is free") && told.contains("the root key is its own"), "{told}");
+    // Another node's certificate, another pool's root key, a key that others may read, a port that somebody else has.
+    let certificate = std::fs::read(file("node2/node.pem")).expect("was laid out");
+    std::fs::set_permissions(file("node2/node.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("ours");
+    assert!(results(check().end()).1.concat().contains("chmod 600"));
+    std::fs::set_permissions(file("node2/node.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
+    for part in ["node.pem", "node.key"] {
+        std::fs::copy(file("node1").join(part), file("node2").join(part)).expect("ours");
+    }
+    assert!(results(check().end()).1.concat().contains("not for node 2"));
+    std::fs::write(file("node2/node.pem"), certificate).expect("ours");
+    assert!(!results(check().end()).1.is_empty(), "a certificate and the key of another");
+    let key = std::fs::read_to_string(file("node2/hsmpool.key")).expect("was laid out");
+    let other: String = key.chars().map(|digit| if digit == '1' { '2' } else { '1' }).take(64).collect();
+    std::fs::write(file("node2/hsmpool.key"), other).expect("ours");
+    assert!(results(check().end()).1.concat().contains("its key file is another one's"));
+    std::fs::write(file("node2/hsmpool.key"), key).expect("ours");
+    let text = std::fs::read_to_string(file("node2/hsmpoold.toml")).expect("was laid out");
+    let line = text.lines().find_map(|line| line.strip_prefix("operations = ")).expect("nodes of a local pool have the port");
+    let _taken = std::net::TcpListener::bind(line.trim_matches('"')).expect("the node is stopped");
+    assert!(results(check().end()).1.concat().contains("is used by another program"));
+}
+
+#[test]
+fn commands_answer_in_json_and_say_what_has_ended() {
+    let pool = LocalPool::create("");
+    let json = |words: &str| -> serde_json::Value {
+        let output = pool.command(&format!("{words} --json")).ok();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{words}: {error}: {}", output.all()))
+    };
+    assert_eq!(json("stop --zone b")["nodes"][0]["stopped"], true);
+    assert_eq!(json("start --zone b")["nodes"][0]["started"], true);
+    assert_eq!(json("add-node --zone c")["node"], 4);
+    assert_eq!(json("promote 4")["voters"], serde_json::json!([1, 2, 3, 4]));
+    assert_eq!(json("transfer-leader 2")["leader"], 2);
+    assert_eq!(json("remove-node 4 --yes")["zone"], "c");
+    assert_eq!(json("status")["quorum"], true);
+    pool.command("stop").ok();
+    // A node that ends at once is told with the last that it said, not waited for.
+    std::fs::write(pool.directory().join("node1/node.pem"), "no certificate").expect("ours");
+    pool.command("start --zone a").fails().says("has ended").says("holds no certificate");
+    assert_eq!(json("force-new 3 --yes")["left_behind"][0]["node"], 1);
 }
 
 #[test]
@@ -315,6 +389,15 @@ fn a_survivor_of_a_lost_quorum_begins_anew_with_its_keys() {
     wait_until("the survivor leads", || pool.leader() == Some(3));
     pool.pkcs11_tool().args(user).words("--list-objects --id 01").ok().says("k");
     pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 02 --label l").ok();
+    // The group is one node that is well, and the others are none of it.
+    pool.command("status").ok().says("1 of 1 nodes are well").says("node 1 of zone a is no member of the group");
+    assert_eq!(pool.health(), ["left behind", "left behind", "well"]);
+    // One that is started all the same serves nobody.
+    pool.command("start --zone a").ok();
+    wait_until("the old member has heard of it", || pool.health()[0] == "expelled");
+    pool.command("remove-node 1 --yes").ok();
+    pool.command("remove-node 2 --yes").ok();
+    pool.command("status").ok().never_says("left behind");
 }
 
 #[test]
@@ -349,6 +432,7 @@ fn nothing_readable_lies_in_a_nodes_directory() {
 /// Signs, encrypts, searches and generates for so long; every call must succeed. Prints what was acknowledged.
 fn work() {
     let seconds: u64 = std::env::var(SECONDS).expect("set by the test").parse().expect("a number");
+    let names = std::env::var(LABELS).unwrap_or_else(|_| "made".into());
     let module = loaded_module();
     module.initialize().expect("initialises");
     let session = module.user_session(LABEL, PIN).expect("logs in");
@@ -364,14 +448,14 @@ fn work() {
             session.verify(&ecdsa, public, &[7; 32], &signature).expect("verifies");
             calls += 2;
         }
-        let label = format!("made {number}");
+        let label = format!("{names} {number}");
         let data = Template::new().number(CKA_CLASS, CKO_DATA).truth(CKA_TOKEN, true).bytes(CKA_LABEL, label.as_str());
         session.create(data.bytes(CKA_VALUE, label.as_str())).expect("a data object is made");
         writeln!(out, "ack {label}.").and_then(|()| out.flush()).expect("the test reads us");
         let found = session.find(Template::new().bytes(CKA_LABEL, label.as_str())).expect("searches");
         assert_eq!(found.len(), 1, "{label}: one's own write is seen, once");
         calls += 2;
-        if begun.elapsed() > Duration::from_secs(seconds) {
+        if begun.elapsed() > Duration::from_secs(seconds) || std::path::Path::new(ENOUGH).exists() {
             break;
         }
     }

@@ -27,9 +27,9 @@ macro_rules! snippets {
 }
 snippets!(pkcs11_tool = "pkcs11-tool", openssl = "openssl", p11_kit = "p11-kit", java = "java", ssh = "ssh", nginx = "nginx");
 
-/// Every block that starts with "```sh NAME".
-fn blocks() -> Vec<(&'static str, &'static str)> {
-    let parts = README.split("```sh ").skip(1);
+/// Every block of a page that starts with "```sh NAME".
+pub fn blocks(page: &'static str) -> Vec<(&'static str, &'static str)> {
+    let parts = page.split("```sh ").skip(1);
     let block = |part: &'static str| {
         let (name, rest) = part.split_once('\n').expect("a block has lines");
         (name, rest.split("```").next().expect("a split has a first part"))
@@ -38,7 +38,7 @@ fn blocks() -> Vec<(&'static str, &'static str)> {
 }
 
 fn block(name: &str) -> &'static str {
-    let found = blocks().into_iter().find(|(known, _)| *known == name);
+    let found = blocks(README).into_iter().find(|(known, _)| *known == name);
     found.unwrap_or_else(|| panic!("the README has no snippet {name}")).1
 }
 
@@ -62,7 +62,7 @@ fn snippet_works(module: Module, name: &str) {
 #[test]
 fn every_snippet_is_tested_and_names_the_module_that_is_built() {
     let untested: Vec<_> =
-        blocks().into_iter().map(|(name, _)| name).filter(|name| *name != "token" && !TESTED.contains(name)).collect();
+        blocks(README).into_iter().map(|(name, _)| name).filter(|name| *name != "token" && !TESTED.contains(name)).collect();
     assert!(untested.is_empty(), "{untested:?}");
     assert!(README.contains("export MODULE=$PWD/target/release/libhsmpool.so"));
 }

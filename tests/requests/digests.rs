@@ -7,7 +7,6 @@ use sha2::{Digest, Sha256};
 use hsmpool::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
 use hsmpool::object::{Template, Value};
 use hsmpool::secret::Secret;
-use hsmpool::token::Token;
 
 use crate::house::{House, mechanism};
 

@@ -4,4 +4,5 @@
 mod digests;
 mod house;
 mod security;
+mod storm;
 mod versions;

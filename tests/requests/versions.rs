@@ -20,7 +20,19 @@ use crate::house::{House, behind, caller};
 fn request(ask: Ask) -> Request {
     let who = Who::from(&Access::public(Scope([3; 16]), false));
     let (held, capsules) = (Vec::new(), Vec::new());
-    Request { token: None, who, sequence: None, mark: 0, held, capsules, ask, tally: None, use_number: None }
+    Request {
+        token: None,
+        who,
+        sequence: None,
+        mark: 0,
+        held,
+        capsules,
+        ask,
+        tally: None,
+        use_number: None,
+        alone: None,
+        mark_is_enough: None,
+    }
 }
 
 /// Its fields one by one, in the order of their numbers: a request is an array of them.
@@ -95,7 +107,7 @@ impl Link for Upgrading {
         }
         self.refused.fetch_add(1, Ordering::Relaxed);
         let refusal = Refusal { code: Rv::FUNCTION_NOT_SUPPORTED, told: "a later version".to_string() };
-        Ok(encode(&Answer { mark: 0, ticket: None, verdict: Verdict::Refused(refusal) }))
+        Ok(encode(&Answer { mark: 0, ticket: None, verdict: Verdict::Refused(refusal), isolated: None }))
     }
 }
 

@@ -9,7 +9,7 @@ use hsmpool::ck::AttributeType;
 use hsmpool::error::Result;
 use hsmpool::log::raft::NodeId;
 use hsmpool::log::raft::ground;
-use hsmpool::log::{Log, Proposal, RequestId};
+use hsmpool::log::{Log, Proposal, RequestId, Standing};
 use hsmpool::object::{ObjectId, TokenId};
 use hsmpool::store::{Change, ObjectRow, Outcome, Sealed, Tag, TokenRow, UserRow};
 
@@ -170,7 +170,7 @@ impl Client {
         let outcome = self.ask(move |running| {
             let outcome = running.group.propose(Proposal { request, change: change.clone() })?;
             if spreads {
-                running.group.spread()?;
+                running.group.spread(Duration::ZERO)?;
             }
             Ok(outcome)
         });
@@ -266,7 +266,7 @@ impl Client {
         }
     }
 
-    /// Uses a key whose destroy has returned, at any node that says that it is in contact.
+    /// Uses a key whose destroy has returned, at any node that holds its serving lease.
     fn use_a_destroyed_one(&mut self) {
         let gone: Vec<u64> = {
             let promises = self.all.promises();
@@ -281,10 +281,11 @@ impl Client {
     fn try_to_use(&self, number: u64) {
         let node = self.a_node();
         let used = self.all.world.call(self.me, node, PATIENCE, move |running| {
-            running.group.in_contact() && matches!(running.store.object_version(TOKEN, id(number)), Ok(Some(_)))
+            running.group.standing() == Standing::Ordinary
+                && matches!(running.store.object_version(TOKEN, id(number)), Ok(Some(_)))
         });
         if used == Some(true) {
-            self.all.world.fail(format!("node {node} is in contact and uses {number}, whose destroy had returned"));
+            self.all.world.fail(format!("node {node} holds its lease and uses {number}, whose destroy had returned"));
         }
     }
 }

@@ -188,6 +188,10 @@ impl Ground for NodeGround {
         self.scheduler.base + self.local(self.scheduler.now())
     }
 
+    fn since_boot(&self) -> Duration {
+        self.local(self.scheduler.now())
+    }
+
     fn until(&self, moment: Instant) -> Task {
         let at = self.global(moment.saturating_duration_since(self.scheduler.base));
         Box::pin(Timer { scheduler: self.scheduler.clone(), at, key: None })

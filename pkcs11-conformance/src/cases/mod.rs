@@ -9,6 +9,7 @@ mod key;
 mod mechanism;
 mod object;
 mod operation;
+mod refusals;
 mod security;
 mod session;
 mod standing;
@@ -28,6 +29,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         combined::CASES,
         codes::CASES,
         standing::CASES,
+        refusals::CASES,
         concurrency::CASES,
         interface::CASES,
     ];

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
+use serde_json::json;
 
 use super::Place;
 use super::layout::{CERTIFICATE_DAYS, Layout};
 use super::reach::Operator;
+use crate::cli::told::tell;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Result, refuse};
 use crate::node::Operate;
@@ -18,6 +20,9 @@ use crate::wire::pki::Authority;
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// What is answered is printed as JSON
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Subcommand)]
@@ -74,12 +79,12 @@ struct Rotate {
 
 pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
-        Command::Issue(arguments) => issue(arguments),
-        Command::Rotate(arguments) => rotate(&arguments),
+        Command::Issue(issued) => issue(issued, arguments.json),
+        Command::Rotate(rotated) => rotate(&rotated, arguments.json),
     }
 }
 
-fn issue(arguments: Issue) -> Result<()> {
+fn issue(arguments: Issue, as_json: bool) -> Result<()> {
     let layout = Layout::open(&arguments.place.directory)?;
     let name = match (arguments.whom.client, arguments.whom.operator) {
         (Some(name), _) => Name::Client { name, tokens: (!arguments.tokens.is_empty()).then_some(arguments.tokens) },
@@ -92,22 +97,33 @@ fn issue(arguments: Issue) -> Result<()> {
         return Err(refuse(Code::Configuration, format!("{} is there already: name other files by --out", key.display())));
     }
     let issued = Authority::open(&layout.join("ca"), layout.pool.0)?.issue(&name, arguments.days, &file)?;
-    println!("{}\n{}\ngood for {} days", issued.certificate.display(), issued.key.display(), arguments.days);
+    let text = format!("{}\n{}\ngood for {} days", issued.certificate.display(), issued.key.display(), arguments.days);
+    let value =
+        json!({ "name": own, "certificate": issued.certificate, "key": issued.key, "ca": issued.ca, "days": arguments.days });
+    tell(as_json, text, &value);
     Ok(())
 }
 
-fn rotate(arguments: &Rotate) -> Result<()> {
+fn rotate(arguments: &Rotate, as_json: bool) -> Result<()> {
     let layout = Layout::open(&arguments.place.directory)?;
     let nodes: Vec<NodeFile> =
         layout.nodes()?.into_iter().filter(|node| arguments.node.is_none_or(|wanted| wanted == node.node)).collect();
     if nodes.is_empty() {
         return Err(refuse(Code::ArgumentsBad, format!("{} holds no such node", layout.directory.display())));
     }
-    let (authority, operator) = (Authority::open(&layout.join("ca"), layout.pool.0)?, Operator::of(&layout)?);
+    let (authority, operator) = (Authority::open(&layout.join("ca"), layout.pool.0)?, Operator::shown(&layout)?);
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
     for node in &nodes {
         let files = layout.node(node.node);
         let issued = authority.issue(&Name::Node(node.node), arguments.days, &files.join("node"))?;
-        let told = match show(&operator, node, arguments.days) {
+        operator.progress().now(&format!("node {} of zone {}: reading its new certificate", node.node, node.zone));
+        let shown = show(&operator, node, arguments.days);
+        let state = match &shown {
+            Ok(true) => "shown",
+            Ok(false) => "to be copied",
+            Err(_) => "at the next start",
+        };
+        let told = match shown {
             Ok(true) => format!("shows its new certificate, good for {} days", arguments.days),
             Ok(false) => format!(
                 "still shows its old certificate: copy {} and its key to the node's machine, and send the daemon SIGHUP",
@@ -115,8 +131,11 @@ fn rotate(arguments: &Rotate) -> Result<()> {
             ),
             Err(error) => format!("has a new certificate for its next start; it does not answer now ({error})"),
         };
-        println!("node {} of zone {} {told}", node.node, node.zone);
+        rows.push(json!({ "node": node.node, "zone": node.zone, "certificate": issued.certificate, "state": state }));
+        lines.push(format!("node {} of zone {} {told}", node.node, node.zone));
     }
+    operator.progress().rest();
+    tell(as_json, lines.join("\n"), &json!({ "days": arguments.days, "nodes": rows }));
     Ok(())
 }
 

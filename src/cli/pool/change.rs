@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use serde_json::json;
+
 use super::Place;
 use super::create::{free_ports, member};
 use super::layout::{Layout, NewNode, host_and_port};
 use super::local;
 use super::reach::Operator;
 use crate::cli::confirm;
+use crate::cli::progress::Progress;
+use crate::cli::told::tell;
+use crate::config::PolicyName;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Result, refuse};
 use crate::log::raft::Group;
@@ -28,38 +33,53 @@ pub(super) struct AddNode {
 
 /// The numbers that nodes had are never used again: the highest one is noted, and survives the node's removal.
 pub fn next_number(layout: &Layout) -> Result<u64> {
-    let file = layout.join("last-node");
-    let noted: u64 = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    let highest = layout.nodes()?.iter().map(|node| node.node).max().unwrap_or(0);
-    let next = noted.max(highest) + 1;
-    std::fs::write(&file, format!("{next}\n")).doing(Code::Configuration, format!("writing {}", file.display()))?;
-    Ok(next)
+    note_number(layout, highest_number(layout)? + 1)
 }
 
-pub fn add_node(arguments: &AddNode) -> Result<()> {
+fn highest_number(layout: &Layout) -> Result<u64> {
+    let noted = std::fs::read_to_string(layout.join("last-node")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    Ok(layout.nodes()?.iter().map(|node| node.node).max().unwrap_or(0).max(noted))
+}
+
+fn note_number(layout: &Layout, number: u64) -> Result<u64> {
+    let file = layout.join("last-node");
+    std::fs::write(&file, format!("{number}\n")).doing(Code::Configuration, format!("writing {}", file.display()))?;
+    Ok(number)
+}
+
+pub fn add_node(arguments: &AddNode, as_json: bool) -> Result<()> {
     let layout = Layout::open(&arguments.place.directory)?;
     let before = layout.nodes()?;
     let (host, port) = match &arguments.address {
         Some(place) => host_and_port(place)?,
         None => ("127.0.0.1".to_string(), free_ports()?),
     };
-    let node = NewNode { number: next_number(&layout)?, zone: arguments.zone.clone(), host, port };
+    let policy = before.first().map_or(PolicyName::Default, |node| node.policy);
+    let node = NewNode { number: next_number(&layout)?, zone: arguments.zone.clone(), host, port, policy };
     layout.add_node(&node)?;
     layout.write_pool_file(None)?;
     let file = one(&layout, node.number)?;
-    let operator = Operator::of(&layout)?;
-    if arguments.address.is_none() {
+    let operator = Operator::shown(&layout)?;
+    let is_local = arguments.address.is_none();
+    if is_local {
         local::start_one(&layout, &file)?;
         operator.wait(&file, "serving", |status| status.health.serves)?;
     }
     operator.ask_any(&before, &Operate::AddLearner { node: node.number, member: member(&file) })?;
-    println!(
-        "node {} of zone {} follows; `hsmpool pool promote --dir {} {}` lets it vote",
-        node.number,
-        node.zone,
-        layout.directory.display(),
-        node.number
-    );
+    if is_local {
+        operator.wait_until_caught_up(&file, &before)?;
+    }
+    let (number, zone, directory) = (node.number, &node.zone, layout.directory.display());
+    let promote = format!("`hsmpool pool promote --dir {directory} {number}` lets it vote");
+    let text = match is_local {
+        true => format!("node {number} of zone {zone} follows; {promote}"),
+        false => format!(
+            "node {number} of zone {zone} follows once it runs: carry {} to its machine and start `hsmpoold --config node{number}/hsmpoold.toml` \
+             there; then {promote}.\nModules find it by the new pool.toml",
+            layout.node(number).display()
+        ),
+    };
+    tell(as_json, text, &json!({ "node": number, "zone": zone, "runs": is_local, "directory": layout.node(number) }));
     Ok(())
 }
 
@@ -68,72 +88,96 @@ fn one(layout: &Layout, number: u64) -> Result<NodeFile> {
     found.ok_or_else(|| refuse(Code::ArgumentsBad, format!("{} holds no node {number}", layout.directory.display())))
 }
 
-pub fn remove_node(directory: &Path, number: u64, yes: bool) -> Result<()> {
+pub fn remove_node(directory: &Path, number: u64, yes: bool, as_json: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
     let node = one(&layout, number)?;
     if !yes {
         confirm::typed(&format!("Remove node {number} of zone {}, with its copy of the keys?", node.zone), "yes")?;
     }
     let others: Vec<NodeFile> = layout.nodes()?.into_iter().filter(|other| other.node != number).collect();
-    Operator::of(&layout)?.ask_any(&others, &Operate::Remove { node: number })?;
+    let operator = Operator::shown(&layout)?;
+    operator.ask_any(&others, &Operate::Remove { node: number })?;
     if let Some(pid) = local::running(&layout, &node) {
+        operator.progress().now(&format!("node {number} of zone {} drains", node.zone));
         local::stop_one(&layout, &node, pid)?;
     }
+    note_number(&layout, highest_number(&layout)?)?;
     let (from, to) = (layout.node(number), layout.join(&format!("removed-node{number}")));
     std::fs::rename(&from, &to).doing(Code::Configuration, format!("moving {} away", from.display()))?;
     layout.write_pool_file(None)?;
-    println!("node {number} is removed; its files are in {}: destroy them", to.display());
+    operator.progress().rest();
+    let text = format!("node {number} is removed; its files are in {}: destroy them", to.display());
+    tell(as_json, text, &json!({ "node": number, "zone": node.zone, "files": to }));
     Ok(())
 }
 
-pub fn promote(directory: &Path, number: u64, force: bool) -> Result<()> {
+pub fn promote(directory: &Path, number: u64, force: bool, as_json: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
-    let (nodes, operator) = (layout.nodes()?, Operator::of(&layout)?);
+    let (nodes, operator) = (layout.nodes()?, Operator::shown(&layout)?);
     let mut voters: BTreeSet<u64> = BTreeSet::from([number]);
-    let status = nodes.iter().find_map(|node| operator.status(node).ok().filter(|status| status.health.in_contact));
-    let status = status.ok_or_else(|| refuse(Code::DeviceError, "no node of the pool is in contact with a quorum"))?;
+    let statuses = operator.statuses(nodes.clone());
+    let status = statuses.into_iter().filter_map(|(_, status)| status.ok()).find(|status| status.health.in_contact);
+    let status = status.ok_or_else(|| {
+        let told = "no node of the pool is in contact with a quorum, and only a quorum can give a vote";
+        refuse(Code::DeviceError, format!("{told}: start the nodes that `hsmpool pool status` calls down"))
+    })?;
     voters.extend(status.members.iter().filter(|member| member.votes).map(|member| member.node));
-    operator.ask_any(&nodes, &Operate::ChangeVoters { voters, force })?;
-    println!("node {number} votes");
+    // A vote of one that lags or does not run makes a quorum harder to have.
+    if let Some(node) = nodes.iter().find(|node| node.node == number && !force) {
+        let others: Vec<NodeFile> = nodes.iter().filter(|other| other.node != number).cloned().collect();
+        operator.wait_until_caught_up(node, &others)?;
+    }
+    operator.ask_any(&nodes, &Operate::ChangeVoters { voters: voters.clone(), force })?;
+    tell(as_json, format!("node {number} votes"), &json!({ "node": number, "voters": voters }));
     Ok(())
 }
 
-pub fn transfer_leader(directory: &Path, number: u64) -> Result<()> {
+pub fn transfer_leader(directory: &Path, number: u64, as_json: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
     let node = one(&layout, number)?;
-    let operator = Operator::of(&layout)?;
+    let operator = Operator::shown(&layout)?;
     operator.ask_any(&layout.nodes()?, &Operate::TransferLeader { to: number })?;
     operator.wait(&node, "leading", |status| status.health.leader == Some(number))?;
-    println!("node {number} leads");
+    tell(as_json, format!("node {number} leads"), &json!({ "leader": number }));
     Ok(())
 }
 
-pub fn force_new(directory: &Path, number: u64, yes: bool) -> Result<()> {
+pub fn force_new(directory: &Path, number: u64, yes: bool, as_json: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
     let node = one(&layout, number)?;
     if let Some(pid) = local::running(&layout, &node) {
         return Err(refuse(Code::ArgumentsBad, format!("node {number} runs (process {pid}): stop it first")));
     }
-    let (nodes, operator) = (layout.nodes()?, Operator::of(&layout)?);
-    let mut answering = Vec::new();
-    for other in nodes.iter().filter(|other| other.node != number) {
-        match operator.status(other) {
-            Ok(status) => answering
-                .push(format!("node {} of zone {} has applied {} changes", other.node, other.zone, status.health.applied)),
-            Err(_) => println!("node {} of zone {} does not answer", other.node, other.zone),
-        }
+    let others: Vec<NodeFile> = layout.nodes()?.into_iter().filter(|other| other.node != number).collect();
+    let (mut warnings, mut rows) = (Vec::new(), Vec::new());
+    for (other, status) in Operator::shown(&layout)?.statuses(others) {
+        let applied = status.ok().map(|status| status.health.applied);
+        warnings.push(match applied {
+            Some(applied) => format!(
+                "node {} of zone {} still answers, has applied {applied} changes, and would be left behind",
+                other.node, other.zone
+            ),
+            None => format!("node {} of zone {} does not answer", other.node, other.zone),
+        });
+        rows.push(json!({ "node": other.node, "zone": other.zone, "applied": applied }));
     }
-    if !answering.is_empty() {
-        println!("These still answer, and would be left behind: {}", answering.join("; "));
-    }
-    println!(
+    warnings.push(format!(
         "Node {number} goes on alone with the changes that are on its own disk. Lost is what only the others had: the changes that were\n\
          acknowledged since it was last in contact. The others must come back as new nodes, with their data removed."
-    );
+    ));
+    // What is asked is read by people, whatever form the answer has.
+    match as_json {
+        true => eprintln!("{}", warnings.join("\n")),
+        false => println!("{}", warnings.join("\n")),
+    }
     if !yes {
         confirm::typed(&format!("Begin anew from node {number}?"), "yes")?;
     }
+    let progress = Progress::shown();
+    progress.now(&format!("node {number}: beginning a new group from its log"));
     Group::force_new(&node.directory, number, member(&node))?;
-    println!("done: start node {number}, then add nodes in other zones and promote them");
+    progress.rest();
+    let text = format!("done: start node {number}, then add nodes in other zones and promote them");
+    tell(as_json, text, &json!({ "node": number, "left_behind": rows }));
     Ok(())
 }

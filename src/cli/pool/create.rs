@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::layout::{CERTIFICATE_DAYS, Layout, NewNode, host_and_port, write_new};
 use super::local;
 use super::reach::Operator;
+use crate::cli::told::tell;
+use crate::config::PolicyName;
 use crate::config::pool::{NodeFile, PoolId};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::log::raft::Member;
@@ -18,25 +22,62 @@ use crate::world::{Real, World};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The zones, one node in each: three or more, an odd number
-    #[arg(long, value_delimiter = ',', required = true)]
-    zones: Vec<String>,
+    #[command(flatten)]
+    plan: Plan,
     /// Sets up and starts the whole pool on this machine, for trying
     #[arg(long, value_name = "DIR", required_unless_present = "directory")]
     local: Option<PathBuf>,
     /// Only lays the files out, to be carried to the nodes' machines
     #[arg(long = "dir", value_name = "DIR", conflicts_with = "local")]
     directory: Option<PathBuf>,
-    /// Where a zone's node listens: clients connect to this port, other nodes to the next one, operations is the one after that
-    #[arg(long = "address", value_name = "ZONE=HOST:PORT")]
-    addresses: Vec<String>,
-    /// An embedded store that becomes the first partition, with its tokens, object ids and serial numbers; it is copied, and must not be in use
-    #[arg(long, value_name = "STORE")]
-    from: Option<PathBuf>,
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let zones = &arguments.zones;
+/// What a new pool is to be.
+#[derive(clap::Args)]
+pub struct Plan {
+    /// The zones, one node in each: three or more, an odd number
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub zones: Vec<String>,
+    /// Where a zone's node listens: clients connect to this port, other nodes to the next one, operations is the one after that
+    #[arg(long = "address", value_name = "ZONE=HOST:PORT")]
+    pub addresses: Vec<String>,
+    /// An embedded store that becomes the first partition, with its tokens, object ids and serial numbers; it is copied, and must not be in use
+    #[arg(long, value_name = "STORE")]
+    pub from: Option<PathBuf>,
+    /// The policy of new tokens: compatible (SoftHSM's defaults, with their risks), default, strict
+    #[arg(long, value_name = "NAME", default_value_t = PolicyName::Default)]
+    pub policy: PolicyName,
+}
+
+pub fn run(arguments: &Arguments, as_json: bool) -> Result<()> {
+    let (directory, is_local) = match (&arguments.local, &arguments.directory) {
+        (Some(local), _) => (local, true),
+        (None, Some(directory)) => (directory, false),
+        (None, None) => return Err(refuse(Code::ArgumentsBad, "--local DIR or --dir DIR is needed")),
+    };
+    if !is_local {
+        let layout = begin(directory, &arguments.plan, false)?;
+        tell(as_json, next_steps(&layout), &summary(&layout)?);
+        return Ok(());
+    }
+    let layout = begin(directory, &arguments.plan, true)?;
+    let operator = Operator::shown(&layout)?;
+    for node in layout.nodes()? {
+        local::start_one(&layout, &node)?;
+    }
+    form(&layout, &operator)?;
+    let text = format!(
+        "The pool runs: {} nodes in {1}.\n  export HSMPOOL_CONF={1}/hsmpool.toml\n  hsmpool pool status --dir {1}",
+        arguments.plan.zones.len(),
+        layout.directory.display()
+    );
+    tell(as_json, text, &summary(&layout)?);
+    Ok(())
+}
+
+/// Lays the files of a new pool out.
+pub fn begin(directory: &Path, plan: &Plan, is_local: bool) -> Result<Layout> {
+    let zones = &plan.zones;
     let different: BTreeSet<&String> = zones.iter().collect();
     if zones.len() < 3 || zones.len().is_multiple_of(2) || different.len() != zones.len() {
         return Err(refuse(
@@ -44,48 +85,44 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "a pool has three or more different zones, an odd number of them: then it outlives the loss of one (--zones a,b,c)",
         ));
     }
-    let (directory, is_local) = match (&arguments.local, &arguments.directory) {
-        (Some(local), _) => (local, true),
-        (None, Some(directory)) => (directory, false),
-        (None, None) => return Err(refuse(Code::ArgumentsBad, "--local DIR or --dir DIR is needed")),
-    };
-    let nodes = new_nodes(zones, &arguments.addresses, is_local)?;
+    let nodes = new_nodes(plan, is_local)?;
     let mut id = [0; 16];
     Real.fill_random(&mut id)?;
     let layout = Layout::create(directory, PoolId(id))?;
-    lay_out(&layout, &nodes, arguments.from.as_deref())?;
-    if !is_local {
-        println!("The pool's files are in {}. Now:", layout.directory.display());
-        println!("  1. carry each nodeN/ to its machine and start `hsmpoold --config nodeN/hsmpoold.toml` there");
-        println!("  2. here: hsmpool pool form --dir {}", layout.directory.display());
-        println!(
-            "  3. keep {} and {} in a safe: without the root key no node can be read",
-            layout.join("ca").display(),
-            layout.join("root.key").display()
-        );
-        return Ok(());
-    }
-    for node in layout.nodes()? {
-        local::start_one(&layout, &node)?;
-    }
-    form(&layout, &Operator::of(&layout)?)?;
-    println!("The pool runs: {} nodes in {}.", nodes.len(), layout.directory.display());
-    println!("  export HSMPOOL_CONF={}", layout.join("hsmpool.toml").display());
-    println!("  hsmpool pool status --dir {}", layout.directory.display());
-    Ok(())
+    lay_out(&layout, &nodes, plan.from.as_deref())?;
+    Ok(layout)
 }
 
-fn new_nodes(zones: &[String], addresses: &[String], is_local: bool) -> Result<Vec<NewNode>> {
+fn summary(layout: &Layout) -> Result<serde_json::Value> {
+    let one = |node: &NodeFile| json!({ "node": node.node, "zone": node.zone, "addresses": node.listen.clients });
+    let nodes: Vec<_> = layout.nodes()?.iter().map(one).collect();
+    let configuration = layout.join("hsmpool.toml");
+    Ok(json!({ "pool": layout.pool.to_string(), "directory": layout.directory, "configuration": configuration, "nodes": nodes }))
+}
+
+fn next_steps(layout: &Layout) -> String {
+    format!(
+        "The pool's files are in {0}. Now:\n  \
+           1. carry each nodeN/ to its machine and start `hsmpoold --config nodeN/hsmpoold.toml` there\n  \
+           2. here: hsmpool pool form --dir {0}\n  \
+           3. keep {0}/ca and {0}/root.key in a safe: without the root key no node can be read",
+        layout.directory.display()
+    )
+}
+
+fn new_nodes(plan: &Plan, is_local: bool) -> Result<Vec<NewNode>> {
     let mut nodes = Vec::new();
-    for (at, zone) in zones.iter().enumerate() {
-        let given =
-            addresses.iter().find_map(|address| address.split_once('=').filter(|(of, _)| of == zone).map(|(_, place)| place));
+    for (at, zone) in plan.zones.iter().enumerate() {
+        let given = plan
+            .addresses
+            .iter()
+            .find_map(|address| address.split_once('=').filter(|(of, _)| of == zone).map(|(_, place)| place));
         let (host, port) = match given {
             Some(place) => host_and_port(place)?,
             None if is_local => ("127.0.0.1".to_string(), free_ports()?),
             None => return Err(refuse(Code::ArgumentsBad, format!("--address {zone}=HOST:PORT is missing"))),
         };
-        nodes.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port });
+        nodes.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port, policy: plan.policy });
     }
     Ok(nodes)
 }
@@ -152,6 +189,7 @@ pub fn form(layout: &Layout, operator: &Operator) -> Result<()> {
             status.members.iter().filter(|member| member.votes).map(|member: &MemberStatus| member.node).collect::<BTreeSet<_>>()
                 == voters
                 && status.health.in_contact
+                && status.health.is_useful()
         })?;
     }
     Ok(())

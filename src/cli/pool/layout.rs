@@ -14,6 +14,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::config::PolicyName;
 use crate::config::pool::{NodeFile, PoolId};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::wire::Name;
@@ -21,8 +22,11 @@ use crate::wire::pki::Authority;
 
 /// How long certificates of nodes, clients and operators are good for.
 pub const CERTIFICATE_DAYS: u64 = 397;
+/// Longest path of a Unix socket (`unix(7)`).
+pub const SOCKET_PATH_MAX_BYTES: usize = 107;
 
 /// The directory of one pool.
+#[derive(Clone)]
 pub struct Layout {
     /// Where it is.
     pub directory: PathBuf,
@@ -40,6 +44,8 @@ pub struct NewNode {
     pub host: String,
     /// See `host`.
     pub port: u16,
+    /// Policy of new tokens.
+    pub policy: PolicyName,
 }
 
 impl NewNode {
@@ -72,7 +78,7 @@ impl Layout {
 
     /// Errors: `Configuration`: it is no pool's directory.
     pub fn open(directory: &Path) -> Result<Self> {
-        let doing = || format!("{} is no directory of a pool", directory.display());
+        let doing = || format!("{} is no directory of a pool (`hsmpool pool create` makes one)", directory.display());
         let directory = directory.canonicalize().doing(Code::Configuration, doing())?;
         let pool = crate::config::pool::PoolFile::read(&directory.join("pool.toml"))?.pool;
         Ok(Self { directory, pool })
@@ -116,17 +122,22 @@ impl Layout {
         copy(&self.join("root.key"), &directory.join("hsmpool.key"), 0o600)?;
         let mut text = String::new();
         let socket = directory.join("node.sock");
+        let socket = match socket.as_os_str().len() <= SOCKET_PATH_MAX_BYTES {
+            true => format!("\"unix:{}\", ", socket.display()),
+            // Too deep for a socket: this machine's applications use TLS as the others do.
+            false => String::new(),
+        };
         let _ = write!(
             text,
             "# Node {number} of the pool; every key is explained in docs/configuration.md.\n\
-             pool = \"{pool}\"\nnode = {number}\nzone = \"{zone}\"\ndirectory = \"data\"\nroot_key_file = \"hsmpool.key\"\n\n\
-             [listen]\nclients = [\"unix:{socket}\", \"{clients}\"]\npeers = \"{peers}\"\noperations = \"{operations}\"\n\n\
+             pool = \"{pool}\"\nnode = {number}\nzone = \"{zone}\"\ndirectory = \"data\"\nroot_key_file = \"hsmpool.key\"\n\
+             policy = \"{policy}\"\n\n[listen]\nclients = [{socket}\"{clients}\"]\npeers = \"{peers}\"\noperations = \"{operations}\"\n\n\
              [certificates]\nca = \"ca.pem\"\ncertificate = \"node.pem\"\nkey = \"node.key\"\n\n\
              # Which users of this machine may use the Unix socket, and as which client.\n[unix_users]\n{user} = \"app\"\n",
             number = node.number,
             pool = self.pool,
             zone = node.zone,
-            socket = socket.display(),
+            policy = node.policy,
             clients = node.clients(),
             peers = node.peers(),
             operations = node.place(2),

@@ -6,41 +6,58 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::layout::Layout;
 use super::reach::Operator;
+use crate::cli::progress::Progress;
+use crate::cli::told::tell;
 use crate::config::pool::NodeFile;
-use crate::error::{Code, Doing, Result, refuse};
+use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::sys::process::{Signal, signal};
 
 /// How long a node may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// So many of the last lines of a node's log are told when it has ended by itself.
+const LAST_LINES: usize = 5;
 
-pub fn start(directory: &Path, zone: Option<&str>) -> Result<()> {
+pub fn start(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
-    let operator = Operator::of(&layout)?;
+    let operator = Operator::shown(&layout)?;
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
     for node in chosen(&layout, zone)? {
-        if let Some(pid) = running(&layout, &node) {
-            println!("node {} of zone {} runs already (process {pid})", node.node, node.zone);
-            continue;
+        let before = running(&layout, &node);
+        if before.is_none() {
+            start_one(&layout, &node)?;
+            operator.wait(&node, "serving", |status| status.health.serves)?;
         }
-        start_one(&layout, &node)?;
-        operator.wait(&node, "serving", |status| status.health.serves)?;
-        println!("node {} of zone {} runs", node.node, node.zone);
+        lines.push(match before {
+            Some(pid) => format!("node {} of zone {} runs already (process {pid})", node.node, node.zone),
+            None => format!("node {} of zone {} runs", node.node, node.zone),
+        });
+        let process = before.or_else(|| running(&layout, &node));
+        rows.push(json!({ "node": node.node, "zone": node.zone, "process": process, "started": before.is_none() }));
     }
+    tell(as_json, lines.join("\n"), &json!({ "nodes": rows }));
     Ok(())
 }
 
-pub fn stop(directory: &Path, zone: Option<&str>) -> Result<()> {
+pub fn stop(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
+    let progress = Progress::shown();
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
     for node in chosen(&layout, zone)? {
-        match running(&layout, &node) {
-            Some(pid) => {
-                stop_one(&layout, &node, pid)?;
-                println!("node {} of zone {} is stopped", node.node, node.zone);
-            }
-            None => println!("node {} of zone {} does not run", node.node, node.zone),
+        let before = running(&layout, &node);
+        if let Some(pid) = before {
+            progress.now(&format!("node {} of zone {} drains: clients are sent elsewhere", node.node, node.zone));
+            stop_one(&layout, &node, pid)?;
         }
+        let did = if before.is_some() { "is stopped" } else { "does not run" };
+        lines.push(format!("node {} of zone {} {did}", node.node, node.zone));
+        rows.push(json!({ "node": node.node, "zone": node.zone, "stopped": before.is_some() }));
     }
+    progress.rest();
+    tell(as_json, lines.join("\n"), &json!({ "nodes": rows }));
     Ok(())
 }
 
@@ -101,12 +118,44 @@ pub fn running(layout: &Layout, node: &NodeFile) -> Option<u32> {
     command.split(|byte| *byte == 0).any(|argument| argument == own.as_os_str().as_encoded_bytes()).then_some(pid)
 }
 
+/// Whether a node that was started here has ended since.
+pub fn has_ended(layout: &Layout, node: &NodeFile) -> bool {
+    let Ok(pid) = fs::read_to_string(layout.node(node.node).join("pid")) else { return false };
+    let of_process = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", pid.trim()));
+    let Ok(stat) = of_process("stat") else { return true };
+    // The state stands after the program's name, in parentheses (proc(5)): a corpse that nobody has collected yet.
+    let is_dead = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X']));
+    // One that has only just been started has no arguments for a moment; other arguments are another program's.
+    let is_another = of_process("cmdline").is_ok_and(|arguments| !arguments.is_empty()) && running(layout, node).is_none();
+    is_dead || is_another
+}
+
+/// What is told of a node that has ended: the last that it said.
+pub fn ended(layout: &Layout, node: &NodeFile) -> Error {
+    let log = layout.node(node.node).join("log");
+    let text = fs::read_to_string(&log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n  ");
+    refuse(
+        Code::DeviceError,
+        format!("the process of node {} of zone {} has ended; the end of {}:\n  {last}\n", node.node, node.zone, log.display()),
+    )
+}
+
 pub fn stop_one(layout: &Layout, node: &NodeFile, pid: u32) -> Result<()> {
     signal(pid, Signal::Terminate).doing(Code::DeviceError, format!("stopping node {} (process {pid})", node.node))?;
     let deadline = Instant::now() + STOP_PATIENCE;
     while running(layout, node).is_some() {
         if Instant::now() > deadline {
-            return Err(refuse(Code::DeviceError, format!("node {} (process {pid}) does not stop", node.node)));
+            return Err(refuse(
+                Code::DeviceError,
+                format!(
+                    "node {} (process {pid}) still runs {} s after it was asked to stop: see {}, or end it with kill -9 {pid}",
+                    node.node,
+                    STOP_PATIENCE.as_secs(),
+                    layout.node(node.node).join("log").display()
+                ),
+            ));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

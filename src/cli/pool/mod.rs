@@ -4,6 +4,7 @@ pub(super) mod cert;
 mod change;
 pub(super) mod chaos;
 mod create;
+pub(super) mod demo;
 mod layout;
 mod local;
 mod reach;
@@ -13,12 +14,19 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+pub(super) use layout::SOCKET_PATH_MAX_BYTES;
+
+use super::told::{EXIT_CODES, Ended, tell};
 use crate::error::Result;
 
 #[derive(clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// What is answered is printed as JSON
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 /// Where a pool's files are.
@@ -44,7 +52,7 @@ enum Command {
         place: Place,
     },
     /// Starts the nodes of a local pool
-    #[command(after_help = "Example: hsmpool pool start --local /tmp/pool --zone b")]
+    #[command(after_help = "Examples:\n  hsmpool pool start --local /tmp/pool\n  hsmpool pool start --local /tmp/pool --zone b")]
     Start {
         #[command(flatten)]
         place: Place,
@@ -53,7 +61,7 @@ enum Command {
         zone: Option<String>,
     },
     /// Stops the nodes of a local pool
-    #[command(after_help = "Example: hsmpool pool stop --local /tmp/pool --zone b")]
+    #[command(after_help = "Examples:\n  hsmpool pool stop --local /tmp/pool\n  hsmpool pool stop --local /tmp/pool --zone b")]
     Stop {
         #[command(flatten)]
         place: Place,
@@ -61,17 +69,18 @@ enum Command {
         #[arg(long)]
         zone: Option<String>,
     },
-    /// Shows zones, roles, applied changes and lag, health and clients
-    #[command(after_help = "Example: hsmpool pool status --dir /tmp/pool --json")]
+    /// Shows zones, roles, applied changes and lag, health and clients; ends with 3 when no quorum is well
+    #[command(
+        after_help = "Examples:\n  hsmpool pool status --dir /tmp/pool\n  hsmpool pool status --dir /tmp/pool --json | jq '.nodes[].health'"
+    )]
     Status {
         #[command(flatten)]
         place: Place,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Adds a node, which follows without a vote until it is promoted
-    #[command(after_help = "Example: hsmpool pool add-node --local /tmp/pool --zone b")]
+    #[command(
+        after_help = "Examples:\n  hsmpool pool add-node --local /tmp/pool --zone b\n  hsmpool pool add-node --dir pool --zone b --address 10.0.2.6:7100"
+    )]
     AddNode(change::AddNode),
     /// Removes a node; its number is never used again
     #[command(after_help = "Example: hsmpool pool remove-node --dir /tmp/pool 4")]
@@ -116,22 +125,24 @@ enum Command {
     },
 }
 
-pub(super) fn run(arguments: Arguments) -> Result<()> {
+pub(super) fn run(arguments: Arguments) -> Result<Ended> {
+    let json = arguments.json;
     match arguments.command {
-        Command::Create(arguments) => create::run(&arguments),
+        Command::Create(arguments) => create::run(&arguments, json)?,
         Command::Form { place } => {
             let layout = layout::Layout::open(&place.directory)?;
-            create::form(&layout, &reach::Operator::of(&layout)?)?;
-            println!("the pool is formed");
-            Ok(())
+            create::form(&layout, &reach::Operator::shown(&layout)?)?;
+            let nodes: Vec<u64> = layout.nodes()?.iter().map(|node| node.node).collect();
+            tell(json, "the pool is formed", &serde_json::json!({ "pool": layout.pool.to_string(), "voters": nodes }));
         }
-        Command::Start { place, zone } => local::start(&place.directory, zone.as_deref()),
-        Command::Stop { place, zone } => local::stop(&place.directory, zone.as_deref()),
-        Command::Status { place, json } => status::run(&place.directory, json),
-        Command::AddNode(arguments) => change::add_node(&arguments),
-        Command::RemoveNode { place, node, yes } => change::remove_node(&place.directory, node, yes),
-        Command::Promote { place, node, force } => change::promote(&place.directory, node, force),
-        Command::TransferLeader { place, node } => change::transfer_leader(&place.directory, node),
-        Command::ForceNew { place, node, yes } => change::force_new(&place.directory, node, yes),
+        Command::Start { place, zone } => local::start(&place.directory, zone.as_deref(), json)?,
+        Command::Stop { place, zone } => local::stop(&place.directory, zone.as_deref(), json)?,
+        Command::Status { place } => return status::run(&place.directory, json),
+        Command::AddNode(arguments) => change::add_node(&arguments, json)?,
+        Command::RemoveNode { place, node, yes } => change::remove_node(&place.directory, node, yes, json)?,
+        Command::Promote { place, node, force } => change::promote(&place.directory, node, force, json)?,
+        Command::TransferLeader { place, node } => change::transfer_leader(&place.directory, node, json)?,
+        Command::ForceNew { place, node, yes } => change::force_new(&place.directory, node, yes, json)?,
     }
+    Ok(Ended::Well)
 }

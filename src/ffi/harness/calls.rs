@@ -9,6 +9,7 @@ use super::{PIN, initialised, last_mistake, mechanism, secret_key, template};
 use crate::ck::{KeyType, flags};
 use crate::ffi::tables::GATE;
 use crate::ffi::{cipher, digest, general, key, object, random, session, sign, slot};
+use crate::limits::TOKEN_LABEL_BYTES;
 use crate::mechanism::table::Row;
 
 /// Most calls in one sequence.
@@ -332,14 +333,16 @@ impl<'a> Caller<'a> {
         let (session, flags) = (self.a_session(), self.dice.number());
         let mut info = cryptoki_sys::CK_SESSION_INFO::default();
         let pin = self.arena.put(PIN.to_vec());
+        let (name, name_len) = self.arena.pointer(&mut self.dice, 16);
         // SAFETY: as in `begin`.
         unsafe {
-            match self.dice.below(6) {
+            match self.dice.below(7) {
                 0 => session::C_CloseSession(session),
                 1 => session::C_GetSessionInfo(session, &raw mut info),
                 2 => session::C_Login(session, CKU_USER, pin, PIN.len() as u64),
                 3 => session::C_Logout(session),
                 4 => session::C_SessionCancel(session, flags),
+                5 => session::C_LoginUser(session, CKU_USER, pin, PIN.len() as u64, name, name_len),
                 _ => self.open_session(),
             }
         }
@@ -350,13 +353,16 @@ impl<'a> Caller<'a> {
         let mut room = [0; 4];
         let mut count = self.dice.below(room.len() + 1) as u64;
         let mut info = cryptoki_sys::CK_MECHANISM_INFO::default();
+        let (pin, pin_len) = self.arena.pointer(&mut self.dice, 16);
+        let label = self.arena.put(vec![b'L'; TOKEN_LABEL_BYTES]);
         // SAFETY: as in `begin`.
         unsafe {
-            match self.dice.below(5) {
+            match self.dice.below(6) {
                 0 => slot::C_GetSlotList(1, room.as_mut_ptr(), &raw mut count),
                 1 => slot::C_GetMechanismList(slot, room.as_mut_ptr(), &raw mut count),
                 2 => slot::C_GetMechanismInfo(slot, kind, &raw mut info),
                 3 => session::C_CloseAllSessions(slot),
+                4 => slot::C_InitToken(slot, pin, pin_len, label),
                 _ => general::C_GetInfo(std::ptr::null_mut()),
             }
         }

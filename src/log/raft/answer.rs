@@ -54,6 +54,9 @@ impl Group {
         }
         let answer = match self.admit(&envelope) {
             Ok(true) => self.answer_to(envelope.from, envelope.ask).unwrap_or_else(|retry| self.refusal(retry)),
+            Ok(false) if *self.wires().group.read() == [0; 16] => {
+                Answer::Refused { fault: Fault::Failed, told: format!("member {node} is of no group yet") }
+            }
             Ok(false) => {
                 let told =
                     format!("member {node} is of another group; it may have been formed anew: remove the old members' data");
@@ -114,7 +117,15 @@ impl Group {
                 let (index, decision) = self.propose_here(&command, soon(wait_milliseconds))?;
                 Ok(Answer::Committed { index, decision: decision.into() })
             }
-            Ask::ReadIndex => self.read_index_here(soon(PEER_ANSWER_MAX_MILLISECONDS)).map(|index| Answer::Before { index }),
+            Ask::ReadIndex => {
+                let index = self.read_index_here(soon(PEER_ANSWER_MAX_MILLISECONDS))?;
+                // One that was removed gets no changes, and must not take itself for up to date.
+                if !self.has_member(from) {
+                    let told = format!("member {from} was removed from the group");
+                    return Ok(Answer::Refused { fault: Fault::NoMember, told });
+                }
+                Ok(Answer::Before { index })
+            }
             Ask::Reach { before, wait_milliseconds } => {
                 let deadline = soon(wait_milliseconds.min(PEER_ANSWER_MAX_MILLISECONDS));
                 let there = self.progress().wait(deadline, |mark| mark.before >= before);

@@ -11,7 +11,7 @@ use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{Either, select};
 use openraft::AsyncRuntime;
@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::store::RequestId;
+use crate::sys::clock;
 
 /// Something that runs beside others.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -28,6 +29,8 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub trait Ground: Send + Sync {
     /// The time; it never goes back.
     fn now(&self) -> Instant;
+    /// The machine's clock, from its start on.
+    fn since_boot(&self) -> Duration;
     /// Ready when that time has come.
     fn until(&self, moment: Instant) -> Task;
     /// Lets a task run beside this one.
@@ -82,6 +85,34 @@ pub fn now() -> Instant {
 /// How long ago a moment was.
 pub fn since(moment: Instant) -> Duration {
     now().saturating_duration_since(moment)
+}
+
+/// Time since the machine was started, sleep included.
+pub fn since_boot() -> Duration {
+    current().map_or_else(clock::since_boot, |ground| ground.since_boot())
+}
+
+/// The machine's name for this life of it. A simulated one has none: it goes by its wall clock.
+pub fn boot_id() -> Option<[u8; 16]> {
+    if current().is_some() { None } else { clock::boot_id() }
+}
+
+/// Time since 1970. A simulated machine's clock goes on when it loses power, and is never set.
+pub fn wall() -> Duration {
+    // A clock set before 1970 counts as 1970.
+    let real = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    current().map_or_else(real, |ground| ground.since_boot())
+}
+
+/// Runs something on a thread of its own, which nobody waits for.
+pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    match current() {
+        None => std::thread::Builder::new().name(name.into()).spawn(work).map(drop),
+        Some(ground) => {
+            ground.aside(Box::new(work));
+            Ok(())
+        }
+    }
 }
 
 /// Blocks the thread for a while.

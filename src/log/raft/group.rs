@@ -17,6 +17,7 @@ use super::answer::Arriving;
 use super::codec;
 use super::disk::Disk;
 use super::ground;
+use super::lease::Lease;
 use super::machine::Machine;
 use super::message::Manage;
 use super::network::{GroupId, Network, Wires};
@@ -26,7 +27,8 @@ use super::types::{Member, NodeId, Raft, Types};
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::limits::{
     APPEND_MAX_ENTRIES, CALL_DEADLINE_SECONDS, ELECTION_MAX_MILLISECONDS, ELECTION_MIN_MILLISECONDS, HEARTBEAT_MILLISECONDS,
-    LOG_KEPT_ENTRIES, PROPOSALS_UNDER_WAY_MAX_BYTES, SNAPSHOT_EVERY_ENTRIES, SNAPSHOT_INSTALL_MAX_MILLISECONDS,
+    ISOLATED_USE_DEFAULT_SECONDS, LOG_KEPT_ENTRIES, PROPOSALS_UNDER_WAY_MAX_BYTES, SNAPSHOT_EVERY_ENTRIES,
+    SNAPSHOT_INSTALL_MAX_MILLISECONDS,
 };
 use crate::store::{Journal, JournalFact, Store};
 use crate::sys::awslc::random;
@@ -62,6 +64,8 @@ pub struct GroupSettings {
     pub cut_after: (u64, u64),
     /// How long a call may wait for the group.
     pub call_deadline: Duration,
+    /// How long keys are used without contact to a living quorum, after the serving lease; zero: not at all.
+    pub isolated_use: Duration,
 }
 
 impl GroupSettings {
@@ -76,6 +80,7 @@ impl GroupSettings {
             election: (milliseconds(ELECTION_MIN_MILLISECONDS), milliseconds(ELECTION_MAX_MILLISECONDS)),
             cut_after: (SNAPSHOT_EVERY_ENTRIES, LOG_KEPT_ENTRIES),
             call_deadline: Duration::from_secs(CALL_DEADLINE_SECONDS),
+            isolated_use: Duration::from_secs(ISOLATED_USE_DEFAULT_SECONDS),
         }
     }
 
@@ -141,6 +146,7 @@ pub struct Group {
     /// A copy of another member's store, as far as it has come.
     pub(super) arriving: Mutex<Option<Arriving>>,
     heard: Mutex<Option<Instant>>,
+    lease: Arc<Lease>,
     /// Room for the bytes of proposals under way.
     pub(super) room: Arc<Semaphore>,
 }
@@ -160,6 +166,7 @@ impl Group {
         let progress = Arc::new(Progress::default());
         let machine = Machine::new(store.clone(), progress.clone())?;
         let tail = Tail::load(&journal)?;
+        let lease = Arc::new(Lease::new(settings.isolated_use, &journal)?);
         let runtime = if ground::current().is_some() { None } else { Some(start_threads()?) };
         let handle = runtime.as_ref().map(|runtime| runtime.handle().clone());
         let (disk, writer) = Disk::start(journal)?;
@@ -174,7 +181,7 @@ impl Group {
         let network = Network { wires: wires.clone() };
         let raft = ground::block_on(handle.as_ref(), Raft::new(settings.node, config, network, log.clone(), machine));
         let raft = raft.doing(Code::DeviceError, "cannot start the group's member from its log and store")?;
-        Ok(Arc::new(Self {
+        let group = Arc::new(Self {
             wires,
             store,
             progress,
@@ -188,8 +195,11 @@ impl Group {
             call_deadline: settings.call_deadline,
             arriving: Mutex::default(),
             heard: Mutex::default(),
+            lease,
             room: Arc::new(Semaphore::new(PROPOSALS_UNDER_WAY_MAX_BYTES)),
-        }))
+        });
+        group.renew_lease()?;
+        Ok(group)
     }
 
     /// Makes this member the first of a new group, alone in it. What its store holds becomes the group's.
@@ -257,6 +267,7 @@ impl Group {
     /// error.
     pub fn shutdown(&self) {
         let Some((runtime, writer)) = self.engine.lock().take() else { return };
+        self.lease.end();
         self.hand_over();
         // Whether or not its tasks ended in order, they are gone afterwards.
         let _ = runtime.block_on(self.raft.shutdown());
@@ -365,6 +376,14 @@ impl Group {
 
     pub(super) fn store(&self) -> &Store {
         &self.store
+    }
+
+    pub(super) fn lease(&self) -> &Arc<Lease> {
+        &self.lease
+    }
+
+    pub(super) fn log(&self) -> &LogStore {
+        &self.log
     }
 
     /// Lets every sync of its log fail from now on.

@@ -37,6 +37,9 @@ fn stable<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) {
     }
 }
 
+#[cfg(test)]
+pub use samples::{entry_samples, peer_samples};
+
 /// Input of the right form.
 #[cfg(test)]
 mod samples {
@@ -87,7 +90,7 @@ mod samples {
             Ask::Manage { manage: Manage::AddLearner { node: 4, member: member("a") } },
             Ask::Manage { manage: Manage::ChangeVoters { voters: [1, 2].into(), force: true } },
         ];
-        let answers = vec![
+        let answers = [
             Answer::Done,
             Answer::Appended { partly: true, upto: last },
             Answer::Voted { vote, granted: true, last },
@@ -99,5 +102,3 @@ mod samples {
         envelopes.chain(answers.iter().map(encode)).collect()
     }
 }
-#[cfg(test)]
-pub use samples::{entry_samples, peer_samples};

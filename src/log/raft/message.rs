@@ -225,6 +225,9 @@ pub enum Fault {
     /// It is of another group.
     #[n(2)]
     OtherGroup,
+    /// The asker is no member of the group, as the leader knows it.
+    #[n(3)]
+    NoMember,
 }
 
 impl Fault {
@@ -236,7 +239,7 @@ impl Fault {
     /// The code that it becomes.
     pub fn code(self) -> Code {
         match self {
-            Self::Failed | Self::OtherGroup => Code::DeviceError,
+            Self::Failed | Self::OtherGroup | Self::NoMember => Code::DeviceError,
             Self::Forbidden => Code::ArgumentsBad,
         }
     }

@@ -4,7 +4,7 @@
 //! - `disk`, `storage`: the log. `machine`, `progress`: the store, and how far it is.
 //! - `ground`: time, chance and threads, which a simulation replaces.
 //! - `network`, `answer`: what members ask of one another. `zones`: what keeps the loss of a zone from losing anything.
-//! - `group`, `propose`, `manage`, `status`, `rescue`: what room `node` uses.
+//! - `lease`: until when a member may serve. `group`, `propose`, `manage`, `status`, `rescue`: what room `node` uses.
 
 mod answer;
 mod codec;
@@ -13,6 +13,7 @@ pub mod ground;
 mod group;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
+mod lease;
 mod machine;
 mod manage;
 mod message;

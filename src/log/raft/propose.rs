@@ -9,15 +9,16 @@ use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 
 use super::codec;
 use super::group::{Group, Retry, Tried};
+use super::lease::LEASE;
 use super::message::{Answer, Ask};
 use super::network::unexpected;
 use super::types::{Command, Member, NodeId};
 use super::{ground, status, zones};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::faults::{self, Fault};
-use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MILLISECONDS};
+use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MARGIN_MILLISECONDS};
 use crate::log::decide::Decision;
-use crate::log::{Log, Proposal, Version};
+use crate::log::{Log, Proposal, Standing, Version};
 use crate::store::Outcome;
 
 /// How much earlier than its asker a leader gives up, so that the refusal still arrives.
@@ -69,30 +70,37 @@ impl Log for Group {
         self.wait_for(deadline, "the latest state", |mark| mark.before >= before)
     }
 
-    fn in_contact(&self) -> bool {
-        let lease = Duration::from_millis(SERVING_LEASE_MILLISECONDS);
-        self.contact_age().is_some_and(|age| age < lease)
+    fn standing(&self) -> Standing {
+        self.lease().standing()
     }
 
-    fn spread(&self) -> Result<()> {
+    fn spread(&self, applied_ago: Duration) -> Result<()> {
         if faults::on(Fault::DestroyDoesNotWait) {
             return Ok(());
         }
         let before = self.progress().mark().before;
-        let membership = self.metrics().membership_config;
-        let others = membership.nodes().filter(|(node, _)| **node != self.wires().node);
-        let (deadline, others): (_, Vec<(NodeId, Member)>) =
-            (self.deadline(), others.map(|(node, member)| (*node, member.clone())).collect());
-        self.block_on(async {
+        let longest = LEASE + Duration::from_millis(SERVING_LEASE_MARGIN_MILLISECONDS);
+        let (until, others) = (ground::now() + longest.saturating_sub(applied_ago), self.others());
+        let missed: Result<Vec<NodeId>> = self.block_on(async {
             let each = others.into_iter().map(|(node, member)| {
                 let wires = self.wires().clone();
-                ground::aside(move || reached(&wires, node, &member, before, deadline))
+                ground::aside(move || (node, reached(&wires, node, &member, before, until)))
             });
+            let mut missed = Vec::new();
             for ended in join_all(each).await {
-                ended.doing(Code::DeviceError, "waiting for the other members broke off")??;
+                let (node, has_reached) = ended.doing(Code::DeviceError, "waiting for the other members broke off")?;
+                if !has_reached {
+                    missed.push(node);
+                }
             }
-            Ok(())
-        })
+            Ok(missed)
+        });
+        let mut unreached = self.lease().unreached.lock();
+        for node in missed? {
+            let waited = unreached.entry(node).or_default();
+            *waited = before.max(*waited);
+        }
+        Ok(())
     }
 
     fn mark(&self) -> u64 {
@@ -192,25 +200,19 @@ impl Group {
     }
 }
 
-/// Waits until one other member has applied the entries before an index, or has been silent for as long as it may serve.
-fn reached(wires: &super::network::Wires, node: NodeId, member: &Member, before: u64, deadline: Instant) -> Result<()> {
-    let lease = Duration::from_millis(SERVING_LEASE_MILLISECONDS);
-    let wait_milliseconds = REACH_WAIT.as_millis() as u64;
-    let mut heard = ground::now();
+/// Waits until one other member has applied the entries before an index: true. False: it has not said so by then.
+fn reached(wires: &super::network::Wires, node: NodeId, member: &Member, before: u64, until: Instant) -> bool {
     loop {
-        let left = lease.saturating_sub(ground::since(heard));
-        if left.is_zero() {
-            return Ok(());
-        }
+        // One is asked at least once, so that one that has it is not taken for one that has not.
+        let left = until.saturating_duration_since(ground::now()).max(ASK_AGAIN);
+        let wait_milliseconds = REACH_WAIT.min(left).as_millis() as u64;
         match wires.ask(node, member, Ask::Reach { before, wait_milliseconds }, left) {
-            Ok(Answer::Done) => return Ok(()),
-            Ok(Answer::NotYet) => heard = ground::now(),
-            // Silent, or no member of this group (yet): it serves nothing that it did not hear of in its lease.
-            Ok(_) | Err(_) => ground::sleep(ASK_AGAIN.min(left)),
+            Ok(Answer::Done) => return true,
+            Ok(Answer::NotYet) => {}
+            Ok(_) | Err(_) => ground::sleep(ASK_AGAIN.min(until.saturating_duration_since(ground::now()))),
         }
-        if ground::now() > deadline {
-            let told = format!("member {node} is in contact, but too far behind to have applied the change in time");
-            return Err(refuse(Code::DeviceError, told));
+        if ground::now() >= until {
+            return false;
         }
     }
 }

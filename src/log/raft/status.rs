@@ -14,6 +14,7 @@ use super::ground;
 use super::group::{Group, Retry};
 use super::types::{Member, NodeId, Types};
 use crate::error::{Code, Error, refuse};
+use crate::log::Standing;
 
 /// A member's view of its group. What others know may be newer.
 #[derive(Clone, Debug)]
@@ -40,6 +41,12 @@ pub struct GroupStatus {
     pub held_before: BTreeMap<NodeId, u64>,
     /// How long ago a quorum (on the leader), or the leader (elsewhere), was heard of; `None`: not since this member started.
     pub contact_age: Option<Duration>,
+    /// What this member may do.
+    pub standing: Standing,
+    /// Why the group goes on without this member, if it does.
+    pub expelled: Option<String>,
+    /// Members that had not applied revocations when these were acknowledged here, and have not since.
+    pub unreached: Vec<NodeId>,
     /// Why this member has stopped for good, if it has: it must be started anew, or replaced.
     pub poisoned: Option<String>,
 }
@@ -68,6 +75,9 @@ impl Group {
             changes: mark.changes,
             held_before: held.map(|(node, id)| (*node, id.map_or(0, |id| id.index + 1))).collect(),
             contact_age: self.contact_age(),
+            standing: self.lease().standing(),
+            expelled: self.lease().expelled(),
+            unreached: self.lease().unreached.lock().keys().copied().collect(),
             poisoned: metrics.running_state.err().map(|fatal| fatal.to_string()),
         }
     }

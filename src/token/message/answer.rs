@@ -23,6 +23,9 @@ pub struct Answer {
     /// What came of it.
     #[n(2)]
     pub verdict: Verdict,
+    /// Whether the node is cut off from the quorum: another one, if there is one, knows more.
+    #[n(3)]
+    pub isolated: Option<bool>,
 }
 
 /// What came of a request.
@@ -231,7 +234,7 @@ pub struct Health {
     /// Its zone.
     #[n(1)]
     pub zone: String,
-    /// Whether it serves; false while it drains or catches up.
+    /// Whether it serves; false while it drains.
     #[n(2)]
     pub serves: bool,
     /// Whether it hears of a living quorum.
@@ -243,4 +246,34 @@ pub struct Health {
     /// Changes applied.
     #[n(5)]
     pub applied: u64,
+    /// What it may do; absent in older nodes.
+    #[n(6)]
+    pub duty: Option<Duty>,
+}
+
+impl Health {
+    /// Whether calls may go to it.
+    pub fn is_useful(&self) -> bool {
+        self.serves && matches!(self.duty, None | Some(Duty::Ordinary | Duty::Isolated(_)))
+    }
+}
+
+/// What a node may do, by how long ago it knew all that its group had committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Duty {
+    /// All.
+    #[n(0)]
+    Ordinary,
+    /// It catches up with its group first.
+    #[n(1)]
+    Behind,
+    /// Cut off from the quorum, it uses keys for so many seconds still.
+    #[n(2)]
+    Isolated(#[n(0)] u64),
+    /// Cut off for too long, it uses no key.
+    #[n(3)]
+    Stopped,
+    /// The group goes on without it.
+    #[n(4)]
+    Expelled,
 }

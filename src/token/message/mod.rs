@@ -12,7 +12,7 @@ pub mod hostile;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use answer::{Answer, Begun, Capsule, Described, Health, Named, Read, Refusal, Reply, Verdict};
+pub use answer::{Answer, Begun, Capsule, Described, Duty, Health, Named, Read, Refusal, Reply, Verdict};
 
 use std::sync::Arc;
 
@@ -58,6 +58,12 @@ pub struct Request {
     /// Names one use of a key within the scope, so that the use may arrive twice and yet spend its nonce once.
     #[n(8)]
     pub use_number: Option<u64>,
+    /// Whether the module knows of no other node that is well: then one that is cut off answers look-ups from what it has. Absent in older modules.
+    #[n(9)]
+    pub alone: Option<bool>,
+    /// Whether a look-up need not show more than what is applied at `mark`.
+    #[n(10)]
+    pub mark_is_enough: Option<bool>,
 }
 
 /// Calls of one module, for those who watch the pool: failed ÷ all is its availability.
@@ -362,6 +368,32 @@ pub enum Ask {
 }
 
 impl Ask {
+    /// Whether the request changes something, so that it must be named.
+    pub fn changes(&self) -> bool {
+        matches!(
+            self,
+            Ask::InitToken { .. }
+                | Ask::DeleteToken { .. }
+                | Ask::Login { .. }
+                | Ask::Authenticate { .. }
+                | Ask::SetPin { .. }
+                | Ask::InitPin { .. }
+                | Ask::Create { .. }
+                | Ask::Copy { .. }
+                | Ask::Update { .. }
+                | Ask::Destroy { .. }
+                | Ask::Generate { .. }
+                | Ask::GeneratePair { .. }
+                | Ask::Unwrap { .. }
+                | Ask::Derive { .. }
+        )
+    }
+
+    /// Whether it uses a key: it waits for the keys' own changes only.
+    pub fn uses_a_key(&self) -> bool {
+        matches!(self, Ask::Start { .. } | Ask::Run { .. } | Ask::Part { .. } | Ask::Wrap { .. } | Ask::Digest { .. })
+    }
+
     /// The verb's name, for those who count.
     pub fn verb(&self) -> &'static str {
         match self {

@@ -174,6 +174,8 @@ fn request(ask: Ask) -> Request {
         ask,
         tally: Some(Tally { calls: 1, failed: 2, retried: 3 }),
         use_number: Some(70_000),
+        alone: None,
+        mark_is_enough: None,
     }
 }
 
@@ -191,7 +193,8 @@ fn verdicts() -> Vec<(&'static str, Verdict)> {
     let named =
         Named { id: ID, token: false, private: true, capsule: Some(Capsule { version: 3, sealed: Blob(b"sealed".to_vec()) }) };
     let begun = |shape| Begun { authenticate: true, output_max: 64, hash: Some(MechanismType::SHA256), streams: true, shape };
-    let health = Health { node: 1, zone: "a".to_string(), serves: true, in_contact: true, leader: Some(2), applied: 600 };
+    let health =
+        Health { node: 1, zone: "a".to_string(), serves: true, in_contact: true, leader: Some(2), applied: 600, duty: None };
     let readings = vec![Read::Value(Value::Ulong(7)), Read::Value(Value::Bytes(b"id".to_vec())), Read::Sensitive, Read::Absent];
     let shapes = [
         Shape::Stream { tail: 16 },
@@ -233,7 +236,7 @@ fn samples() -> BTreeMap<String, String> {
         samples.insert(format!("request Run-{name}"), hex(encode(&request(ask))));
     }
     for (name, verdict) in verdicts() {
-        let answer = Answer { mark: 600, ticket: Some(Blob(b"ticket".to_vec())), verdict };
+        let answer = Answer { mark: 600, ticket: Some(Blob(b"ticket".to_vec())), verdict, isolated: None };
         samples.insert(format!("answer {name}"), hex(encode(&answer)));
     }
     samples

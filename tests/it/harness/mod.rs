@@ -1,7 +1,7 @@
 //! What every test stands on: the module under test, a store of its own, programs with a deadline.
 //!
-//! Each promise is a function over a `Token`, and `promises!` makes two tests of it: one on our module, one on SoftHSM.
-//! The second proves the test: what passes on neither says nothing about us.
+//! Each promise is a function over a `Token`, and `promises!` makes three tests of it: on our module, over a pool, and on SoftHSM.
+//! The third proves the test: what passes on neither module says nothing about us.
 
 mod build_id;
 mod child;
@@ -10,15 +10,19 @@ mod token;
 mod tools;
 
 pub use child::{Jobs, child, full, loaded_module, module_of_job};
-pub use run::{Run, Server, free_port, wait_until};
+pub use run::{Output, Run, Server, free_port, wait_until};
 pub use token::{LABEL, Module, PIN, SO_PIN, Token};
 pub use tools::{file_of_package, foreign, library_directory, program};
 
-/// Declares each function as two tests, on our module and on SoftHSM, each with a fresh initialised token.
+/// Declares each function as three tests, each with a fresh initialised token: on our module embedded, on the same module over a pool of three
+/// zones, and on SoftHSM.
 macro_rules! promises {
     ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {
         mod ours {
             $(#[test] $(#[$attribute])* fn $name() { super::$name(&crate::harness::Token::initialised(crate::harness::Module::Ours)) })+
+        }
+        mod over_a_pool {
+            $(#[test] $(#[$attribute])* fn $name() { super::$name(&crate::harness::Token::initialised_over_a_pool()) })+
         }
         mod softhsm {
             $(#[test] $(#[$attribute])* fn $name() { super::$name(&crate::harness::Token::initialised(crate::harness::Module::SoftHsm)) })+
@@ -27,7 +31,7 @@ macro_rules! promises {
 }
 pub(crate) use promises;
 
-/// As `promises!`, and a third time on our module as it is without any configuration, under its own policy.
+/// As `promises!`, and once more on our module as it is without any configuration, under its own policy.
 macro_rules! promises_everywhere {
     ($($name:ident),+ $(,)?) => {
         crate::harness::promises!($($name),+);
@@ -42,11 +46,14 @@ macro_rules! promises_everywhere {
 }
 pub(crate) use promises_everywhere;
 
-/// As `promises!`, for what SoftHSM does not promise: on our module alone.
+/// As `promises!`, for what SoftHSM does not promise: on our module alone, embedded and over a pool.
 macro_rules! our_promises {
     ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {
         mod ours_alone {
             $(#[test] $(#[$attribute])* fn $name() { super::$name(&crate::harness::Token::initialised(crate::harness::Module::Ours)) })+
+        }
+        mod ours_alone_over_a_pool {
+            $(#[test] $(#[$attribute])* fn $name() { super::$name(&crate::harness::Token::initialised_over_a_pool()) })+
         }
     };
 }

@@ -123,16 +123,14 @@ impl Run {
     /// Runs it to its end, whatever that is; panics only when the deadline passes.
     #[track_caller]
     pub fn end(self) -> Output {
-        let (said, deadline) = (self.said.clone(), self.deadline);
+        self.spawn().wait()
+    }
+
+    /// Runs it to its end, and kills it at the deadline: for clean-up, which must not panic.
+    pub fn end_somehow(self) {
         let mut server = self.spawn();
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = server.child.try_wait().expect("a child of ours can be waited for") {
-                return server.output(status);
-            }
-            assert!(begin.elapsed() < deadline, "{said:?} still runs after {deadline:?}:\n{}", server.said_so_far());
-            std::thread::sleep(POLL);
-        }
+        // One that still runs is killed with the server.
+        let _ = server.ended_in_time();
     }
 
     /// Starts it and leaves it running until the `Server` is dropped.
@@ -150,7 +148,7 @@ impl Run {
             // A program may end without reading its input; its exit code then says why.
             let _ = pipe.write_all(&input);
         }
-        Server { child, stdout, stderr, said: self.said }
+        Server { child, stdout, stderr, said: self.said, deadline: Instant::now() + self.deadline }
     }
 }
 
@@ -160,6 +158,7 @@ pub struct Server {
     stdout: PathBuf,
     stderr: PathBuf,
     said: OsString,
+    deadline: Instant,
 }
 
 impl Server {
@@ -182,10 +181,23 @@ impl Server {
         self.output(status.expect("the wait above ended with a status"))
     }
 
-    /// Waits for it to end by itself.
+    /// Waits for it to end by itself; panics when the deadline of its run passes.
+    #[track_caller]
     pub fn wait(mut self) -> Output {
-        let status = self.child.wait().expect("a child of ours can be waited for");
-        self.output(status)
+        match self.ended_in_time() {
+            Some(status) => self.output(status),
+            None => panic!("{:?} still runs at its deadline:\n{}", self.said, self.said_so_far()),
+        }
+    }
+
+    fn ended_in_time(&mut self) -> Option<ExitStatus> {
+        loop {
+            let status = self.child.try_wait().expect("a child of ours can be waited for");
+            if status.is_some() || Instant::now() > self.deadline {
+                return status;
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     pub fn has_ended(&mut self) -> bool {

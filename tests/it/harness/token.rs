@@ -48,6 +48,8 @@ enum Style {
     SoftHsm,
     /// `hsmpool.toml`, with nothing in it but where the store is.
     Hsmpool,
+    /// `hsmpool.toml` that names a pool of three zones, whose nodes run on this machine.
+    Pool,
 }
 
 impl Token {
@@ -70,6 +72,25 @@ impl Token {
         token
     }
 
+    /// Our module over a pool of three zones on this machine, which is stopped at the end. `more` goes to the command that makes it.
+    pub fn over_a_pool(more: &str) -> Self {
+        let token = Self::in_new_directory(Module::Ours, Style::Pool);
+        token.configure("");
+        token.local_pool("create --zones a,b,c").words(more).ok().says("The pool runs: 3 nodes");
+        token
+    }
+
+    /// `hsmpool pool …` on the pool in this directory.
+    pub fn local_pool(&self, words: &str) -> Run {
+        let (name, rest) = words.split_once(' ').unwrap_or((words, ""));
+        self.hsmpool("pool").args([name, "--local"]).arg(self.file("pool")).words(rest)
+    }
+
+    /// The command line of the same build.
+    pub fn hsmpool(&self, words: &str) -> Run {
+        self.run_file(&Module::Ours.path().with_file_name("hsmpool")).words(words)
+    }
+
     fn in_new_directory(module: Module, style: Style) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -90,6 +111,7 @@ impl Token {
                 )
             }
             Style::Hsmpool => format!("store.directory = {tokens:?}\n{lines}"),
+            Style::Pool => format!("pool.file = \"pool/pool.toml\"\n{lines}"),
         };
         std::fs::write(self.configuration(), text).expect("the test directory is writable");
     }
@@ -97,6 +119,13 @@ impl Token {
     /// A token labelled `LABEL` with both PINs set, made by a real client.
     pub fn initialised(module: Module) -> Self {
         let token = Self::fresh(module);
+        token.initialise(LABEL);
+        token
+    }
+
+    /// The same over a pool, under the policy that a SoftHSM configuration means.
+    pub fn initialised_over_a_pool() -> Self {
+        let token = Self::over_a_pool("--policy compatible");
         token.initialise(LABEL);
         token
     }
@@ -144,7 +173,7 @@ impl Token {
     pub fn configuration(&self) -> PathBuf {
         self.file(match self.style {
             Style::SoftHsm => "softhsm2.conf",
-            Style::Hsmpool => "hsmpool.toml",
+            Style::Hsmpool | Style::Pool => "hsmpool.toml",
         })
     }
 
@@ -167,7 +196,7 @@ impl Token {
     pub fn run_file(&self, program: &Path) -> Run {
         let (ours, other) = match self.style {
             Style::SoftHsm => ("SOFTHSM2_CONF", "HSMPOOL_CONF"),
-            Style::Hsmpool => ("HSMPOOL_CONF", "SOFTHSM2_CONF"),
+            Style::Hsmpool | Style::Pool => ("HSMPOOL_CONF", "SOFTHSM2_CONF"),
         };
         Run::new(program, &self.directory)
             .env(ours, self.configuration())
@@ -217,6 +246,9 @@ impl Token {
 
 impl Drop for Token {
     fn drop(&mut self) {
+        if self.style == Style::Pool {
+            self.local_pool("stop").end_somehow();
+        }
         if std::thread::panicking() {
             eprintln!("the failed test's files stay in {}", self.directory.display());
         } else {

@@ -23,7 +23,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("id", "coreutils"),
     ("ip", "iproute2"),
     ("java", "default-jdk-headless"),
-    ("keymgr", "knot-dnssecutils"),
+    ("keymgr", "knot"),
     ("keytool", "default-jdk-headless"),
     ("kzonesign", "knot-dnssecutils"),
     ("ldns-signzone", "ldnsutils"),

@@ -259,6 +259,9 @@ impl Rehearsal<'_> {
         }
         self.rest(TAIL)?;
         let ended = now();
+        for strike in &mut strikes {
+            (strike.healed, strike.well) = (strike.healed.min(ended), strike.well.min(ended));
+        }
         let mut records = self.end_workers(&mut troubles)?;
         let expected = self.place.directory.join("expected");
         fs::write(&expected, report::expected(&records)).doing(Code::Configuration, "noting what to count")?;

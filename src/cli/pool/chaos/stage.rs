@@ -16,6 +16,7 @@ use crate::cli::pool::create::{form, free_ports, lay_out, member};
 use crate::cli::pool::layout::{Layout, NewNode, write_new};
 use crate::cli::pool::local;
 use crate::cli::pool::reach::Operator;
+use crate::config::PolicyName;
 use crate::config::pool::{NodeFile, PoolId};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::node::Operate;
@@ -24,6 +25,8 @@ use crate::world::{Real, World};
 
 /// How long the pool may take to be well again.
 const WELL_PATIENCE: Duration = Duration::from_secs(40);
+/// After so long without a process a node has ended.
+const SURELY_GONE: Duration = Duration::from_millis(500);
 /// Size of the disk that is filled.
 const DISK: &str = "48m";
 /// A stuttering process stands still for so long, and then runs for so long.
@@ -72,7 +75,7 @@ impl Stage {
                 Some(spaces) => (spaces.address(at), 7100),
                 None => ("127.0.0.1".to_string(), free_ports()?),
             };
-            new.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port });
+            new.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port, policy: PolicyName::Default });
         }
         lay_out(&layout, &new, None)?;
         let (nodes, operator) = (layout.nodes()?, Operator::beside(&layout)?);
@@ -287,12 +290,20 @@ impl Stage {
     pub fn wait_well(&self, supervised: bool, stop: &AtomicBool) -> Result<()> {
         let deadline = Instant::now() + WELL_PATIENCE;
         for node in &self.nodes {
+            let mut gone = None;
             loop {
-                if local::running(&self.layout, node).is_none() {
+                // A process that is just becoming the daemon cannot be told from one that is not there.
+                let since = match local::running(&self.layout, node) {
+                    Some(_) => None,
+                    None => Some(gone.unwrap_or_else(Instant::now)),
+                };
+                gone = since;
+                if since.is_some_and(|since| since.elapsed() > SURELY_GONE) {
                     if !supervised {
                         return Err(refuse(Code::DeviceError, format!("node {} of zone {} has ended", node.node, node.zone)));
                     }
                     self.start(node)?;
+                    gone = None;
                 }
                 let status = self.operator.status(node);
                 if status
@@ -347,7 +358,8 @@ impl Stage {
             Some(spaces) => (spaces.address(zone), 7200),
             None => ("127.0.0.1".to_string(), free_ports()?),
         };
-        self.layout.add_node(&NewNode { number, zone: self.zones[zone].clone(), host, port })?;
+        let policy = self.nodes.first().map_or(PolicyName::Default, |node| node.policy);
+        self.layout.add_node(&NewNode { number, zone: self.zones[zone].clone(), host, port, policy })?;
         let before = std::mem::replace(&mut self.nodes, self.layout.nodes()?);
         let new = self.nodes.iter().find(|node| node.node == number).cloned();
         let new = new.ok_or_else(|| refuse(Code::Configuration, "the new node has no directory"))?;

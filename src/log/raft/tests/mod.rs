@@ -2,6 +2,7 @@
 
 mod durability;
 mod hostile;
+mod isolation;
 mod killed;
 mod membership;
 mod replication;
@@ -18,7 +19,7 @@ use parking_lot::Mutex;
 
 use super::{Group, GroupSettings, Member, NodeId, Peers};
 use crate::error::{Code, Result, refuse};
-use crate::limits::CALL_DEADLINE_SECONDS;
+use crate::limits::{CALL_DEADLINE_SECONDS, ISOLATED_USE_DEFAULT_SECONDS};
 use crate::log::{Log, Proposal, RequestId};
 use crate::store::tests::fixtures::{Directory, TOKEN, create, init, row};
 use crate::store::{Change, Outcome, Store};
@@ -79,6 +80,7 @@ pub struct Cluster {
     running: BTreeMap<NodeId, Arc<Group>>,
     cut_after: (u64, u64),
     pub call_deadline: Duration,
+    pub isolated_use: Duration,
     sequence: AtomicU64,
 }
 
@@ -98,26 +100,33 @@ impl Cluster {
 
     pub fn found(base: Directory, zones: &[&str], cut_after: (u64, u64)) -> Self {
         let mut cluster = Self::stopped(base, cut_after);
+        cluster.form(zones);
+        cluster
+    }
+
+    /// The first member is the group, the others join it.
+    pub fn form(&mut self, zones: &[&str]) {
         for (node, zone) in (1..).zip(zones) {
-            cluster.add(node, zone);
+            self.add(node, zone);
         }
-        cluster.get(1).begin().unwrap();
+        self.get(1).begin().unwrap();
         for (node, zone) in (1..).zip(zones).skip(1) {
-            cluster.get(1).add_learner(node, member(zone)).unwrap();
+            self.get(1).add_learner(node, member(zone)).unwrap();
         }
         let voters: BTreeSet<NodeId> = (1..).zip(zones).map(|(node, _)| node).collect();
         if voters.len() > 1 {
-            cluster.get(1).change_voters(voters, true).unwrap();
+            self.get(1).change_voters(voters, true).unwrap();
         }
-        assert_eq!(cluster.propose(1, init(TOKEN, 1, None)), Outcome::Done);
-        cluster
+        assert_eq!(self.propose(1, init(TOKEN, 1, None)), Outcome::Done);
     }
 
     /// Nobody, yet; members keep their files under `base`.
     pub fn stopped(base: Directory, cut_after: (u64, u64)) -> Self {
         let (zones, running) = (BTreeMap::new(), BTreeMap::new());
         let call_deadline = Duration::from_secs(CALL_DEADLINE_SECONDS);
-        Self { net: Arc::default(), base, zones, running, cut_after, call_deadline, sequence: AtomicU64::new(0) }
+        let isolated_use = Duration::from_secs(ISOLATED_USE_DEFAULT_SECONDS);
+        let sequence = AtomicU64::new(0);
+        Self { net: Arc::default(), base, zones, running, cut_after, call_deadline, isolated_use, sequence }
     }
 
     /// Starts a new member, which belongs to no group yet; or one that `base` has the files of.
@@ -136,6 +145,7 @@ impl Cluster {
         let mut settings = GroupSettings::new(node, member(&self.zones[&node]), directory.clone());
         settings.cut_after = self.cut_after;
         settings.call_deadline = self.call_deadline;
+        settings.isolated_use = self.isolated_use;
         let store = Arc::new(Store::open(&directory).unwrap());
         let wire = Wire { net: self.net.clone(), from: node };
         let group = Group::open(settings, store, Arc::new(wire)).unwrap();

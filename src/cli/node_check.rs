@@ -1,0 +1,259 @@
+//! `hsmpool node check`: whether a node's files, keys and ports are as they should be, before it is started or while it runs.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::pool::SOCKET_PATH_MAX_BYTES;
+use super::told::{Ended, tell};
+use crate::assemble;
+use crate::config::pool::NodeFile;
+use crate::error::{Code, Doing, Result, refuse};
+use crate::partition::{RootKeySource, load_root_key};
+use crate::store::Store;
+use crate::sys::socket::connect_unix;
+use crate::sys::user;
+use crate::wire::{Address, Connection, Hello, Identity, Name, Purpose};
+use crate::world::Real;
+
+/// A certificate that ends within so many days is pointed out.
+const ENDS_SOON_DAYS: i64 = 30;
+/// How long a port may take to say whose it is.
+const GREETING: Duration = Duration::from_secs(2);
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// What is answered is printed as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Checks a node's configuration, certificates, permissions, database, root key and ports; changes nothing
+    #[command(after_help = "Examples:\n  hsmpool node check\n  hsmpool node check --config pool/node1/hsmpoold.toml --json\n\n\
+                      Run it as the user that the daemon runs as. Exit codes: 0 the node can run (there may be warnings), 1 it cannot.")]
+    Check {
+        /// The node's configuration file
+        #[arg(long, default_value = "/etc/hsmpool/hsmpoold.toml")]
+        config: PathBuf,
+    },
+}
+
+/// How a check ended, with what there is to say.
+enum Found {
+    Good(String),
+    /// The node can run; somebody should act all the same.
+    Warning(String),
+    Bad(String),
+}
+
+impl Found {
+    fn word(&self) -> &'static str {
+        match self {
+            Found::Good(_) => "ok",
+            Found::Warning(_) => "warning",
+            Found::Bad(_) => "wrong",
+        }
+    }
+
+    fn text(&self) -> &str {
+        let (Found::Good(text) | Found::Warning(text) | Found::Bad(text)) = self;
+        text
+    }
+}
+
+type Row = (&'static str, Found);
+
+pub(super) fn run(arguments: &Arguments) -> Result<Ended> {
+    let Command::Check { config } = &arguments.command;
+    let rows = check(config);
+    let text: Vec<String> = rows.iter().map(|(what, found)| format!("{:<8} {what:<14} {}", found.word(), found.text())).collect();
+    let can_run = !rows.iter().any(|(_, found)| matches!(found, Found::Bad(_)));
+    let checks: Vec<_> =
+        rows.iter().map(|(what, found)| json!({ "check": what, "result": found.word(), "told": found.text() })).collect();
+    tell(arguments.json, text.join("\n"), &json!({ "config": config, "can_run": can_run, "checks": checks }));
+    Ok(if can_run { Ended::Well } else { Ended::Failed })
+}
+
+/// All checks, as far as they can be made.
+fn check(config: &Path) -> Vec<Row> {
+    let file = match NodeFile::read(config) {
+        Ok(file) => file,
+        Err(error) => return vec![("configuration", Found::Bad(error.to_string()))],
+    };
+    let told = format!("{}: node {} of zone {}, pool {}", config.display(), file.node, file.zone, file.pool);
+    let mut rows = vec![("configuration", Found::Good(told))];
+    let identity = assemble::identity(file.pool, &file.certificates);
+    rows.push((
+        "certificate",
+        match &identity {
+            Ok(identity) => certificate(&file, identity),
+            Err(error) => Found::Bad(error.to_string()),
+        },
+    ));
+    let key_file = file.root_key_file.clone().unwrap_or_else(|| file.directory.join("hsmpool.key"));
+    rows.extend([&key_file, &file.certificates.key].map(|key| ("permissions", secret_file(key))));
+    rows.push(("permissions", directory(&file.directory)));
+    rows.push(("database", database(&file, &key_file).map_or_else(|error| Found::Bad(error.to_string()), Found::Good)));
+    for address in file.listen.clients.iter().chain([&file.listen.peers]) {
+        rows.push(("address", listening(&file, address, identity.as_ref().ok())));
+    }
+    if let Some(place) = &file.listen.operations {
+        rows.push(("operations", operations(place)));
+    }
+    rows
+}
+
+fn certificate(file: &NodeFile, identity: &Identity) -> Found {
+    let shown = file.certificates.certificate.display();
+    match identity.own_name() {
+        Ok(Name::Node(number)) if number == file.node => {}
+        Ok(other) => return Found::Bad(format!("{shown} is for {}, not for node {}", other.uri(&file.pool.0), file.node)),
+        Err(error) => return Found::Bad(format!("{shown}: {error}")),
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    let days = (identity.expires() - now).div_euclid(24 * 3600);
+    match days {
+        ..0 => Found::Bad(format!("{shown} has ended {} days ago: `hsmpool cert rotate` makes a new one", -days)),
+        ..ENDS_SOON_DAYS => Found::Warning(format!("{shown} ends in {days} days: `hsmpool cert rotate` makes a new one")),
+        _ => Found::Good(format!("{shown} is good for {days} days")),
+    }
+}
+
+/// A file that nobody but its owner may read.
+fn secret_file(path: &Path) -> Found {
+    let shown = path.display();
+    match fs::metadata(path) {
+        Err(error) => Found::Bad(format!("{shown}: {error}")),
+        Ok(found) if found.mode() & 0o077 != 0 => {
+            Found::Bad(format!("{shown} has mode {:o}: others may read it; chmod 600 {shown}", found.mode() & 0o777))
+        }
+        Ok(_) => match fs::File::open(path) {
+            Ok(_) => Found::Good(format!("{shown} is for its owner only")),
+            Err(error) => Found::Bad(format!("{shown} cannot be read by user {}: {error}", user::id())),
+        },
+    }
+}
+
+fn directory(path: &Path) -> Found {
+    let shown = path.display();
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Found::Good(format!("{shown} is made at the first start")),
+        Err(error) => Found::Bad(format!("{shown}: {error}")),
+        Ok(found) if !found.is_dir() => Found::Bad(format!("{shown} is no directory")),
+        Ok(found) if found.uid() != user::id() => Found::Bad(format!(
+            "{shown} belongs to user {}, and this is user {}: the daemon and this command run as its owner",
+            found.uid(),
+            user::id()
+        )),
+        Ok(found) if found.mode() & 0o077 != 0 => {
+            Found::Warning(format!("{shown} has mode {:o}: others may look into it; chmod 700 {shown}", found.mode() & 0o777))
+        }
+        Ok(_) => Found::Good(format!("{shown} is for its owner only")),
+    }
+}
+
+/// Reads the whole store, if there is one, and holds it against the root key.
+fn database(file: &NodeFile, key_file: &Path) -> Result<String> {
+    let root_key = load_root_key(&RootKeySource::File(key_file.to_path_buf()), false, &Real)?;
+    if !file.directory.join("hsmpool.db").exists() {
+        return Ok("none yet; the root key can be read".to_string());
+    }
+    let store = Store::open(&file.directory)?;
+    store.authenticate(root_key.stamper()?)?;
+    let report = store.check()?;
+    Ok(format!(
+        "{} is sound, and the root key is its own: {} tokens, {} objects, {} changes",
+        store.path().display(),
+        report.tokens,
+        report.objects,
+        report.applied
+    ))
+}
+
+/// Whether an address can be listened on, or is listened on by this very node.
+fn listening(file: &NodeFile, text: &str, identity: Option<&Identity>) -> Found {
+    match text.parse::<Address>() {
+        Err(error) => Found::Bad(error.to_string()),
+        Ok(Address::Unix(path)) => socket(&path),
+        Ok(Address::Tcp(place)) => match bind(&place) {
+            Ok(()) => Found::Good(format!("{text} is free")),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => match whose(file, &Address::Tcp(place), identity) {
+                Ok(Some(Name::Node(number))) if number == file.node => Found::Good(format!("{text} is this node's, which runs")),
+                Ok(Some(other)) => Found::Bad(format!("{text} is used by {}", other.uri(&file.pool.0))),
+                Ok(None) => Found::Bad(format!("{text} is used by something that shows no certificate")),
+                Err(error) => Found::Bad(format!("{text} is used by another program: {error}")),
+            },
+            Err(error) => Found::Bad(format!("{text} cannot be listened on: {error}")),
+        },
+    }
+}
+
+fn bind(place: &str) -> std::io::Result<()> {
+    TcpListener::bind(place).map(drop)
+}
+
+/// Who listens on an address. Every listener of a node shows the node's certificate to another one of the pool.
+fn whose(file: &NodeFile, address: &Address, identity: Option<&Identity>) -> Result<Option<Name>> {
+    let identity = identity.ok_or_else(|| refuse(Code::Configuration, "without a certificate it cannot be asked"))?;
+    let hello = Hello::new(file.pool.0, Purpose::Peer, file.node);
+    let connection = Connection::open(address, Some(identity), &hello, GREETING)?;
+    Ok(connection.peer().cloned())
+}
+
+fn socket(path: &Path) -> Found {
+    let shown = path.display();
+    if path.as_os_str().len() > SOCKET_PATH_MAX_BYTES {
+        return Found::Bad(format!(
+            "unix:{shown} is longer than the {SOCKET_PATH_MAX_BYTES} bytes that a socket's path may have"
+        ));
+    }
+    match connect_unix(path, GREETING) {
+        Ok(_) => return Found::Good(format!("unix:{shown} is listened on")),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Found::Bad(format!("unix:{shown}: {error}")),
+        // Nobody listens: it is missing, or was left behind by a node that ended.
+        Err(_) => {}
+    }
+    match path.parent().map(fs::metadata) {
+        Some(Ok(parent)) if parent.is_dir() => Found::Good(format!("unix:{shown} is free")),
+        _ => Found::Bad(format!(
+            "unix:{shown}: its directory is missing (RuntimeDirectory= of the systemd unit makes /run/hsmpool)"
+        )),
+    }
+}
+
+fn operations(place: &str) -> Found {
+    match bind(place) {
+        Ok(()) => Found::Good(format!("{place} is free")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => match live(place) {
+            Ok(()) => Found::Good(format!("{place} answers as a node does")),
+            Err(error) => Found::Bad(format!("{place} is used by another program: {error}")),
+        },
+        Err(error) => Found::Bad(format!("{place} cannot be listened on: {error}")),
+    }
+}
+
+/// Errors: `DeviceError`: whoever listens there is no node.
+fn live(place: &str) -> Result<()> {
+    let doing = || format!("asking {place} whether it lives");
+    let address = place.to_socket_addrs().doing(Code::DeviceError, doing())?.next();
+    let address = address.ok_or_else(|| refuse(Code::DeviceError, doing()))?;
+    let mut http = TcpStream::connect_timeout(&address, GREETING).doing(Code::DeviceError, doing())?;
+    http.set_read_timeout(Some(GREETING)).doing(Code::DeviceError, doing())?;
+    http.write_all(b"GET /live HTTP/1.0\r\n\r\n").doing(Code::DeviceError, doing())?;
+    let mut answer = Vec::new();
+    http.take(1024).read_to_end(&mut answer).doing(Code::DeviceError, doing())?;
+    match String::from_utf8_lossy(&answer).ends_with("live\n") {
+        true => Ok(()),
+        false => Err(refuse(Code::DeviceError, doing())),
+    }
+}

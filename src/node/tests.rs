@@ -1,0 +1,107 @@
+//! What a server answers, by what its partition may do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::server::{Caller, Server, Standing as Whereabouts};
+use crate::error::Result;
+use crate::log::{Log, Proposal, Solo, Standing, Version};
+use crate::object::Template;
+use crate::object::policy::Policy;
+use crate::partition::{Partition, RootKeySource, Settings, load_root_key};
+use crate::secret::Secret;
+use crate::store::tests::fixtures::Directory;
+use crate::store::{Outcome, Store};
+use crate::token::message::{Answer, Ask, Duty, Reply, Request, Verdict, Who, decode, encode};
+use crate::token::{Access, Scope, TokenId};
+use crate::world::{Real, World};
+
+/// A single member's log that says of itself what the test wants.
+struct Posed {
+    solo: Solo,
+    standing: Mutex<Standing>,
+}
+
+impl Log for Posed {
+    fn propose(&self, proposal: Proposal) -> Result<Outcome> {
+        self.solo.propose(proposal)
+    }
+
+    fn version(&self) -> Version {
+        self.solo.version()
+    }
+
+    fn standing(&self) -> Standing {
+        *self.standing.lock()
+    }
+}
+
+fn server(directory: &Directory) -> (Server, Arc<Posed>) {
+    let world: Arc<dyn World> = Arc::new(Real);
+    let store = Arc::new(Store::open(directory.path()).unwrap());
+    let root_key = load_root_key(&RootKeySource::File(directory.path().join("hsmpool.key")), true, &*world).unwrap();
+    let log = Arc::new(Posed { solo: Solo::new(store.clone()), standing: Mutex::new(Standing::Ordinary) });
+    let settings = Settings { pin_attempts_max: 3, policy: Policy::Default, root_key, tickets: true };
+    let partition = Partition::new(store, log.clone(), world.clone(), settings).unwrap();
+    let whereabouts = Whereabouts { node: 1, zone: "a".to_string() };
+    (Server::new(partition, log.clone(), world, whereabouts, Box::new(|| None)), log)
+}
+
+fn ask(server: &Server, token: Option<TokenId>, ask: Ask, sequence: Option<u64>, alone: Option<bool>) -> Answer {
+    let caller = Caller { name: "test".into(), tokens: None, operates: false };
+    let request = Request {
+        token,
+        who: Who::from(&Access::public(Scope([7; 16]), true)),
+        sequence,
+        mark: 0,
+        held: Vec::new(),
+        capsules: Vec::new(),
+        ask,
+        tally: None,
+        use_number: None,
+        alone,
+        mark_is_enough: None,
+    };
+    decode(server.answer(&caller, encode(&request).expose()).expose()).unwrap()
+}
+
+fn new_token(server: &Server, sequence: u64) -> Answer {
+    let so_pin = Secret::new(b"12345678".to_vec());
+    ask(server, None, Ask::InitToken { existing: None, so_pin, label: [b' '; 32] }, Some(sequence), None)
+}
+
+#[test]
+fn a_node_answers_what_its_standing_allows_and_says_so() {
+    let directory = Directory::new();
+    let (server, log) = server(&directory);
+    let Verdict::Done(Reply::Token(token)) = new_token(&server, 0).verdict else { panic!("a new token") };
+    let left = Duration::from_secs(60);
+    // The standing; a change; a search by a client who knows of other nodes, who knows of none, and an older one; what its health says.
+    for (number, (standing, change, others, alone, older, duty)) in (1..).zip([
+        (Standing::Ordinary, true, true, true, true, Duty::Ordinary),
+        (Standing::Behind, true, true, true, true, Duty::Behind),
+        (Standing::Isolated { left }, false, false, true, true, Duty::Isolated(60)),
+        (Standing::Stopped, false, false, false, false, Duty::Stopped),
+        (Standing::Expelled, false, false, false, false, Duty::Expelled),
+    ]) {
+        *log.standing.lock() = standing;
+        let is_done = |answer: Answer| match answer.verdict {
+            Verdict::Done(_) => true,
+            Verdict::Elsewhere(why) => {
+                assert!(why.contains(&standing.to_string()), "{why}");
+                false
+            }
+            _ => panic!("{standing:?}: neither done nor sent elsewhere"),
+        };
+        let search = |alone| is_done(ask(&server, Some(token), Ask::Find { template: Template::new() }, None, alone));
+        assert_eq!(is_done(new_token(&server, number * 100)), change, "{standing:?}: a change");
+        assert_eq!((search(Some(false)), search(Some(true)), search(None)), (others, alone, older), "{standing:?}");
+        let answer = ask(&server, None, Ask::Health, None, None);
+        assert_eq!(answer.isolated, matches!(standing, Standing::Isolated { .. }).then_some(true));
+        let Verdict::Done(Reply::Health(health)) = answer.verdict else { panic!("a node always says how it is") };
+        assert_eq!((health.duty, health.in_contact), (Some(duty), standing.in_contact()));
+        assert_eq!(health.is_useful(), standing.uses_keys());
+    }
+}

@@ -1,0 +1,188 @@
+//! Events posted to URLs, as JSON. Each receiver has a thread, which follows the events as anybody else would: a dead receiver keeps nobody
+//! waiting, gets what is still kept when it is back, and what it has missed is counted.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs;
+use ureq::Agent;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+
+use super::events::Event;
+use super::server::Server;
+use crate::error::{Code, Doing, Result, refuse};
+
+/// How long a receiver may take for one event.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The pause after a first failure; it doubles.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How often a thread looks whether it is to end.
+const BREATH: Duration = Duration::from_millis(500);
+
+/// The threads that post.
+pub struct Webhooks {
+    stops: Arc<AtomicBool>,
+}
+
+/// What came of one attempt.
+enum Posted {
+    Taken,
+    /// Asking again will not help: the event is given up.
+    Refused,
+    /// Perhaps later.
+    NotNow,
+}
+
+impl Webhooks {
+    /// A thread for each URL. Errors: `Configuration`: the authorities cannot be read, and a URL needs them.
+    pub fn start(urls: &[String], authorities: &Path, server: &Arc<Server>) -> Result<Self> {
+        let stops = Arc::new(AtomicBool::new(false));
+        for url in urls {
+            let agent = agent(url, authorities)?;
+            let (url, server, stop) = (url.clone(), server.clone(), stops.clone());
+            let work = move || follow(&agent, &url, &server, &stop);
+            let thread = std::thread::Builder::new().name("webhook".into()).spawn(work);
+            thread.doing(Code::HostMemory, "cannot start a thread")?;
+        }
+        Ok(Self { stops })
+    }
+
+    /// Lets the threads end, each after what it is about. Nobody waits for a receiver.
+    pub fn stop(&self) {
+        self.stops.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Webhooks {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn agent(url: &str, authorities: &Path) -> Result<Agent> {
+    let config = Agent::config_builder().timeout_global(Some(PATIENCE)).max_redirects(0).http_status_as_error(false);
+    let config = config.user_agent(concat!("hsmpoold/", env!("CARGO_PKG_VERSION")));
+    let config = match url.starts_with("https:") {
+        false => config,
+        true => {
+            let provider = Arc::new(aws_lc_rs::default_provider());
+            let roots = RootCerts::new_with_certs(&read_authorities(authorities)?);
+            let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(roots);
+            config.tls_config(tls.build())
+        }
+    };
+    Ok(config.build().into())
+}
+
+fn read_authorities(file: &Path) -> Result<Vec<Certificate<'static>>> {
+    let doing = || format!("webhook_ca: reading {}", file.display());
+    let text = std::fs::read(file).doing(Code::Configuration, doing())?;
+    let certificates = parse_pem(&text).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let certificates: Vec<_> = certificates.collect();
+    match certificates.is_empty() {
+        true => Err(refuse(Code::Configuration, format!("webhook_ca: {} holds no certificate", file.display()))),
+        false => Ok(certificates),
+    }
+}
+
+fn follow(agent: &Agent, url: &str, server: &Server, stop: &AtomicBool) {
+    let mut seen = 0;
+    while !stop.load(Ordering::Acquire) {
+        let Some(event) = server.events().after(seen, BREATH).into_iter().next() else { continue };
+        server.metrics().posted(0, event.number - seen - 1);
+        match deliver(agent, url, server, &event, stop) {
+            Posted::Taken => server.metrics().posted(1, 0),
+            Posted::Refused => server.metrics().posted(0, 1),
+            // Dropped meanwhile, as newer ones came: the next round counts it.
+            Posted::NotNow => continue,
+        }
+        seen = event.number;
+    }
+}
+
+/// Tries until it is taken or refused, or no longer kept.
+fn deliver(agent: &Agent, url: &str, server: &Server, event: &Event, stop: &AtomicBool) -> Posted {
+    let health = server.health();
+    let body = event.to_json(health.node, &health.zone).to_string();
+    let mut pause = PAUSE_FIRST;
+    loop {
+        match post(agent, url, &body) {
+            Posted::NotNow => {}
+            done => return done,
+        }
+        let mut left = pause;
+        while !left.is_zero() {
+            if stop.load(Ordering::Acquire) || server.events().dropped() >= event.number {
+                return Posted::NotNow;
+            }
+            let breath = left.min(BREATH);
+            std::thread::sleep(breath);
+            left -= breath;
+        }
+        pause = PAUSE_MAX.min(pause * 2);
+    }
+}
+
+fn post(agent: &Agent, url: &str, body: &str) -> Posted {
+    match agent.post(url).content_type("application/json").send(body) {
+        Ok(answer) => match answer.status().as_u16() {
+            200..=299 => Posted::Taken,
+            // Too slow, too many: it says so itself.
+            408 | 429 => Posted::NotNow,
+            300..=499 => Posted::Refused,
+            _ => Posted::NotNow,
+        },
+        Err(_) => Posted::NotNow,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tiny_http::{Response, Server as Http};
+
+    use super::*;
+
+    /// What a receiver that answers with these numbers, one after the other, makes of as many attempts.
+    fn received(statuses: &[u16]) -> (Vec<bool>, Vec<String>) {
+        let http = Http::http("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/hook", http.server_addr().to_ip().unwrap());
+        let agent = agent(&url, Path::new("/nowhere")).unwrap();
+        std::thread::scope(|threads| {
+            let answering = threads.spawn(|| {
+                let mut bodies = Vec::new();
+                for status in statuses {
+                    let mut request = http.recv().unwrap();
+                    let mut body = String::new();
+                    request.as_reader().read_to_string(&mut body).unwrap();
+                    bodies.push(format!("{} {} {body}", request.method(), request.url()));
+                    request.respond(Response::from_string("").with_status_code(*status)).unwrap();
+                }
+                bodies
+            });
+            let taken = statuses.iter().map(|_| matches!(post(&agent, &url, "{\"number\":1}"), Posted::Taken)).collect();
+            (taken, answering.join().unwrap())
+        })
+    }
+
+    #[test]
+    fn an_event_is_posted_as_json_and_taken_by_what_answers_well() {
+        let (taken, bodies) = received(&[200, 204, 500, 404, 302]);
+        assert_eq!(taken, [true, true, false, false, false]);
+        assert!(bodies.iter().all(|body| body == "POST /hook {\"number\":1}"), "{bodies:?}");
+    }
+
+    #[test]
+    fn a_receiver_that_is_not_there_is_tried_later_and_a_wrong_file_is_named() {
+        let agent = agent("http://127.0.0.1:1/", Path::new("/nowhere")).unwrap();
+        assert!(matches!(post(&agent, "http://127.0.0.1:1/", "{}"), Posted::NotNow));
+        let error = super::agent("https://localhost/", Path::new("/nowhere")).unwrap_err();
+        assert!(error.to_string().contains("webhook_ca"), "{error}");
+    }
+}
