@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 /// Seeds that are played without a word.
-const SEEDS_DEFAULT: u64 = 8;
+const SEEDS_DEFAULT: u64 = 6;
 /// The share of seeds that are played twice, to see that both runs are the same.
 const TWICE_EVERY: u64 = 4;
 

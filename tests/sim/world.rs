@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hsmpool::error::{Code, Result, refuse};
+use hsmpool::error::{Code, Error, Result, refuse};
 use hsmpool::log::raft::ground::{block_on, current, timeout_at};
 use hsmpool::log::raft::{Group, GroupSettings, Member, NodeId, Peers};
 use hsmpool::store::Store;
@@ -101,8 +101,21 @@ impl World {
                 }
                 world.scheduler.note(format!("node {id} runs"));
             }
-            Err(error) => world.fail(format!("node {id} does not start: {error}")),
+            Err(error) => world.did_not_start(id, &error),
         });
+    }
+
+    /// A node whose disk fails while it starts ends, and is started again later. With a sound disk it must start.
+    fn did_not_start(&self, id: NodeId, error: &Error) {
+        let excused = match self.net().nodes.get_mut(&id) {
+            Some(node) => {
+                node.starts = false;
+                node.disk.has_failed()
+            }
+            None => false,
+        };
+        let told = format!("node {id} does not start: {error}");
+        if excused { self.scheduler.note(told) } else { self.fail(told) }
     }
 
     fn open(self: &Arc<Self>, id: NodeId) -> Result<Running> {

@@ -118,6 +118,8 @@ struct State {
     history: Option<Vec<(Kind, String)>>,
     plan: Plan,
     is_off: bool,
+    /// Something has gone wrong as planned since power came.
+    has_failed: bool,
     dice: Dice,
 }
 
@@ -153,6 +155,7 @@ impl Disk {
             history: None,
             plan: Plan::default(),
             is_off: false,
+            has_failed: false,
             dice: Dice::new(seed),
         };
         let disk = Self(Arc::new(Inner { number, state: Mutex::new(state) }));
@@ -225,6 +228,11 @@ impl Disk {
         self.state().plan.room = bytes;
     }
 
+    /// Whether something that was planned has gone wrong since the last [`Disk::crash`].
+    pub fn has_failed(&self) -> bool {
+        self.state().has_failed
+    }
+
     /// Bytes of all files together.
     pub fn used(&self) -> usize {
         self.state().inodes.values().map(Inode::len).sum()
@@ -235,6 +243,7 @@ impl Disk {
         let mut state = self.state();
         state.generation += 1;
         state.is_off = false;
+        state.has_failed = false;
         state.plan = Plan { room: state.plan.room, ..Plan::default() };
         let mut dice = match loss {
             Loss::Some(seed) => Dice::new(seed),
@@ -319,7 +328,7 @@ impl State {
     fn step(&mut self, generation: u64, kind: Kind, name: &str) -> io::Result<Step> {
         self.check(generation)?;
         if self.plan.last.is_some_and(|last| self.operations >= last) {
-            self.is_off = true;
+            (self.is_off, self.has_failed) = (true, true);
             return Ok(Step::Dying);
         }
         self.operations += 1;
@@ -333,10 +342,13 @@ impl State {
         self.inodes.get_mut(&number).ok_or_else(missing)
     }
 
-    fn room_for(&self, more: usize) -> io::Result<()> {
+    fn room_for(&mut self, more: usize) -> io::Result<()> {
         let used: usize = self.inodes.values().map(Inode::len).sum();
         match self.plan.room {
-            Some(room) if more > 0 && used + more > room => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+            Some(room) if more > 0 && used + more > room => {
+                self.has_failed = true;
+                Err(io::Error::from_raw_os_error(libc::ENOSPC))
+            }
             _ => Ok(()),
         }
     }
@@ -540,6 +552,7 @@ impl OpenFile {
             return Ok(());
         }
         state.plan.syncs = None;
+        state.has_failed = true;
         let mut dice = Dice::new(state.dice.next());
         state.inode(self.inode)?.fail_sync(&mut dice);
         Err(off())
