@@ -377,8 +377,11 @@ fn a_failed_sync_and_a_full_disk_lose_nothing_that_was_acknowledged() {
     }
 }
 
+/// A token with its generation, its users, and its objects with their versions.
+type Skeleton = (TokenId, u64, Vec<(u8, u64, u32)>, Vec<(crate::object::ObjectId, u64)>);
+
 /// What a store says of its objects, without what only their owner's key can judge.
-fn skeleton(store: &Store) -> Result<Vec<(TokenId, u64, Vec<(u8, u64, u32)>, Vec<(crate::object::ObjectId, u64)>)>> {
+fn skeleton(store: &Store) -> Result<Vec<Skeleton>> {
     let mut all = Vec::new();
     for token in store.tokens()? {
         let users = store.token_and_users(token.id)?.map(|(_, users)| users).unwrap_or_default();
