@@ -10,11 +10,17 @@ use std::time::Duration;
 use rusqlite::ffi;
 
 use super::share::{Holder, Shared};
-use super::{Dice, OpenFile, path_of};
+use super::{Dice, Disk, OpenFile};
 use crate::sys::vfs::file::keep_error;
 
 /// The name under which SQLite knows the layer.
 pub const NAME: &CStr = c"hsmpool-memory";
+
+/// The path that SQLite names.
+fn path_of(name: &CStr) -> Option<(Disk, String)> {
+    let name = name.to_str().ok()?;
+    Disk::of(std::path::Path::new(name)).map(|disk| (disk, name.to_string()))
+}
 
 /// What SQLite allocates for a file.
 #[repr(C)]

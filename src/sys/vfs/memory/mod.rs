@@ -17,7 +17,6 @@ mod share;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -596,10 +595,4 @@ impl io::Write for Plain {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// The path that SQLite names.
-fn path_of(name: &CStr) -> Option<(Disk, String)> {
-    let name = name.to_str().ok()?;
-    Disk::of(Path::new(name)).map(|disk| (disk, name.to_string()))
 }
