@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver;
 use openraft::errors::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
 
@@ -86,10 +85,8 @@ impl Group {
 
     fn answer_to(&self, from: NodeId, ask: Ask) -> Tried<Answer> {
         let soon = |wait: u64| ground::now() + Duration::from_millis(wait.min(1000 * CALL_DEADLINE_SECONDS));
-        if matches!(ask, Ask::Propose { .. } | Ask::ReadIndex | Ask::Manage { .. }) && !self.is_member(from) {
-            return Err(
-                refuse(Code::ArgumentsBad, format!("node {from} is no member of the group: nothing is done for it")).into()
-            );
+        if matches!(ask, Ask::Propose { .. } | Ask::Manage { .. }) && !self.has_member(from) {
+            return Err(refuse(Code::ArgumentsBad, no_member(from)).into());
         }
         match ask {
             Ask::Append { vote, previous, entries, committed } => {
@@ -119,10 +116,9 @@ impl Group {
             }
             Ask::ReadIndex => {
                 let index = self.read_index_here(soon(PEER_ANSWER_MAX_MILLISECONDS))?;
-                // One that was removed gets no changes, and must not take itself for up to date.
+                // One that was removed gets no changes, and must not take itself for up to date. Only now is the leader known to know.
                 if !self.has_member(from) {
-                    let told = format!("member {from} was removed from the group");
-                    return Ok(Answer::Refused { fault: Fault::NoMember, told });
+                    return Ok(Answer::Refused { fault: Fault::NoMember, told: no_member(from) });
                 }
                 Ok(Answer::Before { index })
             }
@@ -133,11 +129,6 @@ impl Group {
             }
             Ask::Manage { manage } => self.manage_here(&manage, soon(1000 * CALL_DEADLINE_SECONDS)).map(|()| Answer::Done),
         }
-    }
-
-    /// As this member knows. One that leads knows all; a follower may lag, and is asked by leaders that it has not heard of.
-    fn is_member(&self, node: NodeId) -> bool {
-        self.raft().metrics().borrow_watched().membership_config.membership().get_node(&node).is_some()
     }
 
     fn answer_append(&self, request: AppendEntriesRequest<Types>) -> Tried<Answer> {
@@ -216,6 +207,10 @@ impl Group {
         self.hear();
         Ok(Answer::Voted { vote: response.vote.into(), granted: false, last: None })
     }
+}
+
+fn no_member(node: NodeId) -> String {
+    format!("node {node} is no member of the group (any more, if it was removed): nothing is done for it")
 }
 
 fn fatal(error: RaftError<Types>) -> Retry {

@@ -274,7 +274,8 @@ impl Group {
         others.map(|(node, member)| (*node, member.clone())).collect()
     }
 
-    /// Whether a node is a member, as far as this one knows.
+    /// Whether a node is a member, as far as this one knows. One that leads knows all; a follower may lag, and is asked by leaders that it has not
+    /// heard of.
     pub(super) fn has_member(&self, node: NodeId) -> bool {
         self.metrics().membership_config.membership().get_node(&node).is_some()
     }
