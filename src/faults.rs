@@ -166,6 +166,22 @@ faults! {
     FlagsClaimTooLittle,
     /// The label of RSA-OAEP is ignored.
     OaepLabelIgnored,
+
+    // The log and the store of a group.
+    /// A member says that its log is on the disk before it is.
+    AcknowledgeBeforeSync,
+    /// A member's log is cut before its store is durable.
+    PurgeBeforeDurable,
+    /// The answer to a request is not kept, so that the request is applied again.
+    RequestNotRecorded,
+    /// Where a store stands in the log is not written with what was applied.
+    PlaceNotRecorded,
+    /// A member forgets at a restart whom it has voted for.
+    VoteNotKept,
+    /// A look-up does not ask whether it is the latest.
+    ReadsAreStale,
+    /// A destroy returns before others have applied it.
+    DestroyDoesNotWait,
 }
 
 /// Whether this fault is switched on: `HSMPOOL_FAULT`, read once, names it.

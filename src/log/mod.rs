@@ -1,10 +1,12 @@
 //! The only way to change the store: proposals become committed changes, in one order.
 //!
-//! Knows: error, limits, store, sys.
-//! Crates: futures-util, minicbor, openraft, parking_lot, tokio.
+//! Knows: error, faults, limits, store, sys.
+//! Crates: futures-util, minicbor, openraft, parking_lot, rand_core, tokio.
 
 mod decide;
 mod dedup;
+#[cfg(test)]
+mod power_tests;
 pub mod raft;
 mod solo;
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl Partition {
         };
         if role == Role::SecurityOfficer && attempts > SO_DELAY_FROM_ATTEMPTS {
             let exponent = (attempts - SO_DELAY_FROM_ATTEMPTS).min(10);
-            std::thread::sleep(SO_DELAY_MAX.min(Duration::from_millis(100 << exponent)));
+            self.world.sleep(SO_DELAY_MAX.min(Duration::from_millis(100 << exponent)));
         }
         let aad = pin_aad(token, role, holder.generation);
         let under_pin = self.settings.root_key.unwrap(&aad, holder.wrapped.as_bytes())?;

@@ -1,8 +1,6 @@
 //! The database file before SQLite sees it: made whole or not at all, and refused, with the reason, where it is not ours.
 
-use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,6 +9,7 @@ use super::facts::Sum;
 use super::schema::{APPLICATION_ID, FORMAT, FORMAT_ALONE, MARKS, PAGE_BYTES, TABLES};
 use super::trouble::{Result as InnerResult, Trouble, damaged};
 use crate::error::{Code, Doing, Result, refuse};
+use crate::sys::files::{self, Found};
 use crate::sys::process::NoFork;
 use crate::sys::{filesystem, vfs};
 
@@ -27,7 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub fn prepare(dir: &Path) -> Result<PathBuf> {
     prepare_directory(dir)?;
     let path = dir.join(FILE_NAME);
-    if !path.try_exists().doing(Code::StoreRefused, format!("{DOING}: cannot look for {}", path.display()))? {
+    if !exists(&path).doing(Code::StoreRefused, format!("{DOING}: cannot look for {}", path.display()))? {
         make(dir, &path)?;
     }
     check_header(&path)?;
@@ -38,21 +37,29 @@ pub fn prepare(dir: &Path) -> Result<PathBuf> {
 pub fn prepare_new(dir: &Path) -> Result<PathBuf> {
     prepare_directory(dir)?;
     let path = dir.join(FILE_NAME);
-    if path.try_exists().doing(Code::Configuration, format!("cannot look for {}", path.display()))? {
+    if exists(&path).doing(Code::Configuration, format!("cannot look for {}", path.display()))? {
         return Err(refuse(Code::Configuration, format!("{} is there already: name another directory", path.display())));
     }
     Ok(path)
 }
 
+fn exists(path: &Path) -> io::Result<bool> {
+    match files::find(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn prepare_directory(dir: &Path) -> Result<()> {
-    match fs::metadata(dir) {
-        Ok(found) if found.is_dir() => {}
+    match files::find(dir) {
+        Ok(Found::Directory) => {}
         Ok(_) => {
             let told = format!("the store's directory {} is a file; name a directory", dir.display());
             return Err(refuse(Code::Configuration, told));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+            let made = files::make_directories(dir, 0o700);
             made.doing(Code::Configuration, format!("cannot make the store's directory {}", dir.display()))?;
         }
         Err(error) => {
@@ -74,22 +81,22 @@ fn prepare_directory(dir: &Path) -> Result<()> {
 fn make(dir: &Path, path: &Path) -> Result<()> {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let log = dir.join(format!("{FILE_NAME}-wal"));
-    if fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
+    if files::has_content(&log) {
         let told = format!("{DOING}: {} is missing, but {} is there", path.display(), log.display());
         return Err(refuse(Code::StoreRefused, told + "; put the database back, or move its log away to begin anew"));
     }
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let draft = dir.join(format!("{FILE_NAME}.new-{}-{number}", std::process::id()));
-    let _ = fs::remove_file(&draft);
+    let _ = files::remove(&draft);
     let made = write_empty(&draft).map_err(|trouble| trouble.told(&draft, "making a new store"));
     let named = made.and_then(|()| match filesystem::rename_new(&draft, path) {
         // Another process was faster: its database is as good.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.doing(Code::StoreRefused, format!("cannot make {}", path.display())),
     });
-    let _ = fs::remove_file(&draft);
+    let _ = files::remove(&draft);
     named?;
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    let synced = files::sync_directory(dir);
     synced.doing(Code::DeviceError, format!("cannot make {} durable", path.display()))
 }
 
@@ -115,7 +122,7 @@ pub fn check_header(path: &Path) -> Result<()> {
     let shown = path.display().to_string();
     let cannot = format!("{DOING}: cannot read {shown}; it must be readable and writable by this user");
     // A link is refused as well: a database with two names would have two logs.
-    if !fs::symlink_metadata(path).doing(Code::StoreRefused, cannot.clone())?.is_file() {
+    if !matches!(files::find_itself(path).doing(Code::StoreRefused, cannot.clone())?, Found::File(_)) {
         return Err(refuse(Code::StoreRefused, format!("{DOING}: {shown} is not a file; move it away")));
     }
     let header = match whole_header(path).doing(Code::StoreRefused, cannot)? {
@@ -157,7 +164,7 @@ fn whole_header(path: &Path) -> io::Result<Length> {
     let log = path.with_file_name(format!("{FILE_NAME}-wal"));
     let mut looks = 0;
     loop {
-        let mut file = File::open(path)?;
+        let mut file = files::open(path)?;
         let (mut header, mut read) = ([0; HEADER_BYTES], 0);
         while read < HEADER_BYTES {
             match file.read(&mut header[read..])? {
@@ -165,12 +172,12 @@ fn whole_header(path: &Path) -> io::Result<Length> {
                 more => read += more,
             }
         }
-        let bytes = file.metadata()?.len();
+        let Found::File(bytes) = files::find(path)? else { return Err(io::ErrorKind::IsADirectory.into()) };
         let pages = u64::from(number(&header, 28)) * u64::from(PAGE_BYTES);
         let ours = number(&header, 68) == APPLICATION_ID;
         let expected = if ours { pages } else { HEADER_BYTES as u64 };
         let whole = bytes >= expected && (!ours || bytes.is_multiple_of(u64::from(PAGE_BYTES)));
-        let has_log = fs::metadata(&log).is_ok_and(|found| found.len() > 0);
+        let has_log = files::has_content(&log);
         if read == HEADER_BYTES && (whole || has_log) {
             return Ok(Length::Whole(header));
         }

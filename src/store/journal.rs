@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::query::unsigned;
 use super::trouble::{Result as InnerResult, Trouble};
 use crate::error::{Code, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits::STORE_WAL_PAGES;
 use crate::sys::vfs;
 
@@ -135,6 +136,9 @@ fn open(path: &Path) -> InnerResult<Connection> {
         "PRAGMA page_size = 4096; PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = {STORE_WAL_PAGES};"
     ))?;
+    if faults::on(Fault::AcknowledgeBeforeSync) {
+        sql.execute_batch("PRAGMA synchronous = OFF")?;
+    }
     let mode: String = sql.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(Trouble::Damaged(format!("SQLite keeps it in mode {mode} instead of wal")));

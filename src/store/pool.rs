@@ -113,7 +113,12 @@ impl Pool {
     ) -> Result<T> {
         self.with_writer(|sql| {
             sql.execute_batch("PRAGMA synchronous = FULL")?;
-            let answer = prepare(sql).and_then(|()| self.transact(sql, stamper, work));
+            let durably = |batch: &mut Batch<'_>| {
+                let answer = work(batch)?;
+                batch.touch()?;
+                Ok(answer)
+            };
+            let answer = prepare(sql).and_then(|()| self.transact(sql, stamper, durably));
             if answer.is_err() && !sql.is_autocommit() {
                 run(sql, "ROLLBACK")?;
             }

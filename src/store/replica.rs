@@ -56,15 +56,7 @@ impl Store {
 
     /// Returns when everything written so far is durable.
     pub fn settle(&self) -> Result<()> {
-        let touched = self.pool.get().write_for_good(
-            self.stamper.get(),
-            |_| Ok(()),
-            |_| Ok(()),
-            |batch| {
-                batch.keep();
-                Ok(())
-            },
-        );
+        let touched = self.pool.get().write_for_good(self.stamper.get(), |_| Ok(()), |_| Ok(()), |_| Ok(()));
         touched.map_err(|trouble| trouble.told(&self.path, "making the store durable"))
     }
 

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::vfs::memory::Disk;
+
 /// File systems without what SQLite's log needs, memory shared by all who map a file and locks that all of them see:
 /// `f_type` of `statfs`, and the name. FUSE is not among them: what stands behind it cannot be known.
 const NETWORK: &[(i64, &str)] = &[
@@ -30,6 +32,9 @@ const NETWORK: &[(i64, &str)] = &[
 
 /// The name of the network file system that holds `path`; `None` for a local one.
 pub fn network_name(path: &Path) -> io::Result<Option<&'static str>> {
+    if Disk::of(path).is_some() {
+        return Ok(None);
+    }
     let path = c_path(path)?;
     // SAFETY: all-zero bytes are a valid `statfs`.
     let mut found: libc::statfs = unsafe { std::mem::zeroed() };
@@ -47,6 +52,9 @@ fn name_of(magic: i64) -> Option<&'static str> {
 
 /// Renames a file unless the new name is taken: then the error is `AlreadyExists`.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    if let Some(disk) = Disk::of(to) {
+        return disk.rename_new(from, to);
+    }
     let (old, new) = (c_path(from)?, c_path(to)?);
     // SAFETY: both paths end with a null byte and live through the call.
     let renamed = unsafe { libc::renameat2(libc::AT_FDCWD, old.as_ptr(), libc::AT_FDCWD, new.as_ptr(), libc::RENAME_NOREPLACE) };

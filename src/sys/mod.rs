@@ -7,6 +7,7 @@
 
 pub mod awslc;
 pub mod clock;
+pub mod files;
 pub mod filesystem;
 pub mod memory;
 pub mod process;

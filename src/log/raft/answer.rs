@@ -1,8 +1,7 @@
 //! What other members ask of this one. Whatever the bytes are, there is an answer, and nothing but a well-formed request changes anything.
 
-use std::fs::File;
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::errors::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
@@ -11,14 +10,15 @@ use super::codec::{self, EntryRow, LogIdRow, VoteRow};
 use super::group::{Group, Retry, Tried};
 use super::machine::{Carried, Draft};
 use super::message::{Answer, Ask, Envelope, Fault, PlaceRow};
-use super::status;
 use super::types::{Command, Entry, LogId, NodeId, Snapshot, SnapshotMeta, Types, Vote};
+use super::{ground, status};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::limits::{
     APPEND_MAX_ENTRIES, CALL_DEADLINE_SECONDS, PEER_ANSWER_MAX_MILLISECONDS, PROPOSAL_MAX_BYTES, SNAPSHOT_MAX_BYTES,
     SNAPSHOT_PIECE_MAX_BYTES,
 };
 use crate::store::{CheckedCopy, Place};
+use crate::sys::files;
 
 /// Another member's copy of the store, as far as it has come.
 pub struct Arriving {
@@ -26,7 +26,7 @@ pub struct Arriving {
     copy: u64,
     bytes: u64,
     draft: Draft,
-    file: File,
+    file: Box<dyn Write + Send>,
 }
 
 impl Group {
@@ -84,7 +84,7 @@ impl Group {
     }
 
     fn answer_to(&self, from: NodeId, ask: Ask) -> Tried<Answer> {
-        let soon = |wait: u64| Instant::now() + Duration::from_millis(wait.min(1000 * CALL_DEADLINE_SECONDS));
+        let soon = |wait: u64| ground::now() + Duration::from_millis(wait.min(1000 * CALL_DEADLINE_SECONDS));
         if matches!(ask, Ask::Propose { .. } | Ask::Manage { .. }) && !self.has_member(from) {
             return Err(refuse(Code::ArgumentsBad, no_member(from)).into());
         }
@@ -170,7 +170,7 @@ impl Group {
         if offset == 0 {
             *arriving = None;
             let draft = Draft::new(&self.wires().dir, "arriving").doing(Code::DeviceError, told)?;
-            let file = File::create_new(draft.path()).doing(Code::DeviceError, told)?;
+            let file = files::create_new(draft.path()).doing(Code::DeviceError, told)?;
             *arriving = Some(Arriving { from, copy, bytes: 0, draft, file });
         }
         let fits = |known: &&mut Arriving| known.from == from && known.copy == copy && known.bytes == offset;

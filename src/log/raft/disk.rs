@@ -12,8 +12,10 @@ use openraft::storage::IOFlushed;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::codec;
+use super::ground::{self, Ground};
 use super::types::{Entry, LogId, Types, Vote};
 use crate::error::{Code, Doing, Result};
+use crate::faults::{self, Fault};
 use crate::limits::{APPEND_MAX_BYTES, JOURNAL_QUEUE_MAX, JOURNAL_QUEUE_MAX_BYTES};
 use crate::store::{Journal, JournalFact, JournalWrite, Trouble};
 
@@ -57,10 +59,19 @@ pub struct Disk {
 
 impl Disk {
     /// Starts the thread.
-    pub fn start(journal: Journal) -> Result<(Self, JoinHandle<()>)> {
+    pub fn start(journal: Journal) -> Result<(Self, Option<JoinHandle<()>>)> {
         let (queue, writes) = mpsc::channel(JOURNAL_QUEUE_MAX);
-        let thread = std::thread::Builder::new().name("raft-log".into()).spawn(move || run(journal, writes));
-        let thread = thread.doing(Code::HostMemory, "cannot start the thread that writes the log")?;
+        let writer = Writer { journal, failed: None };
+        let thread = match ground::current() {
+            None => {
+                let thread = std::thread::Builder::new().name("raft-log".into()).spawn(move || run(writer, writes));
+                Some(thread.doing(Code::HostMemory, "cannot start the thread that writes the log")?)
+            }
+            Some(ground) => {
+                ground.spawn(Box::pin(run_simulated(ground.clone(), writer, writes)));
+                None
+            }
+        };
         Ok((Self { queue, bytes: Arc::new(Semaphore::new(JOURNAL_QUEUE_MAX_BYTES / PERMIT_BYTES)) }, thread))
     }
 
@@ -94,25 +105,51 @@ fn ended(cause: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(format!("the thread that writes the log has ended: {cause}"))
 }
 
-fn run(mut journal: Journal, mut writes: mpsc::Receiver<Write>) {
-    let mut failed = None;
-    let mut batch = Vec::new();
-    let mut ended = false;
-    while !ended && writes.blocking_recv_many(&mut batch, JOURNAL_QUEUE_MAX) > 0 {
-        ended = batch.iter().any(|write| matches!(write, Write::End));
+/// Writes what has been queued, all of it at once.
+struct Writer {
+    journal: Journal,
+    /// Why nothing is written any more.
+    failed: Option<String>,
+}
+
+impl Writer {
+    /// Writes a batch in one transaction, then answers each. Tells whether that was the end.
+    fn write(&mut self, batch: &mut Vec<Write>) -> bool {
+        let ended = batch.iter().any(|write| matches!(write, Write::End));
         #[cfg(test)]
         if batch.iter().any(|write| matches!(write, Write::Break)) {
             use crate::sys::vfs::fault::{self, Action, Operation};
             fault::arm(Action::Fail(Operation::Sync, 5), 0);
         }
         let is_write = batch.iter().any(|write| !matches!(write, Write::Read(..) | Write::End));
-        if is_write && failed.is_none() {
-            let written = journal.write(|journal| batch.iter().try_for_each(|write| put(journal, write)));
-            failed = written.err().map(|error| error.to_string());
+        if is_write && self.failed.is_none() {
+            let written = self.journal.write(|journal| batch.iter().try_for_each(|write| put(journal, write)));
+            self.failed = written.err().map(|error| error.to_string());
         }
         for write in batch.drain(..) {
-            let result = failed.as_ref().map_or(Ok(()), |told| Err(io::Error::other(told.clone())));
-            tell(&journal, write, result);
+            let result = self.failed.as_ref().map_or(Ok(()), |told| Err(io::Error::other(told.clone())));
+            tell(&self.journal, write, result);
+        }
+        ended
+    }
+}
+
+fn run(mut writer: Writer, mut writes: mpsc::Receiver<Write>) {
+    let mut batch = Vec::new();
+    while writes.blocking_recv_many(&mut batch, JOURNAL_QUEUE_MAX) > 0 {
+        if writer.write(&mut batch) {
+            break;
+        }
+    }
+}
+
+/// The same as a task: what is queued while the disk is busy is written together.
+async fn run_simulated(ground: Arc<dyn Ground>, mut writer: Writer, mut writes: mpsc::Receiver<Write>) {
+    let mut batch = Vec::new();
+    while writes.recv_many(&mut batch, JOURNAL_QUEUE_MAX).await > 0 {
+        ground::disk_time(&*ground).await;
+        if writer.write(&mut batch) {
+            break;
         }
     }
 }
@@ -122,6 +159,7 @@ fn put(journal: &JournalWrite<'_>, write: &Write) -> std::result::Result<(), Tro
         Write::Append(entries, ..) => {
             entries.iter().try_for_each(|entry| journal.put(entry.log_id.index, &codec::encode_entry(entry)))
         }
+        Write::Vote(..) if faults::on(Fault::VoteNotKept) => Ok(()),
         Write::Vote(vote, _) => journal.set(JournalFact::Vote, &codec::encode(&codec::VoteRow::from(*vote))),
         Write::Committed(id) => journal.set(JournalFact::Committed, &codec::encode(&codec::LogIdRow::from(*id))),
         Write::DropFrom(index, _) => journal.drop_from(*index),

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use super::answer::Arriving;
 use super::codec;
 use super::disk::Disk;
+use super::ground;
 use super::lease::Lease;
 use super::machine::Machine;
 use super::message::Manage;
@@ -132,9 +133,12 @@ pub struct Group {
     progress: Arc<Progress>,
     log: LogStore,
     raft: Raft,
-    handle: Handle,
+    /// None in a simulation, which has no threads of its own.
+    handle: Option<Handle>,
     /// What ends with the member, in this order.
-    engine: Mutex<Option<(Runtime, JoinHandle<()>)>>,
+    engine: Mutex<Option<(Runtime, Option<JoinHandle<()>>)>>,
+    /// Held by whoever takes the group's name.
+    joining: tokio::sync::Mutex<()>,
     /// Whether the threads have ended; held shared by whoever needs their clock.
     ended: RwLock<bool>,
     member: Member,
@@ -163,9 +167,8 @@ impl Group {
         let machine = Machine::new(store.clone(), progress.clone())?;
         let tail = Tail::load(&journal)?;
         let lease = Arc::new(Lease::new(settings.isolated_use, &journal)?);
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(LOOP_THREADS).thread_name("raft").enable_time();
-        let runtime = builder.build().doing(Code::HostMemory, "cannot start the group's threads")?;
+        let runtime = if ground::current().is_some() { None } else { Some(start_threads()?) };
+        let handle = runtime.as_ref().map(|runtime| runtime.handle().clone());
         let (disk, writer) = Disk::start(journal)?;
         let log = LogStore::new(tail, disk);
         let wires = Arc::new(Wires {
@@ -176,7 +179,7 @@ impl Group {
             copies: AtomicU64::new(0),
         });
         let network = Network { wires: wires.clone() };
-        let raft = runtime.block_on(Raft::new(settings.node, config, network, log.clone(), machine));
+        let raft = ground::block_on(handle.as_ref(), Raft::new(settings.node, config, network, log.clone(), machine));
         let raft = raft.doing(Code::DeviceError, "cannot start the group's member from its log and store")?;
         let group = Arc::new(Self {
             wires,
@@ -184,8 +187,9 @@ impl Group {
             progress,
             log,
             raft,
-            handle: runtime.handle().clone(),
-            engine: Mutex::new(Some((runtime, writer))),
+            handle,
+            engine: Mutex::new(runtime.map(|runtime| (runtime, writer))),
+            joining: tokio::sync::Mutex::new(()),
             ended: RwLock::new(false),
             member: settings.member,
             call_deadline: settings.call_deadline,
@@ -229,10 +233,10 @@ impl Group {
         }
         self.block_on(self.raft.trigger().snapshot()).map_err(fatal)?;
         while self.metrics().snapshot.is_none() {
-            if Instant::now() > deadline {
+            if ground::now() > deadline {
                 return Err(refuse(Code::DeviceError, "the store was not made durable in time"));
             }
-            std::thread::sleep(ASK_AGAIN);
+            ground::sleep(ASK_AGAIN);
         }
         let upto = self.metrics().snapshot.map_or(0, |id| id.index);
         self.block_on(self.raft.trigger().purge_log(upto)).map_err(fatal)
@@ -272,7 +276,7 @@ impl Group {
         runtime.shutdown_timeout(HAND_OVER_MAX);
         self.log.close();
         // A panic of that thread has been reported by itself.
-        let _ = writer.join();
+        let _ = writer.map(JoinHandle::join);
     }
 
     fn hand_over(&self) {
@@ -285,20 +289,20 @@ impl Group {
         let held = metrics.replication.iter().flatten();
         let heir = held.filter(|(other, _)| **other != node && voters.contains(other)).max_by_key(|(_, id)| **id);
         if let Some((heir, _)) = heir
-            && self.handle.block_on(self.raft.trigger().transfer_leader(*heir)).is_ok()
+            && self.block_on(self.raft.trigger().transfer_leader(*heir)).is_ok()
         {
-            let deadline = Instant::now() + HAND_OVER_MAX;
-            while self.metrics().current_leader == Some(node) && Instant::now() < deadline {
-                std::thread::sleep(ASK_AGAIN);
+            let deadline = ground::now() + HAND_OVER_MAX;
+            while self.metrics().current_leader == Some(node) && ground::now() < deadline {
+                ground::sleep(ASK_AGAIN);
             }
         }
     }
 
     /// Takes the group's name, durably.
     pub(super) fn join(&self, group: GroupId) -> Result<()> {
-        let mut known = self.wires.group.write();
+        let _alone = self.block_on(self.joining.lock());
         self.block_on(self.log.set(JournalFact::Group, group.to_vec())).doing(Code::DeviceError, "cannot join a group")?;
-        *known = group;
+        *self.wires.group.write() = group;
         Ok(())
     }
 
@@ -319,24 +323,24 @@ impl Group {
             let record = leader.and_then(|leader| metrics.membership_config.membership().get_node(&leader));
             let tried = match (leader, record) {
                 (Some(leader), _) if leader == self.wires.node => here(deadline),
-                (Some(leader), Some(member)) => there(leader, member, deadline.saturating_duration_since(Instant::now())),
+                (Some(leader), Some(member)) => there(leader, member, deadline.saturating_duration_since(ground::now())),
                 _ => Err(Retry::Again(refuse(Code::DeviceError, "no leader is known"))),
             };
             match tried {
                 Ok(done) => return Ok(done),
                 Err(Retry::Never(error)) => return Err(error),
-                Err(Retry::Again(error)) if Instant::now() >= deadline => {
+                Err(Retry::Again(error)) if ground::now() >= deadline => {
                     let told = "no quorum of the group answered in time; whether it was done is not known";
                     return Err(refuse(Code::DeviceError, format!("{doing}: {told}")).because(error));
                 }
-                Err(Retry::Again(_)) => std::thread::sleep(ASK_AGAIN),
+                Err(Retry::Again(_)) => ground::sleep(ASK_AGAIN),
             }
         }
     }
 
     /// When a call that begins now must end.
     pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.call_deadline
+        ground::now() + self.call_deadline
     }
 
     /// Runs something on the loop until the deadline.
@@ -345,13 +349,13 @@ impl Group {
         if *ended {
             return Err(Retry::Never(refuse(Code::DeviceError, "this member of the group has been shut down")));
         }
-        let done = self.block_on(async { tokio::time::timeout_at(deadline.into(), work).await });
-        done.map_err(|late| Retry::Again(refuse(Code::DeviceError, "no quorum of the group answered").because(late)))
+        let done = self.block_on(ground::timeout_at(deadline, work));
+        done.ok_or_else(|| Retry::Again(refuse(Code::DeviceError, "no quorum of the group answered in time")))
     }
 
     /// Runs something on the loop. Never called from it.
     pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        self.handle.block_on(work)
+        ground::block_on(self.handle.as_ref(), work)
     }
 
     pub(super) fn metrics(&self) -> RaftMetrics<Types> {
@@ -395,7 +399,7 @@ impl Group {
 
     /// A leader was heard of.
     pub(super) fn hear(&self) {
-        *self.heard.lock() = Some(Instant::now());
+        *self.heard.lock() = Some(ground::now());
     }
 }
 
@@ -403,6 +407,12 @@ impl Drop for Group {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+fn start_threads() -> Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(LOOP_THREADS).thread_name("raft").enable_time();
+    builder.build().doing(Code::HostMemory, "cannot start the group's threads")
 }
 
 /// Makes the journal this member's, if it is nobody's, and reads its group.

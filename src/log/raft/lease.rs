@@ -12,12 +12,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use minicbor::{Decode, Encode};
 use parking_lot::{Condvar, Mutex};
 
 use super::codec;
+use super::ground;
 use super::group::{Group, Retry};
 use super::message::{Answer, Ask, Fault};
 use super::network::unexpected;
@@ -26,7 +27,6 @@ use crate::error::{Code, Doing, Result};
 use crate::limits::{CONTACT_KEPT_EVERY_SECONDS, LEASE_RENEWED_EVERY_MILLISECONDS, SERVING_LEASE_MILLISECONDS};
 use crate::log::Standing;
 use crate::store::{Journal, JournalFact};
-use crate::sys::clock;
 
 pub const LEASE: Duration = Duration::from_millis(SERVING_LEASE_MILLISECONDS);
 const RENEWED_EVERY: Duration = Duration::from_millis(LEASE_RENEWED_EVERY_MILLISECONDS);
@@ -53,7 +53,7 @@ pub struct ContactRow {
 impl ContactRow {
     fn now(age: Duration) -> Self {
         let millis = |time: Duration| time.saturating_sub(age).as_millis() as u64;
-        Self { boot: clock::boot_id(), since_boot: millis(clock::since_boot()), wall: millis(wall()) }
+        Self { boot: ground::boot_id(), since_boot: millis(ground::since_boot()), wall: millis(ground::wall()) }
     }
 
     /// How long ago it was. `None`: clocks have gone back, so nobody knows.
@@ -63,11 +63,6 @@ impl ContactRow {
             false => wall.checked_sub(Duration::from_millis(self.wall)),
         }
     }
-}
-
-fn wall() -> Duration {
-    // A clock set before 1970 counts as 1970.
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A moment on the clock that goes on while the machine sleeps, or none.
@@ -85,7 +80,7 @@ impl Moment {
     }
 
     fn age(&self) -> Option<Duration> {
-        self.get().map(|at| clock::since_boot().saturating_sub(at))
+        self.get().map(|at| ground::since_boot().saturating_sub(at))
     }
 }
 
@@ -116,13 +111,13 @@ impl Lease {
     pub fn new(isolated_use: Duration, journal: &Journal) -> Result<Self> {
         let row = journal.fact(JournalFact::Contact)?;
         let row: Option<ContactRow> = row.map(|bytes| codec::decode(&bytes, "the last contact")).transpose()?;
-        let started = clock::since_boot();
+        let started = ground::since_boot();
         Ok(Self {
             isolated_use,
             current: Moment::default(),
             living: Moment::default(),
             failed: Moment::default(),
-            before: row.and_then(|row| row.age(clock::boot_id(), started, wall())),
+            before: row.and_then(|row| row.age(ground::boot_id(), started, ground::wall())),
             started,
             expelled: Mutex::default(),
             poisoned: AtomicBool::new(false),
@@ -134,7 +129,7 @@ impl Lease {
 
     /// How long ago the member knew all that was committed; `None`: never, as far as is known.
     pub fn age(&self) -> Option<Duration> {
-        let since_start = || clock::since_boot().saturating_sub(self.started);
+        let since_start = || ground::since_boot().saturating_sub(self.started);
         self.current.age().or_else(|| self.before.map(|before| before + since_start()))
     }
 
@@ -176,6 +171,10 @@ impl Lease {
 
     /// Waits; false: it has ended.
     fn pause(&self, time: Duration) -> bool {
+        if ground::current().is_some() {
+            ground::sleep(time);
+            return !*self.ended.lock();
+        }
         let mut ended = self.ended.lock();
         if !*ended {
             self.wake.wait_for(&mut ended, time);
@@ -200,8 +199,7 @@ impl Group {
     /// Starts the thread that renews the lease. It ends with the member.
     pub(super) fn renew_lease(self: &Arc<Self>) -> Result<()> {
         let (lease, group) = (self.lease().clone(), Arc::downgrade(self));
-        let thread = std::thread::Builder::new().name("lease".into()).spawn(move || renew(&lease, &group));
-        thread.doing(Code::HostMemory, "cannot start a thread").map(drop)
+        ground::thread("lease", move || renew(&lease, &group)).doing(Code::HostMemory, "cannot start a thread")
     }
 
     /// One attempt. Whether it was renewed.
@@ -287,16 +285,16 @@ fn renew(lease: &Lease, group: &Weak<Group>) {
     let (mut patience, mut failures, mut turn, mut kept): (_, u32, usize, Option<Instant>) = (RENEWED_EVERY, 0, 0, None);
     loop {
         let Some(member) = group.upgrade() else { return };
-        let (begun, asked) = (Instant::now(), clock::since_boot());
+        let (begun, asked) = (ground::now(), ground::since_boot());
         let renewed = member.renew_once(asked, begun + patience);
         turn = turn.wrapping_add(1);
         if renewed {
             failures = 0;
-            patience = (begun.elapsed() * 3).clamp(RENEWED_EVERY, PATIENCE_MAX);
+            patience = (ground::since(begun) * 3).clamp(RENEWED_EVERY, PATIENCE_MAX);
             member.look_after_unreached(turn);
-            let is_time = |every: Duration| kept.is_none_or(|kept| kept.elapsed() >= every);
+            let is_time = |every: Duration| kept.is_none_or(|kept| ground::since(kept) >= every);
             if lease.kept_every().is_some_and(is_time) {
-                kept = Some(Instant::now());
+                kept = Some(ground::now());
                 member.keep_contact();
             }
         } else {
@@ -319,7 +317,7 @@ impl Group {
     fn keep_contact(&self) {
         let Some(age) = self.lease().current.age() else { return };
         let row = codec::encode(&ContactRow::now(age));
-        let _ = self.within(Instant::now() + LEASE, self.log().set(JournalFact::Contact, row));
+        let _ = self.within(ground::now() + LEASE, self.log().set(JournalFact::Contact, row));
     }
 }
 

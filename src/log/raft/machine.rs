@@ -3,7 +3,6 @@
 //! A snapshot costs nothing until it is sent: the store itself is durable, so "building" one only makes it so up to now, and the log may be cut.
 //! What is sent is a copy as of the sending, which is never older than the snapshot that openraft has in mind.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,13 +13,16 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
 
-use super::codec;
+use super::ground::{Ground, Seen};
 use super::progress::{Mark, Progress};
 use super::types::{Applied, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
+use super::{codec, ground};
 use crate::error::{Code, Doing, Result};
+use crate::faults::{self, Fault};
 use crate::limits::APPLY_MAX_ENTRIES;
 use crate::log::decide::decide;
 use crate::store::{Batch, CheckedCopy, Store, Trouble};
+use crate::sys::files;
 
 /// A file that goes when it is dropped.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl Draft {
     pub fn new(dir: &Path, what: &str) -> io::Result<Self> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let path = dir.join(format!("{what}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
-        match fs::remove_file(&path) {
+        match files::remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(Self(path)),
         }
@@ -45,7 +47,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        let _ = files::remove(&self.0);
     }
 }
 
@@ -78,25 +80,48 @@ impl Machine {
     /// Runs what waits for the disk on a thread that may wait.
     async fn off_loop<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> io::Result<T> {
         let machine = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&machine));
-        done.await.map_err(io::Error::other)?.map_err(io::Error::other)
+        ground::beside_the_loop(move || work(&machine)).await?.map_err(io::Error::other)
     }
 
     /// Applies entries in one transaction. The answers are in their order.
     fn apply_all(&self, entries: &[Entry]) -> Result<Vec<Applied>> {
         let (mut applied, mut membership) = self.standing.lock().clone();
+        let mut changed = Vec::new();
         let (answers, changes) = self.store.write(|batch| {
             let mut answers = Vec::with_capacity(entries.len());
             for entry in entries {
+                let before = batch.applied();
                 answers.push(apply(batch, entry, &mut membership)?);
                 applied = Some(entry.log_id);
+                changed.push(batch.applied() > before);
             }
-            batch.set_place(&codec::place(applied, &membership))?;
+            if !faults::on(Fault::PlaceNotRecorded) {
+                batch.set_place(&codec::place(applied, &membership))?;
+            }
             Ok((answers, batch.applied()))
         })?;
         *self.standing.lock() = (applied, membership);
+        if let Some(ground) = ground::current() {
+            self.show(&*ground, entries, &changed)?;
+        }
         self.progress.set(Mark { before: applied.map_or(0, |id| id.index + 1), changes });
         Ok(answers)
+    }
+
+    /// Tells a simulation what was applied.
+    fn show(&self, ground: &dyn Ground, entries: &[Entry], changed: &[bool]) -> Result<()> {
+        let (_, facts) = self.store.set_hash()?;
+        for (entry, changed) in entries.iter().zip(changed) {
+            let request = match &entry.payload {
+                Payload::Normal(command) => Some(codec::proposal(command)?.request),
+                Payload::Blank | Payload::Membership(_) => None,
+            };
+            let is_last = entries.last().is_some_and(|last| last.log_id == entry.log_id);
+            let LogId { leader_id, index } = entry.log_id;
+            let facts = is_last.then_some(facts);
+            ground.see(Seen::Applied { index, term: leader_id.term, request, changed: *changed, facts });
+        }
+        Ok(())
     }
 
     fn install(&self, meta: &SnapshotMeta, copy: &CheckedCopy) -> Result<()> {
@@ -118,7 +143,9 @@ impl Machine {
     /// Makes everything applied so far durable, so that the log need not keep it.
     fn settle(&self) -> Result<SnapshotMeta> {
         let (last_log_id, last_membership) = self.standing.lock().clone();
-        self.store.settle()?;
+        if !faults::on(Fault::PurgeBeforeDurable) {
+            self.store.settle()?;
+        }
         let meta = SnapshotMeta { last_log_id, last_membership };
         *self.snapshot.lock() = Some(meta.clone());
         Ok(meta)

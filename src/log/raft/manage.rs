@@ -11,7 +11,7 @@ use super::message::{Answer, Ask, Manage};
 use super::network::unexpected;
 use super::types::{Membership, NodeId, Types};
 use super::zones;
-use super::{codec, status};
+use super::{codec, ground, status};
 use crate::error::{Code, Result, refuse};
 use crate::limits::MEMBERS_MAX;
 
@@ -81,11 +81,11 @@ impl Group {
             return Err(Retry::Again(refuse(Code::DeviceError, "this member does not lead")));
         }
         self.block_on(self.raft().trigger().transfer_leader(to)).map_err(|fatal| status::poisoned(&fatal))?;
-        while Instant::now() < deadline {
+        while ground::now() < deadline {
             if leader() == Some(to) {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(10));
+            ground::sleep(Duration::from_millis(10));
         }
         Err(Retry::Again(refuse(Code::DeviceError, format!("member {to} did not take over"))))
     }

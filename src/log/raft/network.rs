@@ -1,6 +1,5 @@
 //! openraft's calls to other members, carried by whatever room `node` gave us.
 
-use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -21,12 +20,14 @@ use parking_lot::RwLock;
 
 use super::Peers;
 use super::codec::{self, EntryRow, LogIdRow, VoteRow};
+use super::ground;
 use super::machine::{Carried, Draft};
 use super::message::{Answer, Ask, Envelope, PlaceRow};
 use super::types::{LogId, Member, NodeId, Snapshot, Types, Vote};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, SNAPSHOT_INSTALL_MAX_MILLISECONDS, SNAPSHOT_PIECE_MAX_BYTES};
 use crate::store::Store;
+use crate::sys::files;
 
 /// A group's name. All zeros: not known yet, as the member is new and nobody has called.
 pub type GroupId = [u8; 16];
@@ -56,7 +57,7 @@ impl Wires {
     /// The same, off the loop that must not block.
     pub async fn ask_off_loop(self: &Arc<Self>, to: NodeId, member: &Member, ask: Ask, deadline: Duration) -> Result<Answer> {
         let (wires, member) = (self.clone(), member.clone());
-        let asked = tokio::task::spawn_blocking(move || wires.ask(to, &member, ask, deadline)).await;
+        let asked = ground::aside(move || wires.ask(to, &member, ask, deadline)).await;
         asked.doing(Code::DeviceError, format!("the call to member {to} broke off"))?
     }
 
@@ -65,7 +66,7 @@ impl Wires {
         let told = "cannot make a copy of the store for another member";
         let draft = Draft::new(&self.dir, "copy").doing(Code::DeviceError, told)?;
         let place = store.copy_to(draft.path())?;
-        let mut file = File::open(draft.path()).doing(Code::DeviceError, told)?;
+        let mut file = files::open(draft.path()).doing(Code::DeviceError, told)?;
         let copy = self.copies.fetch_add(1, Ordering::Relaxed);
         let mut offset = 0;
         let mut bytes = read_piece(&mut file).doing(Code::DeviceError, told)?;
@@ -87,7 +88,7 @@ impl Wires {
     }
 }
 
-fn read_piece(file: &mut File) -> io::Result<Vec<u8>> {
+fn read_piece(file: &mut Box<dyn Read + Send>) -> io::Result<Vec<u8>> {
     let mut piece = Vec::new();
     file.take(SNAPSHOT_PIECE_MAX_BYTES as u64).read_to_end(&mut piece)?;
     Ok(piece)
@@ -198,8 +199,8 @@ impl RaftNetworkV2<Types> for Link {
             return Err(StreamingError::Unreachable(Unreachable::new(&told)));
         };
         let (wires, to, member) = (self.wires.clone(), self.to, self.member.clone());
-        let sending = tokio::task::spawn_blocking(move || wires.send_copy(to, &member, vote, &store));
-        match select(pin!(cancel), sending).await {
+        let sending = ground::aside(move || wires.send_copy(to, &member, vote, &store));
+        match select(pin!(cancel), pin!(sending)).await {
             // What is under way ends by itself at its next piece's deadline.
             Either::Left((closed, _)) => Err(StreamingError::Closed(closed)),
             Either::Right((sent, _)) => {

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
-use tokio::task::JoinSet;
 
 use super::codec;
 use super::group::{Group, Retry, Tried};
@@ -13,8 +13,9 @@ use super::lease::LEASE;
 use super::message::{Answer, Ask};
 use super::network::unexpected;
 use super::types::{Command, Member, NodeId};
-use super::{status, zones};
+use super::{ground, status, zones};
 use crate::error::{Code, Doing, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MARGIN_MILLISECONDS};
 use crate::log::decide::Decision;
 use crate::log::{Log, Proposal, Standing, Version};
@@ -53,6 +54,9 @@ impl Log for Group {
     }
 
     fn barrier(&self) -> Result<()> {
+        if faults::on(Fault::ReadsAreStale) {
+            return Ok(());
+        }
         let deadline = self.deadline();
         let before = self.by_leader(
             deadline,
@@ -71,16 +75,19 @@ impl Log for Group {
     }
 
     fn spread(&self, applied_ago: Duration) -> Result<()> {
+        if faults::on(Fault::DestroyDoesNotWait) {
+            return Ok(());
+        }
         let before = self.progress().mark().before;
         let longest = LEASE + Duration::from_millis(SERVING_LEASE_MARGIN_MILLISECONDS);
-        let (until, others) = (Instant::now() + longest.saturating_sub(applied_ago), self.others());
+        let (until, others) = (ground::now() + longest.saturating_sub(applied_ago), self.others());
         let missed: Result<Vec<NodeId>> = self.block_on(async {
-            let (mut waiting, mut missed) = (JoinSet::new(), Vec::new());
-            for (node, member) in others {
+            let each = others.into_iter().map(|(node, member)| {
                 let wires = self.wires().clone();
-                waiting.spawn_blocking(move || (node, reached(&wires, node, &member, before, until)));
-            }
-            while let Some(ended) = waiting.join_next().await {
+                ground::aside(move || (node, reached(&wires, node, &member, before, until)))
+            });
+            let mut missed = Vec::new();
+            for ended in join_all(each).await {
                 let (node, has_reached) = ended.doing(Code::DeviceError, "waiting for the other members broke off")?;
                 if !has_reached {
                     missed.push(node);
@@ -197,14 +204,14 @@ impl Group {
 fn reached(wires: &super::network::Wires, node: NodeId, member: &Member, before: u64, until: Instant) -> bool {
     loop {
         // One is asked at least once, so that one that has it is not taken for one that has not.
-        let left = until.saturating_duration_since(Instant::now()).max(ASK_AGAIN);
+        let left = until.saturating_duration_since(ground::now()).max(ASK_AGAIN);
         let wait_milliseconds = REACH_WAIT.min(left).as_millis() as u64;
         match wires.ask(node, member, Ask::Reach { before, wait_milliseconds }, left) {
             Ok(Answer::Done) => return true,
             Ok(Answer::NotYet) => {}
-            Ok(_) | Err(_) => std::thread::sleep(ASK_AGAIN.min(until.saturating_duration_since(Instant::now()))),
+            Ok(_) | Err(_) => ground::sleep(ASK_AGAIN.min(until.saturating_duration_since(ground::now()))),
         }
-        if Instant::now() >= until {
+        if ground::now() >= until {
             return false;
         }
     }

@@ -10,6 +10,7 @@ use openraft::errors::Fatal;
 use openraft::metrics::RaftServerMetrics;
 use openraft::type_config::alias::WatchReceiverOf;
 
+use super::ground;
 use super::group::{Group, Retry};
 use super::types::{Member, NodeId, Types};
 use crate::error::{Code, Error, refuse};
@@ -91,11 +92,11 @@ pub struct Changes {
 impl Changes {
     /// Returns at a change that came after the one that was waited for last, and after `at_most` without one.
     pub fn wait(&mut self, at_most: Duration) {
-        let begun = std::time::Instant::now();
+        let begun = ground::now();
         match self.group.within(begun + at_most, self.seen.changed()) {
             Ok(Ok(())) | Err(Retry::Again(_)) => {}
             // Nothing changes any more: the member has stopped, and whoever looks again will see that.
-            Ok(Err(_)) | Err(Retry::Never(_)) => std::thread::sleep(at_most.saturating_sub(begun.elapsed())),
+            Ok(Err(_)) | Err(Retry::Never(_)) => ground::sleep(at_most.saturating_sub(ground::since(begun))),
         }
     }
 }
@@ -111,7 +112,7 @@ impl Group {
         let watched = self.raft().metrics();
         let metrics = watched.borrow_watched();
         if metrics.running_state.is_err() || metrics.current_leader != Some(self.wires().node) {
-            return self.heard().map(|heard| heard.elapsed());
+            return self.heard().map(ground::since);
         }
         let is_alone = metrics.membership_config.voter_ids().count() == 1;
         if is_alone {
@@ -119,7 +120,7 @@ impl Group {
         }
         // One that leads since a moment ago has heard of the leader before it.
         let acked = metrics.last_quorum_acked.map(|acked| acked.into_inner().elapsed());
-        acked.or_else(|| self.heard().map(|heard| heard.elapsed()))
+        acked.or_else(|| self.heard().map(ground::since))
     }
 }
 

@@ -58,6 +58,7 @@ openraft::declare_raft_types!(
         R = Applied,
         NodeId = NodeId,
         Node = Member,
+        AsyncRuntime = super::ground::Runtime,
 );
 
 pub type LeaderId = openraft::alias::LeaderIdOf<Types>;

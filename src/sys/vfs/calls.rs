@@ -24,7 +24,7 @@ struct Slot {
 /// Longest path.
 const PATH_MAX_BYTES: c_int = 4096;
 /// Bytes that the disk writes whole or not at all, as SQLite assumes of all modern disks.
-const SECTOR_BYTES: c_int = 4096;
+pub const SECTOR_BYTES: c_int = 4096;
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     // 2: with the methods for the write-ahead log, without those for mapped database files.

@@ -42,7 +42,7 @@ pub struct File {
     pub keep_log: bool,
     /// To be removed when it is closed.
     pub delete_on_close: bool,
-    /// It was made by us, and its name may not be on the disk yet.
+    /// It was opened to be made if need be, so that its name may not be on the disk yet.
     sync_directory: bool,
     /// A sync has failed: nobody knows what is on the disk.
     failed: bool,
@@ -60,8 +60,8 @@ pub enum Read {
 impl File {
     /// Opens `path` with flags of `open(2)`; a file that is made is for its user alone.
     pub fn open(path: &CStr, flags: c_int) -> io::Result<Self> {
-        let (descriptor, made) = open_like(None, path, flags)?;
-        Ok(Self::of(descriptor, path.to_owned(), made))
+        let (descriptor, _made) = open_like(None, path, flags)?;
+        Ok(Self::of(descriptor, path.to_owned(), flags & libc::O_CREAT != 0))
     }
 
     /// Opens the log or journal of a database, which is made like the database.
@@ -74,7 +74,8 @@ impl File {
             unlink(path)?;
             return Err(io::Error::from_raw_os_error(libc::ESTALE));
         }
-        Ok(Self::of(descriptor, path.to_owned(), made))
+        // Whoever made it: another connection, which never syncs, or a process that died before it did.
+        Ok(Self::of(descriptor, path.to_owned(), flags & libc::O_CREAT != 0))
     }
 
     /// A file without a name, in memory: SQLite's scratch space.
@@ -149,7 +150,7 @@ impl File {
         Ok(())
     }
 
-    /// Makes all that was written durable, and the name of a file that we made. A failure is final.
+    /// Makes all that was written durable, and the name of a file that may be new. A failure is final.
     pub fn sync(&mut self) -> io::Result<()> {
         self.check_sound()?;
         let synced = self.try_sync();

@@ -20,13 +20,14 @@
 //! are refused.
 
 use std::io;
-use std::ptr;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use rusqlite::{Connection, ffi};
 
-use super::calls;
 use super::shared::Mapping;
+use super::{calls, memory};
 
 /// 64-bit words of one copy of the header.
 const WORDS: usize = 6;
@@ -35,8 +36,21 @@ const IS_INIT: (usize, usize) = (1, 4);
 
 /// The header of a write-ahead log's index.
 pub struct WalIndex {
-    mapping: Mapping,
+    start: NonNull<u8>,
+    _kept: Kept,
 }
+
+/// What the header is part of.
+#[allow(dead_code, reason = "kept so that the header stays where it is")]
+enum Kept {
+    Mapped(Mapping),
+    Memory(Arc<memory::Shared>),
+}
+
+// SAFETY: the header lives as long as what is kept beside it; others change it, and it is read by atomics alone.
+unsafe impl Send for WalIndex {}
+// SAFETY: as above.
+unsafe impl Sync for WalIndex {}
 
 impl WalIndex {
     /// Maps the header of the database that `sql` has read from. That connection must stay open as long as the index is used.
@@ -50,8 +64,12 @@ impl WalIndex {
             return Err(io::Error::other(ffi::Error::new(code)));
         }
         // SAFETY: SQLite's own pointer to the open file of this connection, which lives as long as the borrow of `sql`.
+        if let Some((shared, start)) = unsafe { memory::header_of(file) } {
+            return Ok(Self { start, _kept: Kept::Memory(shared) });
+        }
+        // SAFETY: as above.
         let mapping = unsafe { calls::map_header(file) }?;
-        Ok(Self { mapping })
+        Ok(Self { start: mapping.start(), _kept: Kept::Mapped(mapping) })
     }
 
     /// What the header says: equal words mean that nothing has been committed in between. `None`: the index is being changed, or was left
@@ -68,8 +86,8 @@ impl WalIndex {
 
     #[inline]
     fn copy(&self, from: usize) -> [u64; WORDS] {
-        let words: *const AtomicU64 = self.mapping.start().as_ptr().cast_const().cast();
-        // SAFETY: the mapping is a whole page and page-aligned, so twelve words fit; others change them, hence atomics.
+        let words: *const AtomicU64 = self.start.as_ptr().cast_const().cast();
+        // SAFETY: a whole page at least, and aligned to words, so twelve words fit; others change them, hence atomics.
         std::array::from_fn(|at| unsafe { &*words.add(from + at) }.load(Ordering::Relaxed))
     }
 }

@@ -11,13 +11,14 @@
 //! ([`super::process::PerProcess`]).
 //!
 //! What is kept of SQLite's layer: names (`-wal`, `-shm`), lock bytes, the order of syncs, `fdatasync`, and the sync of the directory after a
-//! file was made in it. What is new: after a failed sync a file takes no more writes, because the kernel may have dropped the pages and a
+//! file may have been made in it. What is new: after a failed sync a file takes no more writes, because the kernel may have dropped the pages and a
 //! second sync would say that all is well.
 
 mod calls;
 mod file;
 mod index;
 mod lock;
+pub mod memory;
 mod shared;
 
 use std::ffi::{CStr, c_int};
@@ -43,12 +44,12 @@ const NAME: &CStr = c"hsmpool";
 /// Whoever meets a busy database is told at once: waiting is the caller's, who does it without keeping forks from happening.
 pub fn open(path: &Path, create: bool) -> rusqlite::Result<Connection> {
     let _held = NoFork::hold();
-    register()?;
+    let layer = if memory::Disk::of(path).is_some() { register_memory()? } else { register()? };
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    let sql = Connection::open_with_flags_and_vfs(path, flags, NAME)?;
+    let sql = Connection::open_with_flags_and_vfs(path, flags, layer)?;
     sql.busy_timeout(Duration::ZERO)?;
     Ok(sql)
 }
@@ -68,8 +69,15 @@ fn told(code: c_int) -> rusqlite::Result<()> {
     if code == ffi::SQLITE_OK { Ok(()) } else { Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)) }
 }
 
-/// Makes the layer known to SQLite, once.
-fn register() -> rusqlite::Result<()> {
+/// Makes the layer of disks in memory known as well.
+fn register_memory() -> rusqlite::Result<&'static CStr> {
+    register()?;
+    told(memory::register())?;
+    Ok(memory::NAME)
+}
+
+/// Makes the layer known to SQLite, once, and names it.
+fn register() -> rusqlite::Result<&'static CStr> {
     static REGISTERED: OnceLock<c_int> = OnceLock::new();
     let code = *REGISTERED.get_or_init(|| {
         // SAFETY: before SQLite starts (or refused, which does no harm): no lock around each allocation only to count bytes.
@@ -78,7 +86,8 @@ fn register() -> rusqlite::Result<()> {
         // SAFETY: the structure is complete and lives for ever.
         unsafe { ffi::sqlite3_vfs_register(layer, 0) }
     });
-    told(code)
+    told(code)?;
+    Ok(NAME)
 }
 
 #[cfg(test)]

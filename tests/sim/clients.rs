@@ -1,0 +1,291 @@
+//! Applications: they make, change, read and destroy objects and count attempts, ask again until they are answered, and know what they
+//! were promised.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hsmpool::ck::AttributeType;
+use hsmpool::error::Result;
+use hsmpool::log::raft::NodeId;
+use hsmpool::log::raft::ground;
+use hsmpool::log::{Log, Proposal, RequestId, Standing};
+use hsmpool::object::{ObjectId, TokenId};
+use hsmpool::store::{Change, ObjectRow, Outcome, Sealed, Tag, TokenRow, UserRow};
+
+use crate::scheduler::Owner;
+use crate::world::{Running, World};
+
+pub const TOKEN: TokenId = TokenId([0x70; 16]);
+/// The role whose attempts are counted; it is never locked and never cleared.
+const COUNTED: u8 = 1;
+/// How long one node is waited for.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// What an object is, as its owner was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promised {
+    /// At this version.
+    There(u64),
+    /// Destroyed, and no partition in contact uses it.
+    Gone,
+    /// A change is under way.
+    InDoubt,
+}
+
+/// What all applications were promised.
+#[derive(Default)]
+pub struct Promises {
+    pub objects: BTreeMap<u64, Promised>,
+    /// The highest count of attempts that was answered, and which counts were.
+    pub attempts: u32,
+    counts: BTreeMap<u32, u64>,
+    pub answered: u64,
+    pub reads: u64,
+}
+
+pub struct Clients {
+    pub world: Arc<World>,
+    promises: Mutex<Promises>,
+    ends: Mutex<bool>,
+    left: Mutex<usize>,
+}
+
+pub fn id(number: u64) -> ObjectId {
+    let mut bits = [0; 16];
+    bits[8..].copy_from_slice(&number.to_be_bytes());
+    ObjectId(bits)
+}
+
+fn row(number: u64, version: u64) -> ObjectRow {
+    let tag = |attribute, value: u64| Tag { attribute, hash: id(value.wrapping_mul(0x9e37_79b9_7f4a_7c15)).0 };
+    let tags = vec![tag(AttributeType::CLASS, 3), tag(AttributeType::LABEL, number)];
+    ObjectRow { id: id(number), version, private: false, sealed: Sealed::from_ciphertext(vec![version as u8; 200]), tags }
+}
+
+/// The token, and the holder whose attempts are counted.
+pub fn beginning() -> [Change; 2] {
+    let user = |role| UserRow {
+        token: TOKEN,
+        role,
+        generation: 1,
+        wrapped: Sealed::from_ciphertext(vec![role; 60]),
+        attempts: 0,
+        attempts_max: 0,
+    };
+    let token = TokenRow {
+        id: TOKEN,
+        serial: [1; 16],
+        label: [b'L'; 32],
+        policy: 1,
+        generation: 1,
+        public_key: vec![9; 44],
+        mac: vec![8; 32],
+    };
+    let made = Change::InitToken { token, so: user(0), expected_generation: None };
+    [made, Change::SetUser { user: user(COUNTED), expected_generation: None }]
+}
+
+impl Clients {
+    pub fn new(world: Arc<World>) -> Arc<Self> {
+        Arc::new(Self { world, promises: Mutex::default(), ends: Mutex::new(false), left: Mutex::new(0) })
+    }
+
+    pub fn promises(&self) -> MutexGuard<'_, Promises> {
+        self.promises.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Clients begin nothing new.
+    pub fn end(&self) {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// Clients that have something under way.
+    pub fn left(&self) -> usize {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a client.
+    pub fn begin(self: &Arc<Self>, me: Owner) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let all = self.clone();
+        self.world.scheduler.clone().thread(me, move || {
+            let mut client = Client { all: all.clone(), me, sequence: 0, objects: Vec::new(), made: 0 };
+            while !*all.ends.lock().unwrap_or_else(PoisonError::into_inner) {
+                ground::sleep(Duration::from_millis(all.world.scheduler.roll(120)));
+                client.act();
+            }
+            *all.left.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        });
+    }
+}
+
+struct Client {
+    all: Arc<Clients>,
+    me: Owner,
+    sequence: u64,
+    /// Its own objects with their versions.
+    objects: Vec<(u64, u64)>,
+    made: u64,
+}
+
+impl Client {
+    fn roll(&self, sides: u64) -> u64 {
+        self.all.world.scheduler.roll(sides)
+    }
+
+    fn act(&mut self) {
+        match self.roll(10) {
+            0..=3 => self.create(),
+            4 | 5 => self.replace(),
+            6 => self.destroy(),
+            7 => self.attempt(),
+            8 => self.read(),
+            _ => self.use_a_destroyed_one(),
+        }
+    }
+
+    fn a_node(&self) -> NodeId {
+        let nodes: Vec<NodeId> = self.all.world.net().nodes.keys().copied().collect();
+        nodes[self.roll(nodes.len() as u64) as usize]
+    }
+
+    /// Asks one node after the other until one answers.
+    fn ask<R: Send + 'static>(&self, work: impl Fn(&Running) -> Result<R> + Send + Sync + 'static) -> R {
+        let work = Arc::new(work);
+        loop {
+            let (node, work) = (self.a_node(), work.clone());
+            if let Some(Ok(answer)) = self.all.world.call(self.me, node, PATIENCE, move |running| work(running)) {
+                return answer;
+            }
+            ground::sleep(Duration::from_millis(20 + self.roll(80)));
+        }
+    }
+
+    fn change(&mut self, change: Change, spreads: bool) -> Outcome {
+        let mut client = [0; 16];
+        client[0] = self.me as u8;
+        let request = RequestId { client, sequence: self.sequence };
+        self.sequence += 1;
+        let outcome = self.ask(move |running| {
+            let outcome = running.group.propose(Proposal { request, change: change.clone() })?;
+            if spreads {
+                running.group.spread(Duration::ZERO)?;
+            }
+            Ok(outcome)
+        });
+        self.all.promises().answered += 1;
+        outcome
+    }
+
+    fn expect(&self, what: &str, number: u64, outcome: Outcome) {
+        let told = format!("client {}: {what} {number}: {outcome:?}", self.me);
+        if outcome == Outcome::Done {
+            self.all.world.scheduler.note(told);
+        } else {
+            self.all.world.fail(format!("{told}: nobody else has touched it"));
+        }
+    }
+
+    fn create(&mut self) {
+        let number = self.me << 32 | self.made;
+        self.made += 1;
+        self.all.promises().objects.insert(number, Promised::InDoubt);
+        let create = Change::CreateObjects { token: TOKEN, token_generation: 1, objects: vec![row(number, 1)] };
+        let outcome = self.change(create, false);
+        self.expect("create", number, outcome);
+        self.all.promises().objects.insert(number, Promised::There(1));
+        self.objects.push((number, 1));
+    }
+
+    fn pick(&self) -> Option<usize> {
+        let count = self.objects.len();
+        (count > 0).then(|| self.roll(count as u64) as usize)
+    }
+
+    fn replace(&mut self) {
+        let Some(at) = self.pick() else { return };
+        let (number, version) = self.objects[at];
+        self.all.promises().objects.insert(number, Promised::InDoubt);
+        let outcome = self.change(Change::ReplaceObject { token: TOKEN, row: row(number, version + 1) }, false);
+        self.expect("replace", number, outcome);
+        self.objects[at].1 = version + 1;
+        self.all.promises().objects.insert(number, Promised::There(version + 1));
+    }
+
+    fn destroy(&mut self) {
+        let Some(at) = self.pick() else { return };
+        let (number, version) = self.objects.swap_remove(at);
+        self.all.promises().objects.insert(number, Promised::InDoubt);
+        let delete = Change::DeleteObject { token: TOKEN, id: id(number), expected_version: version };
+        let outcome = self.change(delete, true);
+        self.expect("destroy", number, outcome);
+        self.all.promises().objects.insert(number, Promised::Gone);
+        self.try_to_use(number);
+    }
+
+    fn attempt(&mut self) {
+        let before = self.all.promises().attempts;
+        let outcome = self.change(Change::ReserveAttempt { token: TOKEN, role: COUNTED }, false);
+        let Outcome::Attempt { attempts } = outcome else {
+            return self.all.world.fail(format!("an attempt gave {outcome:?}"));
+        };
+        self.all.world.scheduler.note(format!("client {}: attempt {attempts}", self.me));
+        let mut promises = self.all.promises();
+        let twice = promises.counts.insert(attempts, self.me);
+        promises.attempts = promises.attempts.max(attempts);
+        drop(promises);
+        if attempts <= before || twice.is_some() {
+            self.all.world.fail(format!("attempt {attempts} was counted, but {before} had been answered before"));
+        }
+    }
+
+    /// A linearizable look-up of any object.
+    fn read(&mut self) {
+        let known: Vec<(u64, Promised)> = self.all.promises().objects.iter().map(|(number, known)| (*number, *known)).collect();
+        if known.is_empty() {
+            return;
+        }
+        let (number, before) = known[self.roll(known.len() as u64) as usize];
+        let version = self.ask(move |running| {
+            running.group.barrier()?;
+            running.store.object_version(TOKEN, id(number))
+        });
+        let after = self.all.promises().objects.get(&number).copied();
+        self.all.promises().reads += 1;
+        if after != Some(before) {
+            return;
+        }
+        let right = match before {
+            Promised::There(expected) => version == Some(expected),
+            Promised::Gone => version.is_none(),
+            Promised::InDoubt => true,
+        };
+        if !right {
+            self.all.world.fail(format!("a look-up of {number} found {version:?}; promised was {before:?}"));
+        }
+    }
+
+    /// Uses a key whose destroy has returned, at any node that holds its serving lease.
+    fn use_a_destroyed_one(&mut self) {
+        let gone: Vec<u64> = {
+            let promises = self.all.promises();
+            promises.objects.iter().filter(|(_, known)| **known == Promised::Gone).map(|(number, _)| *number).collect()
+        };
+        if gone.is_empty() {
+            return;
+        }
+        self.try_to_use(gone[self.roll(gone.len() as u64) as usize]);
+    }
+
+    fn try_to_use(&self, number: u64) {
+        let node = self.a_node();
+        let used = self.all.world.call(self.me, node, PATIENCE, move |running| {
+            running.group.standing() == Standing::Ordinary
+                && matches!(running.store.object_version(TOKEN, id(number)), Ok(Some(_)))
+        });
+        if used == Some(true) {
+            self.all.world.fail(format!("node {node} holds its lease and uses {number}, whose destroy had returned"));
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Nodes, their disks, and the network between them: what can go wrong with them, and nothing that goes wrong by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hsmpool::error::{Code, Error, Result, refuse};
+use hsmpool::log::raft::ground::{block_on, current, timeout_at};
+use hsmpool::log::raft::{Group, GroupSettings, Member, NodeId, Peers};
+use hsmpool::store::Store;
+use hsmpool::sys::vfs::memory::Disk;
+use tokio::sync::oneshot;
+
+use crate::scheduler::{Owner, Scheduler, WORLD};
+
+/// Entries after which a node's log is cut, and how many are kept: few, so that it happens and copies of stores are sent.
+const CUT_AFTER: (u64, u64) = (24, 8);
+
+/// A node that runs.
+pub struct Running {
+    pub group: Arc<Group>,
+    pub store: Arc<Store>,
+}
+
+/// A node.
+pub struct Node {
+    pub zone: String,
+    pub disk: Disk,
+    pub running: Option<Arc<Running>>,
+    /// It is being started.
+    pub starts: bool,
+}
+
+/// What a network does to messages.
+pub struct Net {
+    /// One-way.
+    pub cuts: BTreeSet<(Owner, Owner)>,
+    /// Of a thousand messages.
+    pub lost: u64,
+    /// Of a thousand messages, so many come twice.
+    pub doubled: u64,
+    /// Of a thousand messages, so many take up to this many milliseconds.
+    pub late: (u64, u64),
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// The first promise that was found broken.
+    pub broken: Option<String>,
+}
+
+/// Everything that is simulated in one run.
+pub struct World {
+    pub scheduler: Arc<Scheduler>,
+    net: Mutex<Net>,
+}
+
+type Work<R> = Arc<dyn Fn(&Running) -> R + Send + Sync>;
+type Done<R> = Arc<Mutex<Option<oneshot::Sender<R>>>>;
+
+impl World {
+    pub fn new(scheduler: Arc<Scheduler>) -> Arc<Self> {
+        let (cuts, nodes) = (BTreeSet::new(), BTreeMap::new());
+        let net = Net { cuts, lost: 0, doubled: 0, late: (0, 0), nodes, broken: None };
+        Arc::new(Self { scheduler, net: Mutex::new(net) })
+    }
+
+    pub fn net(&self) -> MutexGuard<'_, Net> {
+        self.net.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A promise is broken.
+    pub fn fail(&self, told: String) {
+        self.scheduler.note(format!("BROKEN: {told}"));
+        self.net().broken.get_or_insert(told);
+    }
+
+    pub fn running(&self, node: NodeId) -> Option<Arc<Running>> {
+        self.net().nodes.get(&node).and_then(|node| node.running.clone())
+    }
+
+    /// A new node with an empty disk.
+    pub fn add(self: &Arc<Self>, id: NodeId, zone: &str) {
+        let node = Node { zone: zone.into(), disk: Disk::mount(self.scheduler.roll(u64::MAX)), running: None, starts: false };
+        // Real clocks differ by some hundred millionths.
+        let rate = self.scheduler.roll(401) as i64 - 200;
+        self.scheduler.ground(id, rate);
+        self.net().nodes.insert(id, node);
+        self.start(id);
+    }
+
+    /// Starts a node on its disk, whatever is there.
+    pub fn start(self: &Arc<Self>, id: NodeId) {
+        if let Some(node) = self.net().nodes.get_mut(&id) {
+            node.starts = true;
+        }
+        let world = self.clone();
+        self.scheduler.thread(id, move || match world.open(id) {
+            Ok(running) => {
+                if let Some(node) = world.net().nodes.get_mut(&id) {
+                    node.running = Some(Arc::new(running));
+                    node.starts = false;
+                }
+                world.scheduler.note(format!("node {id} runs"));
+            }
+            Err(error) => world.did_not_start(id, &error),
+        });
+    }
+
+    /// A node whose disk fails while it starts ends, and is started again later. With a sound disk it must start.
+    fn did_not_start(&self, id: NodeId, error: &Error) {
+        let excused = match self.net().nodes.get_mut(&id) {
+            Some(node) => {
+                node.starts = false;
+                node.disk.has_failed()
+            }
+            None => false,
+        };
+        // The error names the disk's mount, which is another one in each run: no note may.
+        if excused {
+            self.scheduler.note(format!("node {id} does not start: its disk fails"));
+        } else {
+            self.fail(format!("node {id} does not start: {error}"));
+        }
+    }
+
+    fn open(self: &Arc<Self>, id: NodeId) -> Result<Running> {
+        let (dir, zone) = match self.net().nodes.get(&id) {
+            Some(node) => (node.disk.path(), node.zone.clone()),
+            None => return Err(refuse(Code::DeviceError, "there is no such node")),
+        };
+        let mut settings = GroupSettings::new(id, member(&zone), dir.clone());
+        settings.cut_after = CUT_AFTER;
+        let store = Arc::new(Store::open(&dir)?);
+        let wire = Wire { world: self.clone(), from: id };
+        let group = Group::open(settings, store.clone(), Arc::new(wire))?;
+        Ok(Running { group, store })
+    }
+
+    /// A node is gone, at once. Its disk is left as it is: see [`Disk::crash`].
+    pub fn stop(self: &Arc<Self>, id: NodeId) {
+        let running = self.net().nodes.get_mut(&id).and_then(|node| {
+            node.starts = false;
+            node.running.take()
+        });
+        self.scheduler.kill(id);
+        drop(running);
+    }
+
+    /// Lets a node do something, over the network: it may not be asked, may be asked twice, and its answer may not come.
+    pub fn call<R: Send + 'static>(
+        self: &Arc<Self>,
+        from: Owner,
+        to: NodeId,
+        patience: Duration,
+        work: impl Fn(&Running) -> R + Send + Sync + 'static,
+    ) -> Option<R> {
+        let ground = current().expect("calls are made within the simulation");
+        let deadline = ground.now() + patience;
+        let (done, answer) = oneshot::channel();
+        let (done, work): (Done<R>, Work<R>) = (Arc::new(Mutex::new(Some(done))), Arc::new(work));
+        let copies = if self.scheduler.roll(1000) < self.net().doubled { 2 } else { 1 };
+        for _ in 0..copies {
+            self.carry(from, to, work.clone(), done.clone());
+        }
+        drop((done, work));
+        // Silence is not heard: only time tells.
+        let answered = async move {
+            match answer.await {
+                Ok(answer) => answer,
+                Err(_lost) => pending().await,
+            }
+        };
+        block_on(None, timeout_at(deadline, answered))
+    }
+
+    fn carry<R: Send + 'static>(self: &Arc<Self>, from: Owner, to: NodeId, work: Work<R>, done: Done<R>) {
+        let Some(there) = self.way() else { return };
+        let world = self.clone();
+        let arrives = async move {
+            world.scheduler.wait(there).await;
+            if world.net().cuts.contains(&(from, to)) {
+                return;
+            }
+            let Some(running) = world.running(to) else { return };
+            let back = world.clone();
+            world.scheduler.thread(to, move || {
+                let answer = work(&running);
+                drop(running);
+                back.answer(from, to, answer, done);
+            });
+        };
+        self.scheduler.task(WORLD, Box::pin(arrives));
+    }
+
+    fn answer<R: Send + 'static>(self: &Arc<Self>, from: Owner, to: NodeId, answer: R, done: Done<R>) {
+        let Some(back) = self.way() else { return };
+        let world = self.clone();
+        let arrives = async move {
+            world.scheduler.wait(back).await;
+            let cut = world.net().cuts.contains(&(to, from));
+            let done = done.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let (false, Some(done)) = (cut, done) {
+                // Who asked may have gone.
+                drop(done.send(answer));
+            }
+        };
+        self.scheduler.task(WORLD, Box::pin(arrives));
+    }
+
+    /// How long a message is under way; `None`: it is lost.
+    fn way(&self) -> Option<Duration> {
+        let (lost, late) = {
+            let net = self.net();
+            (net.lost, net.late)
+        };
+        if self.scheduler.roll(1000) < lost {
+            return None;
+        }
+        let mut micros = 100 + self.scheduler.roll(900);
+        if self.scheduler.roll(1000) < late.0 {
+            micros += 1000 * self.scheduler.roll(late.1 + 1);
+        }
+        Some(Duration::from_micros(micros))
+    }
+
+    /// Everything ends.
+    pub fn end(self: &Arc<Self>) {
+        self.scheduler.end();
+        let nodes = std::mem::take(&mut self.net().nodes);
+        drop(nodes);
+    }
+}
+
+pub fn member(zone: &str) -> Member {
+    Member { zone: zone.into(), region: "r".into(), address: format!("simulated:{zone}") }
+}
+
+/// The way from one node to the others.
+struct Wire {
+    world: Arc<World>,
+    from: NodeId,
+}
+
+impl Peers for Wire {
+    fn call(&self, to: NodeId, _: &Member, request: Vec<u8>, deadline: Duration) -> Result<Vec<u8>> {
+        let answer = self.world.call(self.from, to, deadline, move |running| running.group.answer(&request));
+        answer.unwrap_or_else(|| Err(refuse(Code::DeviceError, format!("member {to} is silent"))))
+    }
+}
