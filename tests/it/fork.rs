@@ -9,7 +9,23 @@ use crate::abi::{Loaded, Mechanism, Session, Template};
 use crate::harness::{Jobs, LABEL, PIN, Token, child, loaded_module, our_promises, promises};
 use crate::processes::{key_pair, use_pair};
 
-promises!(a_child_goes_on_where_the_parent_was, a_reset_child_starts_anew);
+promises!(a_reset_child_starts_anew);
+
+/// A pool refuses `library.reset_on_fork = false`: parent and child would give their changes the same names.
+mod embedded {
+    use crate::harness::{Module, Token};
+
+    #[test]
+    fn a_child_of_ours_goes_on_where_the_parent_was() {
+        super::a_child_goes_on_where_the_parent_was(&Token::initialised(Module::Ours));
+    }
+
+    #[test]
+    fn a_child_of_softhsm_goes_on_where_the_parent_was() {
+        super::a_child_goes_on_where_the_parent_was(&Token::initialised(Module::SoftHsm));
+    }
+}
+
 our_promises!(parent_and_children_write_at_once, a_child_of_a_busy_parent_finds_no_lock_held);
 
 pub const JOBS: Jobs = &[

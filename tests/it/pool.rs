@@ -114,7 +114,7 @@ impl LocalPool {
     /// Who leads, if all that answer agree.
     fn leader(&self) -> Option<u64> {
         let told: Vec<_> =
-            self.nodes().iter().filter(|node| node["health"] != "down").map(|node| node["leader"].as_u64()).collect();
+            self.nodes().iter().filter(|node| node.get("leader").is_some()).map(|node| node["leader"].as_u64()).collect();
         told.first().copied().flatten().filter(|leader| told.iter().all(|other| *other == Some(*leader)))
     }
 }
