@@ -127,6 +127,7 @@ fn passed(module: &Path, fault: Option<Fault>, cases: &[&str]) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "builds the module anew, which takes its time: tests/run --full"]
 fn the_suite_finds_every_fault_that_we_can_make() {
     let token = Token::by_default("");
     build(&token, "dev").ok();
@@ -169,6 +170,7 @@ fn every_fault_has_a_test_that_looks_for_it() {
 }
 
 #[test]
+#[ignore = "builds the module anew, which takes its time: tests/run --full"]
 fn a_build_that_could_be_shipped_has_no_faults() {
     let refused = build(&Token::by_default(""), "release").fails();
     assert!(refused.all().contains("never ship it"), "{}", refused.all());
