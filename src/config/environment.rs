@@ -4,7 +4,10 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
 
+use parking_lot::Mutex;
+
 use super::Style;
+use crate::sys::process::ForkWord;
 use crate::sys::user;
 
 /// What the configuration depends on.
@@ -24,6 +27,30 @@ pub struct Environment {
     pub etc: PathBuf,
 }
 
+/// What [`Environment::of_process`] reads.
+const VARIABLES: [&str; 4] = ["HSMPOOL_CONF", "SOFTHSM2_CONF", "HSMPOOL_LOG", "HOME"];
+
+/// What was read last in this process, or in the one that forked it.
+static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
+
+struct Seen {
+    by: ForkWord,
+    environment: Environment,
+}
+
+impl Seen {
+    /// What counts: `own`, or in a child whose environment is `cleared` what the parent has seen. Keeps it for children.
+    fn keep(seen: &mut Option<Self>, own: Environment, cleared: bool) -> Environment {
+        let of_parent = seen.take().filter(|seen| cleared && !seen.by.same_process());
+        let environment = match of_parent {
+            Some(parent) => Environment { root: own.root, ..parent.environment },
+            None => own,
+        };
+        *seen = Some(Self { by: ForkWord::new(), environment: environment.clone() });
+        environment
+    }
+}
+
 /// A configuration file, and how it was found.
 pub(super) struct Found {
     pub path: PathBuf,
@@ -37,19 +64,24 @@ impl Environment {
     ///
     /// A program that runs with more rights than its caller (set-user-id, file capabilities) heeds no variable: the caller could
     /// otherwise have it write its log over any file, or use a store of the caller's.
+    ///
+    /// A forked child that has none of the variables has its parent's: servers clear the environment of their workers (nginx does), and a
+    /// worker that initialises the module anew means the token that its master has found.
     pub fn of_process() -> Self {
-        match user::has_raised_rights() {
-            true => Self::of_variables(|_| None),
-            false => Self::of_variables(|name| std::env::var_os(name)),
-        }
+        let variable = |name: &str| std::env::var_os(name).filter(|_| !user::has_raised_rights());
+        let own = Self::of_variables(variable);
+        let cleared = VARIABLES.iter().all(|name| variable(name).is_none());
+        SEEN.try_lock().map_or_else(|| own.clone(), |mut seen| Seen::keep(&mut seen, own.clone(), cleared))
     }
 
     fn of_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         // SoftHSM takes an empty HOME for none; the others are treated alike.
         let set = |name| variable(name).filter(|value| !value.is_empty());
+        // The child of a process that is elsewhere by now means the same file.
+        let file = |name| set(name).map(|path| std::path::absolute(&path).unwrap_or_else(|_| path.into()));
         Self {
-            hsmpool_conf: set("HSMPOOL_CONF").map(PathBuf::from),
-            softhsm2_conf: set("SOFTHSM2_CONF").map(PathBuf::from),
+            hsmpool_conf: file("HSMPOOL_CONF"),
+            softhsm2_conf: file("SOFTHSM2_CONF"),
             hsmpool_log: set("HSMPOOL_LOG").map(|level| level.to_string_lossy().into_owned()),
             home: set("HOME").map(PathBuf::from).or_else(user::home_of_password_file),
             root: user::is_root(),
@@ -90,6 +122,7 @@ impl Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::process::tests::in_child;
 
     #[test]
     fn empty_variables_are_as_if_unset() {
@@ -97,9 +130,25 @@ mod tests {
         assert_eq!((environment.hsmpool_conf, environment.softhsm2_conf, environment.hsmpool_log), (None, None, None));
         assert_eq!(environment.home, user::home_of_password_file());
         let environment = Environment::of_variables(|name| Some(name.into()));
-        assert_eq!(environment.hsmpool_conf, Some("HSMPOOL_CONF".into()));
-        assert_eq!(environment.softhsm2_conf, Some("SOFTHSM2_CONF".into()));
+        let here = |name| std::env::current_dir().ok().map(|here| here.join(name));
+        assert_eq!(environment.hsmpool_conf, here("HSMPOOL_CONF"));
+        assert_eq!(environment.softhsm2_conf, here("SOFTHSM2_CONF"));
         assert_eq!(environment.hsmpool_log, Some("HSMPOOL_LOG".into()));
         assert_eq!(environment.home, Some("HOME".into()));
+    }
+
+    #[test]
+    fn a_child_with_a_cleared_environment_means_its_parents_files() {
+        let named = |name: &str| Environment { hsmpool_conf: Some(name.into()), ..Environment::default() };
+        let mut seen = None;
+        Seen::keep(&mut seen, named("first"), false);
+        Seen::keep(&mut seen, named("parent"), false);
+        let mut in_a_child = |own: Environment, cleared, expected: Option<&str>| {
+            in_child(|| Seen::keep(&mut seen, own, cleared).hsmpool_conf == expected.map(PathBuf::from))
+        };
+        assert!(in_a_child(Environment::default(), true, Some("parent")));
+        assert!(in_a_child(Environment::default(), false, None), "another variable was set: it is meant");
+        assert!(in_a_child(named("own"), false, Some("own")));
+        assert_eq!(Seen::keep(&mut seen, Environment::default(), true).hsmpool_conf, None, "nobody forked");
     }
 }
