@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::Place;
-use super::create::{free_ports, member};
+use super::create::{FreePorts, member};
 use super::layout::{Layout, NewNode, host_and_port};
 use super::local;
 use super::reach::Operator;
@@ -52,7 +52,7 @@ pub fn add_node(arguments: &AddNode, as_json: bool) -> Result<()> {
     let before = layout.nodes()?;
     let (host, port) = match &arguments.address {
         Some(place) => host_and_port(place)?,
-        None => ("127.0.0.1".to_string(), free_ports()?),
+        None => ("127.0.0.1".to_string(), FreePorts::new()?.take()?),
     };
     let policy = before.first().map_or(PolicyName::Default, |node| node.policy);
     let node = NewNode { number: next_number(&layout)?, zone: arguments.zone.clone(), host, port, policy };

@@ -111,7 +111,7 @@ fn next_steps(layout: &Layout) -> String {
 }
 
 fn new_nodes(plan: &Plan, is_local: bool) -> Result<Vec<NewNode>> {
-    let mut nodes = Vec::new();
+    let (mut nodes, mut ports) = (Vec::new(), FreePorts::new()?);
     for (at, zone) in plan.zones.iter().enumerate() {
         let given = plan
             .addresses
@@ -119,7 +119,7 @@ fn new_nodes(plan: &Plan, is_local: bool) -> Result<Vec<NewNode>> {
             .find_map(|address| address.split_once('=').filter(|(of, _)| of == zone).map(|(_, place)| place));
         let (host, port) = match given {
             Some(place) => host_and_port(place)?,
-            None if is_local => ("127.0.0.1".to_string(), free_ports()?),
+            None if is_local => ("127.0.0.1".to_string(), ports.take()?),
             None => return Err(refuse(Code::ArgumentsBad, format!("--address {zone}=HOST:PORT is missing"))),
         };
         nodes.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port, policy: plan.policy });
@@ -127,17 +127,34 @@ fn new_nodes(plan: &Plan, is_local: bool) -> Result<Vec<NewNode>> {
     Ok(nodes)
 }
 
-/// Three ports in a row that nobody uses now.
-pub fn free_ports() -> Result<u16> {
-    for _ in 0..1000 {
-        let listener = TcpListener::bind("127.0.0.1:0").doing(Code::Configuration, "looking for free ports")?;
-        let first = listener.local_addr().doing(Code::Configuration, "looking for free ports")?.port();
-        let is_free = |port: Option<u16>| port.is_some_and(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
-        if is_free(first.checked_add(1)) && is_free(first.checked_add(2)) {
-            return Ok(first);
-        }
+/// Ports for nodes on this machine, three in a row for each. They lie below those that the kernel gives to outgoing connections, one of
+/// which could take a port before its node listens there.
+pub struct FreePorts {
+    next: u16,
+}
+
+impl FreePorts {
+    const FIRST: u16 = 10_000;
+    const TRIPLES: u16 = 7_000;
+
+    /// Begins anywhere, so that pools that are made at the same time do not meet.
+    pub fn new() -> Result<Self> {
+        let mut turn = [0; 2];
+        Real.fill_random(&mut turn)?;
+        Ok(Self { next: u16::from_ne_bytes(turn) % Self::TRIPLES })
     }
-    Err(refuse(Code::Configuration, "no three free ports in a row were found"))
+
+    /// The first of three ports that nobody uses now and that were not given before. Errors: `Configuration` when there are none.
+    pub fn take(&mut self) -> Result<u16> {
+        for _ in 0..Self::TRIPLES {
+            let first = Self::FIRST + 3 * self.next;
+            self.next = (self.next + 1) % Self::TRIPLES;
+            if (first..first + 3).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+                return Ok(first);
+            }
+        }
+        Err(refuse(Code::Configuration, "no three free ports in a row were found on this machine"))
+    }
 }
 
 /// Everything but the running.

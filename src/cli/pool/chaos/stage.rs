@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::schedule::{Fault, Whom};
 use super::spaces::{Spaces, run, tool};
-use crate::cli::pool::create::{form, free_ports, lay_out, member};
+use crate::cli::pool::create::{FreePorts, form, lay_out, member};
 use crate::cli::pool::layout::{Layout, NewNode, write_new};
 use crate::cli::pool::local;
 use crate::cli::pool::reach::Operator;
@@ -69,11 +69,11 @@ impl Stage {
         Real.fill_random(&mut id)?;
         let spaces = options.spaces.then(|| Spaces::create(options.zones.len())).transpose()?;
         let layout = Layout::create(&options.directory, PoolId(id))?;
-        let mut new = Vec::new();
+        let (mut new, mut ports) = (Vec::new(), FreePorts::new()?);
         for (at, zone) in options.zones.iter().enumerate() {
             let (host, port) = match &spaces {
                 Some(spaces) => (spaces.address(at), 7100),
-                None => ("127.0.0.1".to_string(), free_ports()?),
+                None => ("127.0.0.1".to_string(), ports.take()?),
             };
             new.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port, policy: PolicyName::Default });
         }
@@ -356,7 +356,7 @@ impl Stage {
         let number = crate::cli::pool::change::next_number(&self.layout)?;
         let (host, port) = match &self.spaces {
             Some(spaces) => (spaces.address(zone), 7200),
-            None => ("127.0.0.1".to_string(), free_ports()?),
+            None => ("127.0.0.1".to_string(), FreePorts::new()?.take()?),
         };
         let policy = self.nodes.first().map_or(PolicyName::Default, |node| node.policy);
         self.layout.add_node(&NewNode { number, zone: self.zones[zone].clone(), host, port, policy })?;
