@@ -27,5 +27,5 @@ mod view;
 pub use admin::PooledAdmin;
 pub use call::{Failure, Link, Pool};
 pub use connection::Wires;
-pub use race::{Entrant, Finish, Lost, Race};
+pub use race::{Entrant, Finish, Heard, Lost, Race, Track, run};
 pub use view::{Place, View};

@@ -5,18 +5,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hsmpool::error;
 use hsmpool::log::raft::NodeId;
-use hsmpool::log::{Log, Proposal, RequestId};
 use hsmpool::sys::vfs::memory::{Dice, Loss};
 
-use crate::clients::{Clients, Promised, TOKEN, beginning, id};
+use crate::cast::{Cast, Casting};
 use crate::judge::Judge;
 use crate::scheduler::{Owner, Scheduler};
 use crate::world::{World, member};
 
 /// Who forms the group and changes it.
-const OPERATOR: Owner = 50;
-const CLIENTS: std::ops::Range<Owner> = 101..104;
+pub const OPERATOR: Owner = 50;
+/// Where the group begins.
+pub const FIRST_NODE: NodeId = 1;
 /// How long bad things happen.
 const BAD: Duration = Duration::from_secs(20);
 /// How long clients go on when they have stopped.
@@ -38,7 +39,7 @@ pub struct Report {
 
 struct Run {
     world: Arc<World>,
-    clients: Arc<Clients>,
+    cast: Arc<dyn Cast>,
     judge: Judge,
     dice: Dice,
     /// Nodes that are down, and when they come back.
@@ -49,12 +50,12 @@ struct Run {
 }
 
 /// Plays a seed.
-pub fn play(seed: u64, shows: bool) -> Report {
+pub fn play(seed: u64, casting: Casting, shows: bool) -> Report {
     let scheduler = Scheduler::new(seed, shows);
     let world = World::new(scheduler.clone());
-    let clients = Clients::new(world.clone());
+    let cast = casting(world.clone());
     let dice = Dice::new(seed ^ 0xbad);
-    let mut run = Run { world: world.clone(), clients, judge: Judge::default(), dice, down: Vec::new(), guest: None, guests: 0 };
+    let mut run = Run { world: world.clone(), cast, judge: Judge::default(), dice, down: Vec::new(), guest: None, guests: 0 };
     let played = catch_unwind(AssertUnwindSafe(|| run.all()));
     let panicked = played.is_err().then(|| "a panic, told above".to_string());
     let broken = run.world.net().broken.clone().or(panicked);
@@ -62,7 +63,7 @@ pub fn play(seed: u64, shows: bool) -> Report {
         hash: scheduler.hash(),
         steps: scheduler.steps(),
         entries: run.judge.entries(),
-        answered: run.clients.promises().answered,
+        answered: run.cast.answered(),
         broken,
         trace: scheduler.trace(),
     };
@@ -73,7 +74,7 @@ pub fn play(seed: u64, shows: bool) -> Report {
 impl Run {
     fn all(&mut self) {
         self.begin();
-        CLIENTS.for_each(|client| self.clients.begin(client));
+        self.cast.clone().begin();
         let ends = self.world.scheduler.now() + BAD;
         while self.world.scheduler.now() < ends && self.sound() {
             let calm = Duration::from_millis(50 + self.dice.roll(1200));
@@ -83,7 +84,7 @@ impl Run {
         }
         self.heal();
         self.until(GOOD, |_| false);
-        self.clients.end();
+        self.cast.end();
         self.settle("after the troubles");
         if self.sound() {
             self.power_fails_everywhere();
@@ -140,25 +141,22 @@ impl Run {
             self.world.add(node, zone);
         }
         self.until(Duration::from_secs(5), |run| (1..=3).all(|node| run.world.running(node).is_some()));
-        let world = self.world.clone();
+        let (world, cast) = (self.world.clone(), self.cast.clone());
         self.world.scheduler.thread(OPERATOR, move || {
-            let Some(first) = world.running(1) else { return };
-            let formed = || {
+            let Some(first) = world.running(FIRST_NODE) else { return };
+            let formed = || -> error::Result<()> {
                 first.group.begin()?;
                 first.group.add_learner(2, member("b"))?;
                 first.group.add_learner(3, member("c"))?;
                 first.group.change_voters(BTreeSet::from([1, 2, 3]), true)?;
-                for (sequence, change) in (0..).zip(beginning()) {
-                    first.group.propose(Proposal { request: RequestId { client: [50; 16], sequence }, change })?;
-                }
-                Ok::<(), hsmpool::error::Error>(())
+                cast.found()
             };
             match formed() {
                 Ok(()) => world.scheduler.note("the group is formed".into()),
                 Err(error) => world.fail(format!("the group cannot be formed: {error}")),
             }
         });
-        let formed = |run: &Self| run.clients.world.running(3).is_some_and(|it| it.store.tokens().is_ok_and(|it| it.len() == 1));
+        let formed = |run: &Self| run.world.running(3).is_some_and(|node| run.cast.is_founded(&node));
         if !self.until(Duration::from_secs(30), formed) && self.sound() {
             self.world.fail("the group was not formed in time".into());
         }
@@ -172,7 +170,7 @@ impl Run {
     /// One bad thing, or the end of one.
     fn trouble(&mut self) {
         let node = self.a_node();
-        let everybody: Vec<Owner> = self.world.net().nodes.keys().copied().chain(CLIENTS).collect();
+        let everybody: Vec<Owner> = self.world.net().nodes.keys().copied().chain(self.cast.everybody()).collect();
         let other = everybody[self.dice.roll(everybody.len() as u64) as usize];
         let note = |text: String| self.world.scheduler.note(text);
         match self.dice.roll(16) {
@@ -220,6 +218,11 @@ impl Run {
             }
             12 | 13 => self.guest(),
             14 => self.operate(move |group| group.transfer_leader(node)),
+            15 => {
+                let forward = Duration::from_secs(self.dice.roll(120));
+                note(format!("the wall clock of node {node} is {forward:?} fast"));
+                self.world.net().set_forward.insert(node, forward);
+            }
             _ => {}
         }
         self.replace_poisoned();
@@ -308,7 +311,7 @@ impl Run {
     }
 
     /// Lets somebody ask one of the nodes for a change of the group.
-    fn operate(&mut self, work: impl Fn(&hsmpool::log::raft::Group) -> hsmpool::error::Result<()> + Send + Sync + 'static) {
+    fn operate(&mut self, work: impl Fn(&hsmpool::log::raft::Group) -> error::Result<()> + Send + Sync + 'static) {
         let (node, world) = (self.a_node(), self.world.clone());
         self.world.scheduler.clone().thread(OPERATOR, move || {
             let done = world
@@ -382,11 +385,11 @@ impl Run {
             let applied: Option<Vec<u64>> =
                 members.iter().map(|node| run.world.running(*node).map(|it| it.group.status().applied_before)).collect();
             let level = applied.is_some_and(|applied| applied.iter().all(|mark| *mark == applied[0]));
-            run.clients.left() == 0 && marks && level
+            run.cast.left() == 0 && marks && level
         };
         if !self.until(HEALED, healed) && self.sound() {
             self.show_all();
-            self.world.fail(format!("the pool is not healthy {HEALED:?} {when}; clients that wait: {}", self.clients.left()));
+            self.world.fail(format!("the pool is not healthy {HEALED:?} {when}; clients that wait: {}", self.cast.left()));
         }
         if !self.sound() {
             return;
@@ -396,17 +399,12 @@ impl Run {
             if let Err(error) = running.store.check() {
                 self.world.fail(format!("node {node} {when}: {error}"));
             }
-            for (number, promised) in &self.clients.promises().objects {
-                let found = running.store.object_version(TOKEN, id(*number)).ok().flatten();
-                let right = match promised {
-                    Promised::There(version) => found == Some(*version),
-                    Promised::Gone => found.is_none(),
-                    Promised::InDoubt => true,
-                };
-                if !right {
-                    self.world.fail(format!("node {node} {when}: object {number} is {found:?}, promised was {promised:?}"));
-                }
+            if let Err(told) = self.cast.check(&running) {
+                self.world.fail(format!("node {node} {when}: {told}"));
             }
+        }
+        if let Err(told) = self.cast.judge() {
+            self.world.fail(format!("{when}: {told}"));
         }
     }
 }
