@@ -52,7 +52,9 @@ impl<'a> Call<'a> {
 
     /// An object that `access` may see; `otherwise` is the code for one that it may not, or that is not there.
     pub fn open(&self, id: ObjectId, otherwise: Code) -> Result<Arc<Key>> {
-        let key = match self.state.ephemeral.get(self.access.scope, id) {
+        let may_be_held = self.origin.is_none_or(|origin| origin.held.contains(&id));
+        let session_object = self.state.ephemeral.get(self.access.scope, id).filter(|_| may_be_held);
+        let key = match session_object {
             Some(key) => Some(key),
             None => self.open_token_object(id)?,
         };

@@ -22,6 +22,8 @@ pub struct Origin {
     pub use_number: Option<u64>,
     /// Who sent it, as the connection proved: a certificate's name, or a user of this machine.
     pub client: Arc<str>,
+    /// Session objects that the client has, of those that the request names: it may have destroyed others at another partition.
+    pub held: Vec<ObjectId>,
 }
 
 /// Kinds of changes that a request can make, each at most once: so each has a number of its own under the request's.
@@ -130,7 +132,7 @@ mod tests {
     use crate::token::TokenId;
 
     fn origin(scope: u8, sequence: u64) -> Origin {
-        Origin { scope: Scope([scope; 16]), sequence: Some(sequence), use_number: None, client: Arc::from("test") }
+        Origin { scope: Scope([scope; 16]), sequence: Some(sequence), use_number: None, client: Arc::from("test"), held: Vec::new() }
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl Application {
 
     fn live(&mut self) {
         while !*lock(&self.all.ends) {
-            sleep(Duration::from_millis(self.roll(150)));
+            sleep(Duration::from_millis(self.roll(60)));
             let what = self.roll(22);
             self.may_fail("something", what, |me| me.act(what));
         }
