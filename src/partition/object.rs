@@ -135,7 +135,7 @@ impl<'a> Call<'a> {
 
     /// What an earlier arrival of this request made, if there was one.
     pub fn made_before<const N: usize>(&self) -> Result<Option<[Reference; N]>> {
-        if !self.partition.did(self.origin, Step::CreateObjects)? {
+        if !self.partition.did_for_good(self.origin, Step::CreateObjects)? {
             return Ok(None);
         }
         let Some(ids) = self.origin.map(made::<N>).transpose()?.flatten() else { return Ok(None) };
@@ -233,7 +233,7 @@ impl<'a> Call<'a> {
     /// `C_SetAttributeValue`.
     pub fn update(&self, id: ObjectId, changes: Template) -> Result<Reference> {
         let revokes = may_revoke(&changes);
-        if self.partition.did(self.origin, Step::ReplaceObject)? {
+        if self.partition.did_for_good(self.origin, Step::ReplaceObject)? {
             self.spread_if(revokes)?;
             return Ok(reference(self.open(id, Code::ObjectHandleInvalid)?.object()));
         }
@@ -279,7 +279,7 @@ impl<'a> Call<'a> {
 
     /// `C_DestroyObject`.
     pub fn destroy(&self, id: ObjectId) -> Result<()> {
-        if self.partition.did(self.origin, Step::DeleteObject)? {
+        if self.partition.did_for_good(self.origin, Step::DeleteObject)? {
             return self.partition.spread(self.origin);
         }
         let key = self.open(id, Code::ObjectHandleInvalid)?;

@@ -362,6 +362,8 @@ impl Run {
         }
         self.world.net().nodes.retain(|node, _| *node == SURVIVOR);
         self.down.clear();
+        // What zone a alone had was never acknowledged: other entries may take its place.
+        self.judge = Judge::default();
         let mut dir = None;
         self.with_disk(SURVIVOR, |disk| {
             disk.limit(None);

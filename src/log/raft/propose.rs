@@ -49,6 +49,13 @@ impl Log for Group {
         decision.told()
     }
 
+    fn confirm(&self, proposal: Proposal) -> Result<()> {
+        match zones::quorums_span_two(self.metrics().membership_config.membership()) {
+            true => Ok(()),
+            false => self.propose(proposal).map(drop),
+        }
+    }
+
     fn version(&self) -> Version {
         self.store().stamp().map_or(Version::UNSETTLED, Version::settled)
     }
