@@ -69,24 +69,16 @@ impl<'a> Call<'a> {
     }
 
     fn open_token_object(&self, id: ObjectId) -> Result<Option<Arc<Key>>> {
-        let mark = self.marks.of(id);
-        if let Some(ready) = self.state.ready.get(id) {
-            if ready.is_good_at(mark) {
-                return Ok(Some(ready.key.clone()));
-            }
-            if self.partition.store.object_version(self.state.id, id)? == Some(ready.key.object().version) {
-                ready.is_still_good(mark);
-                return Ok(Some(ready.key.clone()));
-            }
-            self.state.ready.forget(id);
-        }
-        let Some(row) = self.partition.store.object(self.state.id, id)? else { return Ok(None) };
-        if row.private && !self.access.sees_private() {
-            return Ok(None);
-        }
-        let key = Arc::new(Key::new(self.unseal(&row)?));
-        self.state.ready.put(key.clone(), mark);
-        Ok(Some(key))
+        let (store, token) = (&self.partition.store, self.state.id);
+        self.state.ready.open(
+            id,
+            self.marks.of(id),
+            || store.object_version(token, id),
+            || {
+                let row = store.object(token, id)?.filter(|row| !row.private || self.access.sees_private());
+                row.map(|row| self.unseal(&row).map(|object| Arc::new(Key::new(object)))).transpose()
+            },
+        )
     }
 
     /// An object from its row.

@@ -128,6 +128,10 @@ impl Way {
 
 impl Link for Way {
     fn call(&self, node: usize, request: &[u8], patience: Duration) -> std::result::Result<Secret, Failure> {
+        if std::thread::panicking() {
+            // This application has ended, and what it drops tells nobody any more.
+            return Err(Failure(refuse(Code::DeviceError, "the application has ended")));
+        }
         let answer = self.world.ask(self.from, self.nodes[node], patience, self.answer(request));
         let (answer, contact) = answer.ok_or_else(|| Failure(refuse(Code::DeviceError, "the node is silent")))?;
         self.heard(contact);

@@ -123,8 +123,7 @@ impl Run {
                 if so(self) {
                     return true;
                 }
-                let found = self.judge.look(&self.world);
-                self.judged(found);
+                self.judge.look(&self.world);
             }
             if now >= ends {
                 return false;
