@@ -398,7 +398,9 @@ impl Application {
         if keys.is_empty() {
             return Ok(());
         }
-        let (id, key) = keys[self.roll(keys.len() as u64) as usize];
+        let last_gone = lock(&self.all.known).last_gone;
+        let last_gone = keys.iter().position(|(id, _)| Some(*id) == last_gone).filter(|_| self.roll(2) == 0);
+        let (id, key) = keys[last_gone.unwrap_or(self.roll(keys.len() as u64) as usize)];
         self.use_key(id, key)
     }
 
@@ -439,6 +441,7 @@ impl Application {
         promise(Promised::InDoubt);
         self.used.destroy(&self.user, id)?;
         let Some(key) = promise(Promised::Gone) else { return Ok(()) };
+        lock(&self.all.known).last_gone = Some(id);
         self.note(format!("key {} is destroyed", key.number));
         self.use_key(id, key)
     }

@@ -64,6 +64,8 @@ pub struct Known {
     /// Objects with a value, by their names.
     pub objects: BTreeMap<u64, ObjectId>,
     pub keys: BTreeMap<ObjectId, KnownKey>,
+    /// The key whose destruction has returned last.
+    pub last_gone: Option<ObjectId>,
     pub guarded: Guarded,
     pub answered: u64,
     /// Look-ups at nodes that were cut off, whose answers may be old.
