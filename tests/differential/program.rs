@@ -178,7 +178,7 @@ impl Program<'_> {
             }
             3 => self.close(),
             4..=6 => {
-                let (user, pin) = [(1, "user-pin"), (1, "user-pin"), (0, "so-pin"), (1, "wrong"), (7, "user-pin"), (2, "user-pin")][self.roll(6)];
+                let (user, pin) = [(1, "user-pin"), (1, "user-pin"), (0, "so-pin"), (1, "user-pin"), (1, "user-pin"), (1, "wrong"), (7, "user-pin"), (2, "user-pin")][self.roll(8)];
                 self.log_in(user, pin)
             }
             7 => self.on_session("log out", |library, session| library.logout(session)),
@@ -189,8 +189,9 @@ impl Program<'_> {
             28..=33 => self.read(),
             34..=36 => self.destroy(),
             37..=41 => self.find(),
-            42..=58 => self.begin(),
-            59..=90 => self.go_on(),
+            42..=47 => self.begin(),
+            48..=90 if self.sessions.iter().any(|session| session.begun.is_some()) || self.chance(10) => self.go_on(),
+            48..=90 => self.begin(),
             91..=94 => self.wrap(),
             95..=97 => self.unwrap(),
             _ => self.on_session("cancel", |library, session| library.session_cancel(session, 0xffff)),
@@ -282,8 +283,8 @@ impl Program<'_> {
             template.set(AttributeType::VALUE, Value::Secret(Secret::new(value)));
             let is_public = key != KeyType::EC;
             for usage in usages.into_iter().filter(|usage| is_public || !matches!(*usage, AttributeType::ENCRYPT | AttributeType::VERIFY | AttributeType::WRAP)) {
-                if self.chance(60) {
-                    template.set(usage, Value::Bool(self.chance(80)));
+                if self.chance(80) {
+                    template.set(usage, Value::Bool(self.chance(85)));
                 }
             }
         } else {
@@ -401,7 +402,12 @@ impl Program<'_> {
         let (handles, name) = (Self::handles(object), object.map_or("nothing".into(), |object| object.label.clone()));
         self.note(format_args!("session {at}: destroy {name}"));
         self.end_operations_with(|key| *key == name);
-        nothing(self.twins.both(|library, side| library.destroy_object(session[side], handles[side])))
+        let destroyed = self.twins.both(|library, side| library.destroy_object(session[side], handles[side]));
+        // Now and then it is tried again.
+        if destroyed[0].is_ok() && self.chance(80) {
+            self.objects.retain(|object| object.label != name);
+        }
+        nothing(destroyed)
     }
 
     /// An operation whose key is changed or destroyed goes on in an embedded token, and ends in a pool: the standard leaves it open, and so do we.
@@ -486,7 +492,8 @@ impl Program<'_> {
     }
 
     fn begin(&mut self) -> [Told; 2] {
-        let ((at, session), object) = (self.session(), self.object());
+        let key = (0..4).map(|_| self.object()).find(|object| object.is_some_and(|object| object.key.is_some())).flatten();
+        let ((at, session), object) = (self.session(), if self.chance(90) { key } else { self.object() });
         let (handles, name) = (Self::handles(object), object.map_or("nothing".into(), |object| object.label.clone()));
         let (key, is_same) = (object.and_then(|object| object.key), object.is_some_and(|object| object.is_same));
         let mechanism = self.a_mechanism(key);
@@ -518,7 +525,8 @@ impl Program<'_> {
 
     /// Whatever may come after a beginning, or not.
     fn go_on(&mut self) -> [Told; 2] {
-        let (at, session) = self.session();
+        let busy = self.sessions.iter().position(|session| session.begun.is_some()).filter(|_| self.chance(90));
+        let (at, session) = busy.map_or_else(|| self.session(), |at| (at, self.sessions[at].handles));
         let begun = self.sessions.get(at).and_then(|session| session.begun).filter(|_| self.chance(80));
         let verb = begun.map_or(self.roll(14), |begun| (3 * begun + self.roll(3)).min(13));
         let data: Vec<u8> = match self.roll(4) {
@@ -562,6 +570,10 @@ impl Program<'_> {
             }
         });
         let told = told.map(|told| told.unwrap_or_else(|error| Told::Failed(error.code())));
+        let goes_on = matches!(told[0], Told::Length(_) | Told::TooSmall(_)) || matches!(verb, 1 | 4 | 7 | 10 | 12);
+        if let Some(session) = self.sessions.get_mut(at).filter(|_| !goes_on || matches!(told[0], Told::Failed(_))) {
+            session.begun = None;
+        }
         if let Told::Bytes(made) = &told[0] {
             match verb {
                 0 => self.text.clone_from(made),
