@@ -142,7 +142,13 @@ mod tests {
     use super::*;
 
     fn origin(scope: u8, sequence: u64) -> Origin {
-        Origin { scope: Scope([scope; 16]), sequence: Some(sequence), use_number: None, client: Arc::from("test"), held: Vec::new() }
+        Origin {
+            scope: Scope([scope; 16]),
+            sequence: Some(sequence),
+            use_number: None,
+            client: Arc::from("test"),
+            held: Vec::new(),
+        }
     }
 
     #[test]

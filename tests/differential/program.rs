@@ -1,5 +1,7 @@
 //! Random programs: sessions, logins, objects and operations, right and wrong.
 
+mod operations;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -8,7 +10,7 @@ use hsmpool::error::{Code, Result};
 use hsmpool::mechanism::{Mechanism, Params};
 use hsmpool::object::{Template, Value};
 use hsmpool::secret::Secret;
-use hsmpool::session::{Filled, Library, Output};
+use hsmpool::session::Library;
 use hsmpool::token::Reading;
 
 use crate::faults::Dice;
@@ -178,7 +180,16 @@ impl Program<'_> {
             }
             3 => self.close(),
             4..=6 => {
-                let (user, pin) = [(1, "user-pin"), (1, "user-pin"), (0, "so-pin"), (1, "user-pin"), (1, "user-pin"), (1, "wrong"), (7, "user-pin"), (2, "user-pin")][self.roll(8)];
+                let (user, pin) = [
+                    (1, "user-pin"),
+                    (1, "user-pin"),
+                    (0, "so-pin"),
+                    (1, "user-pin"),
+                    (1, "user-pin"),
+                    (1, "wrong"),
+                    (7, "user-pin"),
+                    (2, "user-pin"),
+                ][self.roll(8)];
                 self.log_in(user, pin)
             }
             7 => self.on_session("log out", |library, session| library.logout(session)),
@@ -282,7 +293,9 @@ impl Program<'_> {
             template.set(AttributeType::KEY_TYPE, Value::Ulong(key.0));
             template.set(AttributeType::VALUE, Value::Secret(Secret::new(value)));
             let is_public = key != KeyType::EC;
-            for usage in usages.into_iter().filter(|usage| is_public || !matches!(*usage, AttributeType::ENCRYPT | AttributeType::VERIFY | AttributeType::WRAP)) {
+            for usage in usages.into_iter().filter(|usage| {
+                is_public || !matches!(*usage, AttributeType::ENCRYPT | AttributeType::VERIFY | AttributeType::WRAP)
+            }) {
                 if self.chance(80) {
                     template.set(usage, Value::Bool(self.chance(85)));
                 }
@@ -321,7 +334,9 @@ impl Program<'_> {
 
     fn generate(&mut self) -> [Told; 2] {
         let (label, (at, session)) = (self.label(), self.session());
-        let (kind, len) = [(MechanismType::AES_KEY_GEN, 32), (MechanismType::GENERIC_SECRET_KEY_GEN, 20), (MechanismType::AES_KEY_GEN, 5)][self.roll(3)];
+        let (kind, len) =
+            [(MechanismType::AES_KEY_GEN, 32), (MechanismType::GENERIC_SECRET_KEY_GEN, 20), (MechanismType::AES_KEY_GEN, 5)]
+                [self.roll(3)];
         let template = Template::from_iter([
             bytes(AttributeType::LABEL, label.as_bytes()),
             flag(AttributeType::TOKEN, self.chance(50)),
@@ -330,7 +345,9 @@ impl Program<'_> {
             (AttributeType::VALUE_LEN, Value::Ulong(len)),
         ]);
         self.note(format_args!("session {at}: generate {label} by {kind}, {len} bytes"));
-        let make = |library: &Library, side: usize| library.generate_key(session[side], mechanism(kind, Params::None), template.duplicate());
+        let make = |library: &Library, side: usize| {
+            library.generate_key(session[side], mechanism(kind, Params::None), template.duplicate())
+        };
         let made = self.twins.both(make);
         let key = if kind == MechanismType::AES_KEY_GEN { KeyType::AES } else { KeyType::GENERIC_SECRET };
         self.keep(made, label, false, Some(key))
@@ -356,7 +373,13 @@ impl Program<'_> {
     fn set(&mut self) -> [Told; 2] {
         let ((at, session), object) = (self.session(), self.object());
         let (handles, name) = (Self::handles(object), object.map_or("nothing".into(), |object| object.label.clone()));
-        let kinds = [AttributeType::ENCRYPT, AttributeType::SIGN, AttributeType::SENSITIVE, AttributeType::EXTRACTABLE, AttributeType::TOKEN];
+        let kinds = [
+            AttributeType::ENCRYPT,
+            AttributeType::SIGN,
+            AttributeType::SENSITIVE,
+            AttributeType::EXTRACTABLE,
+            AttributeType::TOKEN,
+        ];
         let (kind, value) = (kinds[self.roll(5)], self.chance(60));
         self.note(format_args!("session {at}: set {kind} of {name} to {value}"));
         let changes = Template::from_iter([flag(kind, value)]);
@@ -382,7 +405,8 @@ impl Program<'_> {
         let ((at, session), object) = (self.session(), self.object());
         let (handles, name) = (Self::handles(object), object.map_or("nothing".into(), |object| object.label.clone()));
         let is_same = object.is_some_and(|object| object.is_same);
-        let wanted: Vec<AttributeType> = KINDS.into_iter().filter(|kind| self.chance(50) && (is_same || *kind != AttributeType::VALUE)).collect();
+        let wanted: Vec<AttributeType> =
+            KINDS.into_iter().filter(|kind| self.chance(50) && (is_same || *kind != AttributeType::VALUE)).collect();
         self.note(format_args!("session {at}: read {} attributes of {name}", wanted.len()));
         let show = |reading: Reading| match reading {
             Reading::Value(Value::Secret(secret)) => format!("secret {:02x?}", secret.expose()),
@@ -394,7 +418,9 @@ impl Program<'_> {
             Reading::Absent => "absent".into(),
         };
         let read = self.twins.both(|library, side| library.read_attributes(session[side], handles[side], &wanted));
-        read.map(|read| read.map_or_else(|error| Told::Failed(error.code()), |read| Told::Read(read.into_iter().map(show).collect())))
+        read.map(|read| {
+            read.map_or_else(|error| Told::Failed(error.code()), |read| Told::Read(read.into_iter().map(show).collect()))
+        })
     }
 
     fn destroy(&mut self) -> [Told; 2] {
@@ -464,172 +490,5 @@ impl Program<'_> {
             });
         }
         told.try_into().unwrap_or_else(|_| unreachable!("there are two sides"))
-    }
-
-    /// A mechanism for keys of this type, mostly right.
-    fn a_mechanism(&self, key: Option<KeyType>) -> Mechanism {
-        let iv = Params::Iv(vec![3; [16, 16, 16, 15][self.roll(4)]]);
-        let gcm = Params::Gcm { iv: vec![4; 12], aad: vec![5; self.roll(20)], tag_bits: 128 };
-        let ctr = Params::Ctr { counter_bits: 64, block: [6; 16] };
-        let key = if self.chance(6) { None } else { key };
-        let (kind, params) = match (key, self.roll(6)) {
-            (Some(KeyType::AES), 0) => (MechanismType::AES_ECB, Params::None),
-            (Some(KeyType::AES), 1) => (MechanismType::AES_CBC, iv),
-            (Some(KeyType::AES), 2) => (MechanismType::AES_CBC_PAD, iv),
-            (Some(KeyType::AES), 3) => (MechanismType::AES_CTR, ctr),
-            (Some(KeyType::AES), 4) => (MechanismType::AES_GCM, gcm),
-            (Some(KeyType::AES), _) => (MechanismType::AES_CMAC, Params::None),
-            (Some(KeyType::GENERIC_SECRET), 0..=3) => (MechanismType::SHA256_HMAC, Params::None),
-            (Some(KeyType::GENERIC_SECRET), _) => (MechanismType::SHA512_HMAC, Params::None),
-            (Some(KeyType::EC), 0..=2) => (MechanismType::ECDSA, Params::None),
-            (Some(KeyType::EC), _) => (MechanismType::ECDSA_SHA256, Params::None),
-            (_, 0) => (MechanismType::RSA_PKCS, Params::None),
-            (_, 1) => (MechanismType::AES_KEY_GEN, Params::None),
-            (_, 2) => (MechanismType::AES_CBC, Params::None),
-            _ => (MechanismType::SHA256, Params::None),
-        };
-        mechanism(kind, params)
-    }
-
-    fn begin(&mut self) -> [Told; 2] {
-        let key = (0..4).map(|_| self.object()).find(|object| object.is_some_and(|object| object.key.is_some())).flatten();
-        let ((at, session), object) = (self.session(), if self.chance(90) { key } else { self.object() });
-        let (handles, name) = (Self::handles(object), object.map_or("nothing".into(), |object| object.label.clone()));
-        let (key, is_same) = (object.and_then(|object| object.key), object.is_some_and(|object| object.is_same));
-        let mechanism = self.a_mechanism(key);
-        // Where each side has a key of its own, what one has made the other one cannot undo.
-        let verb = if is_same { self.roll(5) } else { [0, 2, 4][self.roll(3)] };
-        let mac = matches!(mechanism.kind, MechanismType::AES_CMAC | MechanismType::SHA256_HMAC | MechanismType::SHA512_HMAC);
-        let verb = if (mac || key == Some(KeyType::EC)) && verb < 2 && self.chance(80) { verb + 2 } else { verb };
-        let word = ["encrypt", "decrypt", "sign", "verify", "digest"][verb];
-        self.note(format_args!("session {at}: begin to {word} by {} with {name}", mechanism.kind));
-        let begun = self.twins.both(|library, side| {
-            let (session, key, by) = (session[side], handles[side], Some(mechanism.clone()));
-            match verb {
-                0 => library.encrypt_init(session, by, key),
-                1 => library.decrypt_init(session, by, key),
-                2 => library.sign_init(session, by, key),
-                3 => library.verify_init(session, by, key),
-                _ => library.digest_init(session, by),
-            }
-        });
-        if let (Some(session), true) = (self.sessions.get_mut(at), begun[0].is_ok()) {
-            if let Some(by_chance) = session.by_chance.get_mut(verb) {
-                *by_chance = !is_same || key == Some(KeyType::EC);
-            }
-            session.keys.push(name);
-            session.begun = Some(verb);
-        }
-        nothing(begun)
-    }
-
-    /// Whatever may come after a beginning, or not.
-    fn go_on(&mut self) -> [Told; 2] {
-        let busy = self.sessions.iter().position(|session| session.begun.is_some()).filter(|_| self.chance(90));
-        let (at, session) = busy.map_or_else(|| self.session(), |at| (at, self.sessions[at].handles));
-        let begun = self.sessions.get(at).and_then(|session| session.begun).filter(|_| self.chance(80));
-        let verb = begun.map_or(self.roll(14), |begun| (3 * begun + self.roll(3)).min(13));
-        let data: Vec<u8> = match self.roll(4) {
-            0 if matches!(verb, 3..=5) => self.text.clone(),
-            _ => vec![self.roll(200) as u8; [0, 1, 15, 16, 32, 48, 100][self.roll(7)]],
-        };
-        let signature = if self.chance(80) { self.signature.clone() } else { vec![1; self.roll(70)] };
-        let room = [None, Some(self.roll(20)), Some(ROOM), Some(ROOM), Some(ROOM), Some(ROOM)][self.roll(6)];
-        const WORDS: [&str; 14] = [
-            "encrypt", "encrypt a part", "end the encryption", "decrypt", "decrypt a part", "end the decryption", "sign", "sign a part",
-            "end the signature", "verify", "verify a part", "end the verification", "digest a part", "end the digest",
-        ];
-        self.note(format_args!("session {at}: {}, {} bytes, room {room:?}", WORDS[verb], data.len()));
-        let told = self.twins.both(|library, side| {
-            let (session, data) = (session[side], &data[..]);
-            let fill = |work: &dyn Fn(Output<'_>) -> Result<Filled>| -> Result<Told> {
-                let mut buffer = vec![0; room.unwrap_or(0)];
-                let filled = work(if room.is_some() { Output::Buffer(&mut buffer) } else { Output::Query })?;
-                Ok(match filled {
-                    Filled::Length(len) if room.is_some() => Told::Bytes(buffer[..len].to_vec()),
-                    Filled::Length(len) => Told::Length(len),
-                    Filled::TooSmall(len) => Told::TooSmall(len),
-                })
-            };
-            let done = |answer: Result<()>| answer.map(|()| Told::Nothing);
-            match verb {
-                0 => fill(&|out| library.encrypt(session, data, out)),
-                1 => fill(&|out| library.encrypt_update(session, data, out)),
-                2 => fill(&|out| library.encrypt_final(session, out)),
-                3 => fill(&|out| library.decrypt(session, data, out)),
-                4 => fill(&|out| library.decrypt_update(session, data, out)),
-                5 => fill(&|out| library.decrypt_final(session, out)),
-                6 => fill(&|out| library.sign(session, data, out)),
-                7 => done(library.sign_update(session, data)),
-                8 => fill(&|out| library.sign_final(session, out)),
-                9 => done(library.verify(session, data, &signature)),
-                10 => done(library.verify_update(session, data)),
-                11 => done(library.verify_final(session, &signature)),
-                12 => done(library.digest_update(session, data)),
-                _ => fill(&|out| library.digest_final(session, out)),
-            }
-        });
-        let told = told.map(|told| told.unwrap_or_else(|error| Told::Failed(error.code())));
-        let goes_on = matches!(told[0], Told::Length(_) | Told::TooSmall(_)) || matches!(verb, 1 | 4 | 7 | 10 | 12);
-        if let Some(session) = self.sessions.get_mut(at).filter(|_| !goes_on || matches!(told[0], Told::Failed(_))) {
-            session.begun = None;
-        }
-        if let Told::Bytes(made) = &told[0] {
-            match verb {
-                0 => self.text.clone_from(made),
-                6 | 8 => self.signature.clone_from(made),
-                _ => {}
-            }
-        }
-        let by_chance = self.sessions.get(at).and_then(|session| session.by_chance.get(verb / 3)).is_some_and(|by_chance| *by_chance);
-        match told {
-            [Told::Bytes(one), Told::Bytes(other)] if by_chance => [Told::Length(one.len()), Told::Length(other.len())],
-            told => told,
-        }
-    }
-
-    fn wrap(&mut self) -> [Told; 2] {
-        let ((at, session), by, what) = (self.session(), self.object(), self.object());
-        let ((by_handles, what_handles), room) = ((Self::handles(by), Self::handles(what)), if self.chance(80) { ROOM } else { 7 });
-        let is_same = by.is_some_and(|by| by.is_same) && what.is_some_and(|what| what.is_same);
-        let names = [by, what].map(|object| object.map_or("nothing".into(), |object| object.label.clone()));
-        self.note(format_args!("session {at}: wrap {} under {}, room {room}", names[1], names[0]));
-        let told = self.twins.both(|library, side| {
-            let (mut buffer, by) = (vec![0; room], mechanism(MechanismType::AES_KEY_WRAP_KWP, Params::None));
-            let filled = library.wrap_key(session[side], by, by_handles[side], what_handles[side], Output::Buffer(&mut buffer))?;
-            Ok(match filled {
-                Filled::Length(len) => Told::Bytes(buffer[..len].to_vec()),
-                Filled::TooSmall(len) => Told::TooSmall(len),
-            })
-        });
-        let told = told.map(|told| told.unwrap_or_else(|error| Told::Failed(error.code())));
-        match told {
-            [Told::Bytes(one), Told::Bytes(other)] if !is_same => [Told::Length(one.len()), Told::Length(other.len())],
-            [Told::Bytes(one), other] => {
-                self.wrapped.clone_from(&one);
-                [Told::Bytes(one), other]
-            }
-            told => told,
-        }
-    }
-
-    fn unwrap(&mut self) -> [Told; 2] {
-        let ((at, session), label) = (self.session(), self.label());
-        let by = self.objects.iter().filter(|object| object.is_same && object.key == Some(KeyType::AES)).next_back();
-        let (handles, name) = (Self::handles(by), by.map_or("nothing".into(), |object| object.label.clone()));
-        let key = [KeyType::AES, KeyType::GENERIC_SECRET][self.roll(2)];
-        let template = Template::from_iter([
-            bytes(AttributeType::LABEL, label.as_bytes()),
-            (AttributeType::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0)),
-            (AttributeType::KEY_TYPE, Value::Ulong(key.0)),
-            flag(AttributeType::TOKEN, self.chance(50)),
-            flag(AttributeType::ENCRYPT, true),
-        ]);
-        self.note(format_args!("session {at}: unwrap {label} with {name}"));
-        let made = self.twins.both(|library, side| {
-            let by = mechanism(MechanismType::AES_KEY_WRAP_KWP, Params::None);
-            library.unwrap_key(session[side], by, handles[side], &self.wrapped, template.duplicate())
-        });
-        self.keep(made, label, true, Some(key))
     }
 }

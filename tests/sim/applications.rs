@@ -1,6 +1,9 @@
 //! Applications in front of a whole pool: each has a module's pool of its own, over the simulated network, and shares two tokens with the others.
 //! No call may fail, whatever happens to nodes and links; what each is told is judged with what all were told.
 
+mod pins;
+mod uses;
+
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,11 +20,11 @@ use hsmpool::secret::Secret;
 use hsmpool::token::{Access, Admin, Reading, Role, Scope, Token};
 
 use crate::cast::Cast;
-use crate::known::{Known, KnownKey, Promised};
+use crate::known::Known;
 use crate::outside::{Contact, Outside, Way};
 use crate::run::OPERATOR;
 use crate::scheduler::Owner;
-use crate::world::{PIN_ATTEMPTS_MAX, Running, World};
+use crate::world::{Running, World};
 
 /// Nodes in an application's view, with their zones: those that are always there.
 const VIEW: [(u64, &str); 3] = [(1, "a"), (2, "b"), (3, "c")];
@@ -120,7 +123,9 @@ impl Cast for Applications {
     fn found(&self) -> Result<()> {
         let (admin, _) = self.module(OPERATOR)?;
         let mut ids = Vec::new();
-        for (label, user_pin) in [(*b"used                            ", pin("user")), (*b"guarded                         ", guarded_pin(0))] {
+        for (label, user_pin) in
+            [(*b"used                            ", pin("user")), (*b"guarded                         ", guarded_pin(0))]
+        {
             let token = admin.init_token(None, &pin("so-pin"), label)?;
             let so = token.login(&Scope([50; 16]), Role::SecurityOfficer, &pin("so-pin"))?;
             token.init_pin(&so.with_write(true), &user_pin)?;
@@ -368,221 +373,6 @@ impl Application {
             let destroy = || there(me.used.destroy(&me.user, id));
             me.seen(number, destroy, |done| Action::Destroy { done: done.is_some() }).map(drop)
         })
-    }
-
-    /// What a key makes of a block of zeros.
-    fn encrypt(&self, key: ObjectId) -> Result<[u8; 16]> {
-        let mut out = [0; 16];
-        let cipher = self.used.encrypt(&self.user, &mechanism(MechanismType::AES_ECB), key)?.operation;
-        cipher.single(&[0; 16], &mut out)?;
-        Ok(out)
-    }
-
-    fn generate(&mut self) -> Result<()> {
-        let number = self.fresh();
-        let made = self.used.generate(&self.user, &mechanism(MechanismType::AES_KEY_GEN), aes(&number.to_string(), true))?;
-        let makes = self.encrypt(made.id)?;
-        self.keys.push(made.id);
-        lock(&self.all.known).keys.insert(made.id, KnownKey { number, makes, promised: Promised::There });
-        self.note(format!("key {number} is made"));
-        Ok(())
-    }
-
-    fn promised(&self, key: ObjectId) -> Option<Promised> {
-        lock(&self.all.known).keys.get(&key).map(|key| key.promised)
-    }
-
-    /// Uses any key, also one that was destroyed.
-    fn use_a_key(&mut self) -> Result<()> {
-        let keys: Vec<(ObjectId, KnownKey)> = lock(&self.all.known).keys.iter().map(|(id, key)| (*id, *key)).collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let last_gone = lock(&self.all.known).last_gone;
-        let last_gone = keys.iter().position(|(id, _)| Some(*id) == last_gone).filter(|_| self.roll(2) == 0);
-        let (id, key) = keys[last_gone.unwrap_or(self.roll(keys.len() as u64) as usize)];
-        self.use_key(id, key)
-    }
-
-    fn use_key(&self, id: ObjectId, key: KnownKey) -> Result<()> {
-        // Another application's key is looked for first: nothing else says that it is there.
-        if key.promised == Promised::There && !self.keys.contains(&id) {
-            let found = self.found(&Template::from_iter([called(AttributeType::LABEL, &key.number.to_string())]))?;
-            let is_certain = self.promised(id) == Some(Promised::There) && self.in_contact();
-            match found.contains(&id) {
-                false if is_certain => self.broken(format!("key {} was not found", key.number)),
-                false => return Ok(()),
-                true => {}
-            }
-        }
-        match (there(self.encrypt(id))?, key.promised, self.promised(id)) {
-            (Some(made), _, _) if made != key.makes => self.broken(format!("key {} made something else", key.number)),
-            (Some(_), Promised::Gone, _) if self.in_contact() || self.all.world.isolated_use.is_zero() => {
-                self.broken(format!("key {} was used after its destruction had returned", key.number));
-            }
-            (None, Promised::There, Some(Promised::There)) => self.broken(format!("key {} is not there", key.number)),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn destroy_a_key(&mut self) -> Result<()> {
-        if self.keys.is_empty() {
-            return Ok(());
-        }
-        let id = self.keys.swap_remove(self.roll(self.keys.len() as u64) as usize);
-        let promise = |promised| {
-            let mut known = lock(&self.all.known);
-            known.keys.get_mut(&id).map(|key| {
-                key.promised = promised;
-                *key
-            })
-        };
-        promise(Promised::InDoubt);
-        self.used.destroy(&self.user, id)?;
-        let Some(key) = promise(Promised::Gone) else { return Ok(()) };
-        lock(&self.all.known).last_gone = Some(id);
-        self.note(format!("key {} is destroyed", key.number));
-        self.use_key(id, key)
-    }
-
-    /// Makes, uses or destroys a session key; none is ever lost, or another one.
-    fn session_key(&mut self) -> Result<()> {
-        let label = format!("session {}", self.me);
-        if self.session_keys.is_empty() || (self.session_keys.len() < SESSION_KEYS_MAX && self.roll(3) == 0) {
-            let made = self.used.generate(&self.user, &mechanism(MechanismType::AES_KEY_GEN), aes(&label, false))?;
-            self.session_keys.push((made.id, self.encrypt(made.id)?));
-        }
-        let at = self.roll(self.session_keys.len() as u64) as usize;
-        let (id, makes) = self.session_keys[at];
-        if self.encrypt(id)? != makes {
-            self.broken("a session key makes something else".into());
-        }
-        if self.roll(4) == 0 {
-            self.session_keys.swap_remove(at);
-            self.used.destroy(&self.user, id)?;
-            if there(self.encrypt(id))?.is_some() {
-                self.broken("a session key was used after its destruction".into());
-            }
-        }
-        let found = self.found(&Template::from_iter([called(AttributeType::LABEL, &label)]))?;
-        if found.len() != self.session_keys.len() {
-            self.broken(format!("{} session keys were found, there are {}", found.len(), self.session_keys.len()));
-        }
-        Ok(())
-    }
-
-    /// The same text at once and in parts, with pauses in which anything may happen to the node that has begun.
-    fn parts(&mut self) -> Result<()> {
-        let Some(key) = self.session_keys.first().map(|(id, _)| *id).or(self.keys.first().copied()) else { return Ok(()) };
-        let mechanism = Mechanism { kind: MechanismType::AES_CBC_PAD, params: Params::Iv(vec![7; 16]) };
-        let text: Vec<u8> = (0..200).collect();
-        let mut whole = vec![0; 256];
-        let len = self.used.encrypt(&self.user, &mechanism, key)?.operation.single(&text, &mut whole)?;
-        let (mut parts, mut cipher) = (Vec::new(), self.used.encrypt(&self.user, &mechanism, key)?.operation);
-        for part in text.chunks(70) {
-            let mut out = vec![0; cipher.update_len(part.len())];
-            let len = cipher.update(part, &mut out)?;
-            parts.extend_from_slice(&out[..len]);
-            sleep(Duration::from_millis(self.roll(1500)));
-        }
-        let mut out = vec![0; cipher.finish_len()];
-        let end = cipher.finish(&mut out)?;
-        parts.extend_from_slice(&out[..end]);
-        if parts != whole[..len] {
-            self.broken("an operation in parts made something else than at once".into());
-        }
-        Ok(())
-    }
-
-    fn log_out_and_in(&mut self) -> Result<()> {
-        self.used.logout(&self.user)?;
-        self.session_keys.clear();
-        self.user = self.used.login(&self.scope, Role::User, &pin("user"))?.with_write(true);
-        let found = self.found(&Template::from_iter([called(AttributeType::LABEL, &format!("session {}", self.me))]))?;
-        if !found.is_empty() {
-            self.broken(format!("{} private session keys outlived their logout", found.len()));
-        }
-        Ok(())
-    }
-
-    /// A wrong PIN: no more of them in a row are looked at than lock the user, whatever is lost or asked twice.
-    fn guess(&mut self) -> Result<()> {
-        let before = lock(&self.all.known).guarded.clearings;
-        match self.guarded.login(&self.scope, Role::User, &pin("wrong")) {
-            Ok(_) => self.broken("a wrong PIN was taken".into()),
-            Err(error) if error.code() == Code::PinLocked => {}
-            Err(error) if error.code() == Code::PinIncorrect => {
-                let wrong = lock(&self.all.known).guarded.told_wrong(before);
-                self.note(format!("a wrong PIN, {wrong} in a row for certain"));
-                if wrong > PIN_ATTEMPTS_MAX {
-                    self.broken(format!("{wrong} wrong PINs in a row were looked at"));
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    /// Logs in to the guarded token, unless it is locked.
-    fn enter(&mut self) -> Result<()> {
-        if let Some((old, _)) = self.entered.take() {
-            self.guarded.logout(&old)?;
-        }
-        let before = {
-            let mut known = lock(&self.all.known);
-            known.guarded.clearings += 1;
-            (!known.guarded.changes).then_some(known.guarded.pin)
-        };
-        let answer = self.guarded.login(&self.scope, Role::User, &guarded_pin(before.unwrap_or_default()));
-        let after = {
-            let mut known = lock(&self.all.known);
-            known.guarded.clearings += 1;
-            (!known.guarded.changes).then_some(known.guarded.pin)
-        };
-        match answer {
-            Ok(access) => self.entered = before.filter(|_| before == after).map(|pin| (access, pin)),
-            Err(error) if error.code() == Code::PinLocked => {}
-            Err(error) if error.code() == Code::PinIncorrect && (before.is_none() || before != after) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    /// Uses the login at the guarded token: good until the PIN is set anew, and dead when that has returned.
-    fn look(&mut self) -> Result<()> {
-        let Some((access, made_with)) = self.entered.clone() else { return Ok(()) };
-        let is_good = |known: &Known| (!known.guarded.changes).then_some(known.guarded.pin == made_with);
-        let before = is_good(&lock(&self.all.known));
-        let answer = self.guarded.find(&access, &Template::new());
-        let after = is_good(&lock(&self.all.known));
-        match answer {
-            Ok(_) if before == Some(false) && self.in_contact() => {
-                self.broken(format!("a login by PIN {made_with} was good after another PIN had been set"));
-            }
-            Ok(_) => {}
-            Err(error) if error.code() == Code::UserNotLoggedIn && after != Some(true) => self.entered = None,
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    /// The SO sets the guarded token's PIN anew: it is unlocked, and logins by the old one are over.
-    fn set_anew(&mut self) -> Result<()> {
-        let Some(so) = self.so.clone() else { return Ok(()) };
-        let new = {
-            let mut known = lock(&self.all.known);
-            known.guarded.changes = true;
-            known.guarded.clearings += 1;
-            known.guarded.pin + 1
-        };
-        self.guarded.init_pin(&so, &guarded_pin(new))?;
-        self.note(format!("PIN {new} is set"));
-        let mut known = lock(&self.all.known);
-        known.guarded.changes = false;
-        known.guarded.clearings += 1;
-        known.guarded.pin = new;
-        Ok(())
     }
 
     /// When nobody changes anything any more, all look at everything.

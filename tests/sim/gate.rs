@@ -64,7 +64,8 @@ fn find(fault: &str, finder: &Finder) -> Result<String, String> {
     match finder {
         Seeds(cast, seeds) => {
             let me = std::env::current_exe().map_err(|error| error.to_string())?;
-            let (told, failed) = run(Command::new(me).args(["--cast", cast, "--seeds", &seeds.to_string()]).env("HSMPOOL_FAULT", fault))?;
+            let (told, failed) =
+                run(Command::new(me).args(["--cast", cast, "--seeds", &seeds.to_string()]).env("HSMPOOL_FAULT", fault))?;
             let line = told.lines().find(|line| line.starts_with("seed ")).filter(|_| failed);
             line.map(str::to_string).ok_or_else(|| format!("{seeds} seeds of {cast} saw nothing"))
         }

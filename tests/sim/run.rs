@@ -65,7 +65,8 @@ pub fn play(seed: u64, casting: Casting, shows: bool) -> Report {
     let cast = casting(world.clone());
     let mut dice = Dice::new(seed ^ 0xbad);
     let zones = if dice.roll(BURNS_EVERY) == 0 { ONE_BURNS } else { ["a", "b", "c"] };
-    let mut run = Run { world: world.clone(), cast, judge: Judge::default(), dice, down: Vec::new(), guest: None, guests: 0, zones };
+    let mut run =
+        Run { world: world.clone(), cast, judge: Judge::default(), dice, down: Vec::new(), guest: None, guests: 0, zones };
     let played = catch_unwind(AssertUnwindSafe(|| run.all()));
     let panicked = played.is_err().then(|| "a panic, told above".to_string());
     let broken = run.world.net().broken.clone().or(panicked);
