@@ -149,11 +149,12 @@ impl World {
         let mut settings = GroupSettings::new(id, member(&zone), dir.clone());
         settings.cut_after = CUT_AFTER;
         settings.isolated_use = self.isolated_use;
-        let store = Arc::new(Store::open(&dir)?);
+        let outside = Arc::new(Outside::new(self, id));
+        let (store, root_key) = (Arc::new(Store::open(&dir)?), self.root_key.load(&*outside)?);
+        store.authenticate(root_key.stamper()?)?;
         let wire = Wire { world: self.clone(), from: id };
         let group = Group::open(settings, store.clone(), Arc::new(wire))?;
-        let (log, outside): (Arc<dyn Log>, _) = (group.clone(), Arc::new(Outside::new(self, id)));
-        let root_key = self.root_key.load(&*outside)?;
+        let log: Arc<dyn Log> = group.clone();
         let own = Settings { pin_attempts_max: PIN_ATTEMPTS_MAX, policy: Policy::Default, root_key, tickets: true };
         let partition = Partition::new(store.clone(), log.clone(), outside.clone(), own)?;
         let (standing, of_leader) = (Standing { node: id, zone }, group.clone());
