@@ -182,6 +182,20 @@ faults! {
     ReadsAreStale,
     /// A destroy returns before others have applied it.
     DestroyDoesNotWait,
+    /// A change is acknowledged when one zone has it.
+    CommitsInOneZone,
+
+    // A pool.
+    /// A request that is sent again gets another number.
+    RetriesAreRenumbered,
+    /// A ticket is good after its PIN was changed.
+    TicketOutlivesPin,
+    /// A ticket is good for any client that shows it.
+    TicketForAnyone,
+    /// A capsule is good for any application and login.
+    CapsuleForAnyone,
+    /// A forked child goes on with its parent's state.
+    ForkedStateReused,
 }
 
 /// Whether this fault is switched on: `HSMPOOL_FAULT`, read once, names it.

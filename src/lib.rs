@@ -12,7 +12,7 @@
 //! mechanism  cryptography, one row a mechanism       object     attributes and their rules
 //! wire       bytes with an identity on each end
 //! history    judges what clients saw: the checker of linearizability, for tests and rehearsals
-//! config · world · secret · sys · error · faults · limits · ck
+//! config · world · secret · sys · sync · error · faults · limits · ck
 //! ```
 
 #![warn(missing_docs)]
@@ -38,6 +38,7 @@ pub mod pool;
 pub mod secret;
 pub mod session;
 pub mod store;
+pub mod sync;
 pub mod sys;
 pub mod token;
 pub mod wire;

@@ -3,15 +3,14 @@
 
 use std::cell::Cell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::error::{Code, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::limits::FORK_WAIT_MAX_MILLISECONDS;
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::{Mutex, OnceLock, RwLock, RwLockReadGuard, thread_local};
 use crate::sys::process::ForkWord;
 
 /// Doors of a gate. Threads are spread over them, so that two calls at once touch no common cache line.
@@ -88,21 +87,25 @@ impl<T: Guest> Gate<T> {
 
     /// Right before this process forks: waits until no call is inside, so that no lock is held that the child would find held for ever, and
     /// keeps others out until [`Gate::after_fork`]. After [`FORK_WAIT_MAX_MILLISECONDS`] it waits no more: then the child is as if not
-    /// initialised. Nothing to wait for where no child carries on.
-    pub fn before_fork(&self) {
-        let Some(side) = self.settled_side() else { return };
+    /// initialised. Nothing to wait for where no child carries on. Tells whether nobody is inside from now on.
+    pub fn before_fork(&self) -> bool {
+        let Some(side) = self.settled_side() else { return false };
         let carries_on = |door: RwLockReadGuard<'_, Option<Arc<T>>>| door.as_deref().is_some_and(Guest::carries_on_after_fork);
         if !side.doors[0].0.try_read().is_some_and(carries_on) {
-            return;
+            return false;
         }
         let latest = Instant::now() + Duration::from_millis(FORK_WAIT_MAX_MILLISECONDS);
         for (at, door) in side.doors.iter().enumerate() {
             match door.0.try_write_until(latest) {
                 Some(closed) => std::mem::forget(closed),
-                None => return side.open_doors(at),
+                None => {
+                    side.open_doors(at);
+                    return false;
+                }
             }
         }
         side.quiet.store(true, Ordering::Release);
+        true
     }
 
     /// In the process that forked: lets calls in again.

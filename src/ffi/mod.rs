@@ -4,7 +4,7 @@
 //! calls one function of `session::Library`, and puts the answer where the caller wants it. What all of them have in common stands in
 //! [`enter`] and [`call`].
 //!
-//! Knows: assemble, ck, error, faults, limits, mechanism, object, secret, session, sys, token, world.
+//! Knows: assemble, ck, error, faults, limits, mechanism, object, secret, session, sync, sys, token, world.
 //! Crates: cryptoki-sys, parking_lot.
 
 // The functions carry the standard's names, and what their callers must keep is said once, in `memory`.

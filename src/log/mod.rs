@@ -31,6 +31,12 @@ pub trait Log: Send + Sync {
     /// answer is forgotten, or the store could not be written; `DeviceMemory`: the disk is full.
     fn propose(&self, proposal: Proposal) -> Result<Outcome>;
 
+    /// Returns when a change that is applied here is as safe as [`Log::propose`] makes one before it answers: somebody else may have proposed it,
+    /// and wait for that still. `proposal` has the change's request id, and is answered, not applied. Errors: as those of `propose`.
+    fn confirm(&self, _proposal: Proposal) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns when all that was committed anywhere before this call is applied here; a single member's log has applied it already, and so with the
     /// functions below. Errors: `DeviceError`: no quorum within the call's deadline.
     fn barrier(&self) -> Result<()> {

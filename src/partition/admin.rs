@@ -74,7 +74,7 @@ impl Partition {
 
     /// Removes a token with all that it holds. Errors: `TokenNotPresent`.
     pub fn remove_token(&self, origin: Option<&Origin>, token: TokenId) -> Result<()> {
-        if self.did(origin, Step::DeleteToken)? {
+        if self.did_for_good(origin, Step::DeleteToken)? {
             return self.spread(origin);
         }
         match self.propose_for(origin, Change::DeleteToken { token })? {
@@ -104,7 +104,7 @@ impl Partition {
     }
 
     fn new_token(&self, origin: Option<&Origin>, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
-        if self.did(origin, Step::InitToken)? {
+        if self.did_for_good(origin, Step::InitToken)? {
             return self.new_id(origin, 0).map(TokenId);
         }
         let tokens = self.store.tokens()?;
@@ -131,7 +131,7 @@ impl Partition {
     }
 
     fn empty_token(&self, origin: Option<&Origin>, id: TokenId, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
-        if self.did(origin, Step::InitToken)? {
+        if self.did_for_good(origin, Step::InitToken)? {
             self.spread(origin)?;
             return Ok(id);
         }

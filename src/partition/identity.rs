@@ -170,7 +170,7 @@ impl Partition {
     ) -> Result<()> {
         let role = access.role.unwrap_or(Role::User);
         check_pin_len(new)?;
-        if self.did(origin, Step::SetUser)? {
+        if self.did_for_good(origin, Step::SetUser)? {
             return self.spread(origin);
         }
         let facts = state.facts(self)?;
@@ -182,7 +182,7 @@ impl Partition {
 
     /// `C_InitPIN`.
     pub(super) fn init_pin(&self, origin: Option<&Origin>, state: &TokenState, access: &Access, new: &Secret) -> Result<()> {
-        if self.did(origin, Step::SetUser)? {
+        if self.did_for_good(origin, Step::SetUser)? {
             return self.spread(origin);
         }
         let facts = state.facts(self)?;

@@ -2,7 +2,7 @@
 //!
 //! [`Partition`] keeps all tokens of one store; [`LocalToken`] is one of them, as the waist wants it.
 //!
-//! Knows: ck, error, faults, limits, log, mechanism, object, secret, store, sys, token, world.
+//! Knows: ck, error, faults, limits, log, mechanism, object, secret, store, sync, sys, token, world.
 //! Crates: argon2, minicbor, parking_lot, zeroize.
 
 mod admin;

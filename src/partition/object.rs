@@ -52,7 +52,9 @@ impl<'a> Call<'a> {
 
     /// An object that `access` may see; `otherwise` is the code for one that it may not, or that is not there.
     pub fn open(&self, id: ObjectId, otherwise: Code) -> Result<Arc<Key>> {
-        let key = match self.state.ephemeral.get(self.access.scope, id) {
+        let may_be_held = self.origin.is_none_or(|origin| origin.held.contains(&id));
+        let session_object = self.state.ephemeral.get(self.access.scope, id).filter(|_| may_be_held);
+        let key = match session_object {
             Some(key) => Some(key),
             None => self.open_token_object(id)?,
         };
@@ -67,24 +69,16 @@ impl<'a> Call<'a> {
     }
 
     fn open_token_object(&self, id: ObjectId) -> Result<Option<Arc<Key>>> {
-        let mark = self.marks.of(id);
-        if let Some(ready) = self.state.ready.get(id) {
-            if ready.is_good_at(mark) {
-                return Ok(Some(ready.key.clone()));
-            }
-            if self.partition.store.object_version(self.state.id, id)? == Some(ready.key.object().version) {
-                ready.is_still_good(mark);
-                return Ok(Some(ready.key.clone()));
-            }
-            self.state.ready.forget(id);
-        }
-        let Some(row) = self.partition.store.object(self.state.id, id)? else { return Ok(None) };
-        if row.private && !self.access.sees_private() {
-            return Ok(None);
-        }
-        let key = Arc::new(Key::new(self.unseal(&row)?));
-        self.state.ready.put(key.clone(), mark);
-        Ok(Some(key))
+        let (store, token) = (&self.partition.store, self.state.id);
+        self.state.ready.open(
+            id,
+            self.marks.of(id),
+            || store.object_version(token, id),
+            || {
+                let row = store.object(token, id)?.filter(|row| !row.private || self.access.sees_private());
+                row.map(|row| self.unseal(&row).map(|object| Arc::new(Key::new(object)))).transpose()
+            },
+        )
     }
 
     /// An object from its row.
@@ -133,7 +127,7 @@ impl<'a> Call<'a> {
 
     /// What an earlier arrival of this request made, if there was one.
     pub fn made_before<const N: usize>(&self) -> Result<Option<[Reference; N]>> {
-        if !self.partition.did(self.origin, Step::CreateObjects)? {
+        if !self.partition.did_for_good(self.origin, Step::CreateObjects)? {
             return Ok(None);
         }
         let Some(ids) = self.origin.map(made::<N>).transpose()?.flatten() else { return Ok(None) };
@@ -231,7 +225,7 @@ impl<'a> Call<'a> {
     /// `C_SetAttributeValue`.
     pub fn update(&self, id: ObjectId, changes: Template) -> Result<Reference> {
         let revokes = may_revoke(&changes);
-        if self.partition.did(self.origin, Step::ReplaceObject)? {
+        if self.partition.did_for_good(self.origin, Step::ReplaceObject)? {
             self.spread_if(revokes)?;
             return Ok(reference(self.open(id, Code::ObjectHandleInvalid)?.object()));
         }
@@ -277,7 +271,7 @@ impl<'a> Call<'a> {
 
     /// `C_DestroyObject`.
     pub fn destroy(&self, id: ObjectId) -> Result<()> {
-        if self.partition.did(self.origin, Step::DeleteObject)? {
+        if self.partition.did_for_good(self.origin, Step::DeleteObject)? {
             return self.partition.spread(self.origin);
         }
         let key = self.open(id, Code::ObjectHandleInvalid)?;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::Partition;
 use crate::error::Result;
 use crate::limits::REQUEST_STEPS;
-use crate::log::RequestId;
+use crate::log::{Proposal, RequestId};
 use crate::object::ObjectId;
 use crate::store::{Change, Outcome};
 use crate::sys::awslc::sealing::hmac_sha256;
-use crate::token::Scope;
+use crate::token::{Scope, TokenId};
 
 /// The request of a client, as it came over the wire.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Origin {
     pub use_number: Option<u64>,
     /// Who sent it, as the connection proved: a certificate's name, or a user of this machine.
     pub client: Arc<str>,
+    /// Session objects that the client has, of those that the request names: it may have destroyed others at another partition.
+    pub held: Vec<ObjectId>,
 }
 
 /// Kinds of changes that a request can make, each at most once: so each has a number of its own under the request's.
@@ -90,6 +92,17 @@ impl Partition {
         Ok(self.store.answer(request)? == Some(Outcome::Done))
     }
 
+    /// The same, for a request that is to be acknowledged for it: whoever carried it out may not have been answered, as one zone alone had it.
+    pub(super) fn did_for_good(&self, origin: Option<&Origin>, what: Step) -> Result<bool> {
+        let did = self.did(origin, what)?;
+        if let Some(request) = origin.and_then(|origin| origin.numbered(what)).filter(|_| did) {
+            // It has an answer already, so that what it asks for now does not matter.
+            let change = Change::ClearAttempts { token: TokenId([0; 16]), role: 0, generation: 0 };
+            self.log.confirm(Proposal { request, change })?;
+        }
+        Ok(did)
+    }
+
     /// Whether the request has been carried out already, whatever it was.
     pub fn carried_out(&self, origin: &Origin) -> Result<bool> {
         use Step::{CreateObjects, DeleteObject, DeleteToken, InitToken, ReplaceObject, SetUser};
@@ -127,10 +140,15 @@ pub(super) fn made<const N: usize>(origin: &Origin) -> Result<Option<[ObjectId; 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::TokenId;
 
     fn origin(scope: u8, sequence: u64) -> Origin {
-        Origin { scope: Scope([scope; 16]), sequence: Some(sequence), use_number: None, client: Arc::from("test") }
+        Origin {
+            scope: Scope([scope; 16]),
+            sequence: Some(sequence),
+            use_number: None,
+            client: Arc::from("test"),
+            held: Vec::new(),
+        }
     }
 
     #[test]

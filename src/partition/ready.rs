@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
-
+use crate::error::Result;
 use crate::mechanism::Key;
 use crate::object::ObjectId;
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Opened token objects of one token. Most are never asked for; the bound keeps a scan of a million from filling the memory.
 #[derive(Default)]
@@ -34,26 +34,38 @@ impl Hasher for IdHasher {
 const READY_MAX: usize = 20_000;
 
 /// One opened object.
-pub(super) struct Ready {
-    pub key: Arc<Key>,
+struct Ready {
+    key: Arc<Key>,
+    /// Its row is known to be unchanged at this mark of it.
     mark: AtomicU64,
 }
 
-impl Ready {
-    /// Whether its row is known to be unchanged at this mark of it.
-    pub fn is_good_at(&self, mark: u64) -> bool {
-        self.mark.load(Ordering::Acquire) == mark
-    }
-
-    /// Its row was read later than this mark and is still the one that was opened.
-    pub fn is_still_good(&self, mark: u64) {
-        self.mark.store(mark, Ordering::Release);
-    }
-}
-
 impl ReadyKeys {
-    pub fn get(&self, id: ObjectId) -> Option<Arc<Ready>> {
-        self.0.read().get(&id).cloned()
+    /// The object as its row is, or was when `mark` was read, which is before this call: the one that was opened, if its mark still stands or
+    /// `version` says that its row has the same version; else what `read` opens.
+    pub fn open(
+        &self,
+        id: ObjectId,
+        mark: u64,
+        version: impl FnOnce() -> Result<Option<u64>>,
+        read: impl FnOnce() -> Result<Option<Arc<Key>>>,
+    ) -> Result<Option<Arc<Key>>> {
+        let ready = self.0.read().get(&id).cloned();
+        if let Some(ready) = ready {
+            if ready.mark.load(Ordering::Acquire) == mark {
+                return Ok(Some(ready.key.clone()));
+            }
+            if version()? == Some(ready.key.object().version) {
+                ready.mark.store(mark, Ordering::Release);
+                return Ok(Some(ready.key.clone()));
+            }
+            self.forget(id);
+        }
+        let key = read()?;
+        if let Some(key) = &key {
+            self.put(key.clone(), mark);
+        }
+        Ok(key)
     }
 
     /// Keeps an object whose row was read, or written, later than this mark.

@@ -156,7 +156,7 @@ fn a_request_that_is_carried_out_twice_at_once_makes_one_key_and_both_use_that()
     let first = home.open(Policy::Default);
     let second = home.open_with(Policy::Default, |log| Arc::new(Overtaken { log, first: before.clone() }));
     let id = ready_token(&first).describe().map(|_| first.0.token_ids().unwrap()[0]).unwrap();
-    let origin = Origin { scope: SCOPE, sequence: Some(7), use_number: None, client: Arc::from("app") };
+    let origin = Origin { scope: SCOPE, sequence: Some(7), use_number: None, client: Arc::from("app"), held: Vec::new() };
     let (ours, theirs) = (first.0.token_on_behalf(id, origin.clone()), second.0.token_on_behalf(id, origin.clone()));
     let (access, other) = (user(&*first.tokens().unwrap()[0]), user(&*second.tokens().unwrap()[0]));
     let generate = Mechanism { kind: MechanismType::GENERIC_SECRET_KEY_GEN, params: Params::None };
@@ -176,6 +176,41 @@ fn a_request_that_is_carried_out_twice_at_once_makes_one_key_and_both_use_that()
         mac
     };
     assert_eq!(mac(&ours, &access), mac(&theirs, &other));
+}
+
+/// A log that cannot say whether what is applied here is safe.
+struct Unsure(Solo);
+
+impl Log for Unsure {
+    fn propose(&self, proposal: Proposal) -> Result<Outcome> {
+        self.0.propose(proposal)
+    }
+
+    fn confirm(&self, _: Proposal) -> Result<()> {
+        Err(refuse(Code::DeviceError, "one zone has it"))
+    }
+
+    fn version(&self) -> Version {
+        self.0.version()
+    }
+}
+
+#[test]
+fn a_request_that_comes_again_is_acknowledged_only_when_its_change_is_safe() {
+    let home = Home::new("again");
+    let (first, unsure) = (home.open(Policy::Default), home.open_with(Policy::Default, |log| Arc::new(Unsure(log))));
+    ready_token(&first);
+    let id = first.0.token_ids().unwrap()[0];
+    let origin = Origin { scope: SCOPE, sequence: Some(7), use_number: None, client: Arc::from("app"), held: Vec::new() };
+    let make = |admin: &LocalAdmin| {
+        let access = user(&*admin.tokens().unwrap()[0]);
+        let template = Template::from_iter([(A::TOKEN, Value::Bool(true)), (A::VALUE_LEN, Value::Ulong(32))]);
+        let generate = Mechanism { kind: MechanismType::GENERIC_SECRET_KEY_GEN, params: Params::None };
+        admin.0.token_on_behalf(id, origin.clone()).generate(&access, &generate, template).map(|key| key.id)
+    };
+    let made = make(&first).unwrap();
+    assert_eq!(code(make(&unsure)), Some(Code::DeviceError));
+    assert_eq!(make(&first).ok(), Some(made));
 }
 
 #[test]

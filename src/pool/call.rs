@@ -12,6 +12,7 @@ use super::retry::{CALL_DEADLINE, may_race, patience, pause};
 use super::route::candidates;
 use super::view::View;
 use crate::error::{Code, Error, Result, refuse};
+use crate::faults::{self, Fault};
 use crate::object::ObjectId;
 use crate::secret::Secret;
 use crate::token::message::{Answer, Ask, Blob, Health, Held, Reply, Request, Verdict, Who, decode, encode};
@@ -96,7 +97,7 @@ impl Pool {
     pub(super) fn send(&self, call: Call<'_>) -> Result<Outcome> {
         let prefer = call.prefer;
         let mut request = self.complete(call);
-        let number = match request.ask.changes() {
+        let mut number = match request.ask.changes() {
             true => Some(self.belongings.numbers.take(CALL_DEADLINE).ok_or_else(|| self.gave_up(None))?),
             false => None,
         };
@@ -133,6 +134,10 @@ impl Pool {
                         older += usize::from(why.code() == Code::FunctionNotSupported);
                         self.belongings.untold(request.tally.take(), last.is_none());
                         last = Some(why);
+                        if number.is_some() && faults::on(Fault::RetriesAreRenumbered) {
+                            number = self.belongings.numbers.take(CALL_DEADLINE);
+                            request.sequence = number.as_ref().map(Number::value);
+                        }
                     }
                 }
             }

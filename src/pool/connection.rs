@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::call::{Failure, Link};
-use super::race::{Entrant, Finish, Lost, Race};
+use super::race::{Finish, Heard, Lost, Race, Track, run};
 use crate::error::{self, Code, refuse};
 use crate::secret::Secret;
 use crate::sys::process::PerProcess;
@@ -52,105 +52,59 @@ impl Link for Wires {
     }
 
     fn race(&self, race: &Race<'_>, request: &[u8]) -> Finish {
-        let begun = Instant::now();
-        let mut course =
-            Course { wires: self, race, request, begun, ends: begun + race.patience, running: Vec::new(), lost: Vec::new() };
-        let won = course.run();
-        let Course { running, mut lost, .. } = course;
-        if won.is_none() {
+        let finish = run(race, &mut Flights { wires: self, request, out: Vec::new() });
+        if finish.won.is_none() {
             // Whatever else is kept to silent nodes leads to the same silence.
-            running.iter().for_each(|one| self.idle.get()[one.node].clear());
+            let silent = finish.lost.iter().filter(|(_, how)| matches!(how, Lost::Silent(_)));
+            silent.for_each(|(node, _)| self.idle.get()[*node].clear());
         }
-        lost.extend(running.into_iter().map(|one| (one.node, Lost::Silent(one.since.elapsed()))));
-        Finish { won, lost }
+        finish
     }
 }
 
-/// How long it takes at least until it is asked again whether one more node may be asked.
-const ASK_AGAIN: Duration = Duration::from_millis(5);
 /// How long a socket is read of which something has come: what is missing of the answer is waited for together with the others.
 const PEEK: Duration = Duration::from_millis(1);
 
-/// A race under way.
-struct Course<'a> {
+/// Requests of one race that are out, each on a connection of its own.
+struct Flights<'a> {
     wires: &'a Wires,
-    race: &'a Race<'a>,
     request: &'a [u8],
-    begun: Instant,
-    ends: Instant,
-    running: Vec<Running>,
-    lost: Vec<(usize, Lost)>,
+    out: Vec<(usize, Flight)>,
 }
 
-/// A node that was asked and has not answered.
-struct Running {
-    node: usize,
-    flight: Flight,
-    since: Instant,
-}
-
-impl Course<'_> {
-    fn run(&mut self) -> Option<(usize, Secret, Duration)> {
-        let mut waiting = self.race.entrants.iter();
-        let mut next_start = self.begun;
-        let mut is_first = true;
-        loop {
-            let now = Instant::now();
-            let is_over = now >= self.ends;
-            if !is_over && waiting.len() > 0 && (now >= next_start || self.running.is_empty()) {
-                if is_first || (self.race.may_ask)() {
-                    let Entrant { node, head_start } = waiting.next()?;
-                    is_first = false;
-                    self.start(*node);
-                    next_start = Instant::now() + *head_start;
-                    continue;
-                }
-                next_start = now + ASK_AGAIN;
-            }
-            if is_over || self.running.is_empty() {
-                return None;
-            }
-            let until = if waiting.len() > 0 { next_start.min(self.ends) } else { self.ends };
-            let before = self.lost.len();
-            if let Some(won) = self.wait(until) {
-                return Some(won);
-            }
-            if self.lost.len() > before {
-                next_start = Instant::now();
-            }
-        }
+impl Track for Flights<'_> {
+    fn now(&self) -> Instant {
+        Instant::now()
     }
 
-    /// Sends the request to one more node.
-    fn start(&mut self, node: usize) {
-        let since = Instant::now();
-        let deadline = self.ends.min(since + self.race.connecting);
+    fn start(&mut self, node: usize, by: Instant) -> error::Result<()> {
         let connect = |patience| self.wires.connect(node, patience);
-        match self.wires.idle.get()[node].send(FRAME_KIND, self.request, deadline, &connect) {
-            Ok(flight) => self.running.push(Running { node, flight, since }),
-            Err(error) => self.lost.push((node, Lost::Failed(error))),
-        }
+        let flight = self.wires.idle.get()[node].send(FRAME_KIND, self.request, by, &connect)?;
+        self.out.push((node, flight));
+        Ok(())
     }
 
-    /// Waits for an answer of any. `None` also when one of them has failed.
-    fn wait(&mut self, until: Instant) -> Option<(usize, Secret, Duration)> {
-        let (at, until) = match self.running.len() {
+    fn wait(&mut self, until: Instant) -> Option<(usize, Heard)> {
+        let (at, until) = match self.out.len() {
             1 => (0, until),
             _ => {
-                let sockets: Vec<_> = self.running.iter().map(|one| one.flight.connection().socket()).collect();
+                let sockets: Vec<_> = self.out.iter().map(|(_, flight)| flight.connection().socket()).collect();
                 let at = wait_readable(&sockets, until.saturating_duration_since(Instant::now()))?;
                 (at, Instant::now() + PEEK)
             }
         };
-        let Running { node, flight, since } = self.running.remove(at);
-        match self.wires.idle.get()[node].receive(flight, until) {
-            Landed::Answer(answer) => return Some((node, answer, since - self.begun)),
-            // To the end, so that each of several that have sent something is looked at.
-            Landed::Silent(flight) => self.running.push(Running { node, flight, since }),
-            Landed::Failed { stale: true, .. } => self.start(node),
-            Landed::Failed { failure, .. } => self.lost.push((node, Lost::Failed(failure.error))),
-        }
-        None
+        let (node, flight) = self.out.remove(at);
+        let heard = match self.wires.idle.get()[node].receive(flight, until) {
+            Landed::Answer(answer) => Heard::Answer(answer),
+            Landed::Silent(flight) => {
+                // To the end, so that each of several that have sent something is looked at.
+                self.out.push((node, flight));
+                return None;
+            }
+            Landed::Failed { stale: true, .. } => Heard::Stale,
+            Landed::Failed { failure, .. } => Heard::Failed(failure.error),
+        };
+        Some((node, heard))
     }
 }
 
@@ -160,6 +114,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+    use super::super::race::Entrant;
     use super::*;
     use crate::error::Result;
     use crate::wire::{Conversation, Listener, Peer, Service};

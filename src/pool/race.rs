@@ -1,6 +1,6 @@
 //! The same request to several nodes, one after the other, while those before are silent. It may be carried out by more than one of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::call::Failure;
 use crate::error::Error;
@@ -42,6 +42,106 @@ pub struct Finish {
     pub won: Option<(usize, Secret, Duration)>,
     /// The others that were asked.
     pub lost: Vec<(usize, Lost)>,
+}
+
+/// What is heard of a node in a race.
+pub enum Heard {
+    /// Its answer.
+    Answer(Secret),
+    /// It cannot answer.
+    Failed(Error),
+    /// The connection that was kept to it had ended, which says nothing of the node: it is to be asked anew.
+    Stale,
+}
+
+/// Where a race is run: how one request goes out to several nodes, and on which clock they are waited for.
+pub trait Track {
+    /// The time.
+    fn now(&self) -> Instant;
+    /// Sends the request to a node, to which a connection is made until `by`. Error: it cannot be reached.
+    fn start(&mut self, node: usize, by: Instant) -> Result<(), Error>;
+    /// Waits for any node that was started, and forgets it. `None`: it is time, or nothing whole has come yet.
+    fn wait(&mut self, until: Instant) -> Option<(usize, Heard)>;
+}
+
+/// Runs a race.
+pub fn run(race: &Race<'_>, track: &mut dyn Track) -> Finish {
+    let begun = track.now();
+    let mut course = Course { race, track, begun, ends: begun + race.patience, running: Vec::new(), lost: Vec::new() };
+    let won = course.run();
+    let Course { running, mut lost, track, .. } = course;
+    let now = track.now();
+    lost.extend(running.into_iter().map(|(node, since)| (node, Lost::Silent(now.saturating_duration_since(since)))));
+    Finish { won, lost }
+}
+
+/// How long it takes at least until it is asked again whether one more node may be asked.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A race under way.
+struct Course<'a> {
+    race: &'a Race<'a>,
+    track: &'a mut dyn Track,
+    begun: Instant,
+    ends: Instant,
+    /// Nodes that were asked and have not answered, and since when.
+    running: Vec<(usize, Instant)>,
+    lost: Vec<(usize, Lost)>,
+}
+
+impl Course<'_> {
+    fn run(&mut self) -> Option<(usize, Secret, Duration)> {
+        let mut waiting = self.race.entrants.iter();
+        let mut next_start = self.begun;
+        let mut is_first = true;
+        loop {
+            let now = self.track.now();
+            let is_over = now >= self.ends;
+            if !is_over && waiting.len() > 0 && (now >= next_start || self.running.is_empty()) {
+                if is_first || (self.race.may_ask)() {
+                    let Entrant { node, head_start } = waiting.next()?;
+                    is_first = false;
+                    self.start(*node);
+                    next_start = self.track.now() + *head_start;
+                    continue;
+                }
+                next_start = now + ASK_AGAIN;
+            }
+            if is_over || self.running.is_empty() {
+                return None;
+            }
+            let until = if waiting.len() > 0 { next_start.min(self.ends) } else { self.ends };
+            let before = self.lost.len();
+            if let Some(won) = self.wait(until) {
+                return Some(won);
+            }
+            if self.lost.len() > before {
+                next_start = self.track.now();
+            }
+        }
+    }
+
+    /// Sends the request to one more node.
+    fn start(&mut self, node: usize) {
+        let since = self.track.now();
+        match self.track.start(node, self.ends.min(since + self.race.connecting)) {
+            Ok(()) => self.running.push((node, since)),
+            Err(error) => self.lost.push((node, Lost::Failed(error))),
+        }
+    }
+
+    /// Waits for an answer of any. `None` also when one of them has failed.
+    fn wait(&mut self, until: Instant) -> Option<(usize, Secret, Duration)> {
+        let (node, heard) = self.track.wait(until)?;
+        let at = self.running.iter().position(|(other, _)| *other == node)?;
+        let (node, since) = self.running.remove(at);
+        match heard {
+            Heard::Answer(answer) => return Some((node, answer, since - self.begun)),
+            Heard::Stale => self.start(node),
+            Heard::Failed(error) => self.lost.push((node, Lost::Failed(error))),
+        }
+        None
+    }
 }
 
 /// A race for links that can only wait for one node at a time.

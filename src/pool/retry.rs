@@ -25,9 +25,13 @@ pub fn may_race(ask: &Ask) -> bool {
     )
 }
 
+/// A node is waited for no longer than this, unless a healthy one may take longer: it may have lost power after it took the request, and a call
+/// that waits for it would fail though the pool is well again.
+const PATIENCE_MAX: Duration = Duration::from_secs(CALL_DEADLINE_SECONDS / 6);
+
 /// What a call costs a healthy node, at most: beyond it another node is asked; in a [race](may_race), where others have been asked meanwhile,
-/// connections are given up and all are asked anew. Each round doubles it, so that a pool that is slow as a whole is waited for, and asks no node
-/// more often than it can answer.
+/// connections are given up and all are asked anew. Each round doubles it up to a bound, so that a pool that is slow as a whole is waited for, and asks
+/// no node more often than it can answer.
 pub fn patience(ask: &Ask, round: u32) -> Duration {
     let first = match ask {
         Ask::Health => Duration::from_millis(40),
@@ -56,7 +60,7 @@ pub fn patience(ask: &Ask, round: u32) -> Duration {
         | Ask::Unwrap { .. }
         | Ask::Derive { .. } => Duration::from_millis(500),
     };
-    CALL_DEADLINE.min(first * 2_u32.saturating_pow(round.min(12)))
+    first.max(PATIENCE_MAX).min(first * 2_u32.saturating_pow(round.min(12)))
 }
 
 /// The pause after a round in which no node answered. `jitter` is 0 to 255.
@@ -70,10 +74,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_doubles_up_to_the_deadline() {
+    fn patience_doubles_up_to_a_bound_that_leaves_time_to_ask_others() {
         assert_eq!(patience(&Ask::Logout, 0), Duration::from_millis(500));
         assert_eq!(patience(&Ask::Logout, 1), Duration::from_millis(1000));
-        assert_eq!(patience(&Ask::Logout, 31), CALL_DEADLINE);
+        assert_eq!(patience(&Ask::Logout, 31), PATIENCE_MAX);
+        assert!(PATIENCE_MAX * 4 < CALL_DEADLINE);
     }
 
     #[test]

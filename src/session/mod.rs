@@ -6,7 +6,7 @@
 //! sessions · one session · the table of objects · a slot's login and token. Only the gate and the one session are held while a token
 //! works, and a `C_InitToken` holds back no other slot.
 //!
-//! Knows: ck, error, faults, limits, mechanism, object, secret, token, world.
+//! Knows: ck, error, faults, limits, mechanism, object, secret, sync, token, world.
 //! Crates: parking_lot.
 
 mod cipher;

@@ -1,6 +1,6 @@
 //! Durable sealed bytes on SQLite: one store, one directory, any number of processes.
 //!
-//! Knows: ck, error, faults, limits, object, secret, sys.
+//! Knows: ck, error, faults, limits, object, secret, sync, sys.
 //! Crates: minicbor, rusqlite, sha2.
 
 mod apply;

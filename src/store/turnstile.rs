@@ -1,7 +1,8 @@
 //! A lock that lets threads through in the order in which they came.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::sync::standard::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A mutex without overtaking: a thread that writes in a loop cannot keep the others out. Made of the standard library's locks, which keep
 /// no tables beside them, so that one made after a fork works whatever other threads did at the fork.

@@ -1,6 +1,6 @@
 //! The door out: we call strangers. Owning types over the C library's and the crypto library's functions, and vector kernels.
 //!
-//! Knows: error.
+//! Knows: error, faults.
 //! Crates: aws-lc-sys, libc, rusqlite, sha2, zeroize.
 
 #![allow(unsafe_code)]

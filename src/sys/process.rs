@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
+use crate::faults::{self, Fault};
+
 /// Tells a forked child from the process that made the word: a page that the kernel wipes in children (`MADV_WIPEONFORK`), so that
 /// looking costs one load. Where the kernel cannot do that, the process id is compared instead.
 ///
@@ -129,7 +131,7 @@ impl<T: Send + Sync> PerProcess<T> {
     /// The value of this process.
     #[inline]
     pub fn get(&self) -> &T {
-        if !self.word.same_process() {
+        if !self.word.same_process() && !faults::on(Fault::ForkedStateReused) {
             self.renew();
         }
         // SAFETY: set from `Box::into_raw` and freed only by `drop`, which cannot run while `self` is borrowed: `renew` leaks.

@@ -1,12 +1,12 @@
 //! Connections to one other side that are kept for the next request.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::client::{Connection, Failure};
 use crate::error::Result;
 use crate::limits::{IDLE_CONNECTION_TRUSTED_SECONDS, IDLE_CONNECTIONS_MAX};
 use crate::secret::Secret;
+use crate::sync::standard::{Mutex, MutexGuard, PoisonError};
 
 /// Idle connections to one place.
 #[derive(Default)]
@@ -135,7 +135,7 @@ impl Kept {
         None
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Connection, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Connection, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Blocking throughout, one thread a connection on the serving side: a request that computes holds up nobody else's.
 //!
-//! Knows: error, limits, secret, sys.
+//! Knows: error, limits, secret, sync, sys.
 //! Crates: minicbor, rcgen, rustls, time, x509-parser.
 
 mod address;

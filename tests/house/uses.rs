@@ -111,6 +111,27 @@ fn session_objects_and_logins_come_along_and_die_with_the_logout() {
 }
 
 #[test]
+fn a_destroyed_session_object_is_used_at_no_node_that_has_not_heard_of_it() {
+    let house = House::new(6);
+    let (token, user) = house.token();
+    let key = token.generate(&user, &mechanism(MechanismType::AES_KEY_GEN), aes(false)).unwrap();
+    let encrypt = || {
+        let cipher = token.encrypt(&user, &mechanism(MechanismType::AES_ECB), key.id)?.operation;
+        cipher.single(&[1; 16], &mut [0; 16])
+    };
+    for dead in [1, 0] {
+        house.network.kill_only(dead);
+        encrypt().unwrap();
+    }
+    house.network.kill_only(1);
+    token.destroy(&user, key.id).unwrap();
+    for dead in 0..3 {
+        house.network.kill_only(dead);
+        assert!(encrypt().is_err(), "while node {dead} is dead");
+    }
+}
+
+#[test]
 fn a_ticket_is_good_for_its_own_client_and_login_only() {
     use hsmpool::error::Code;
     use hsmpool::token::{Access, Admin, Scope};

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use hsmpool::ck::{AttributeType, MechanismType, ObjectClass};
 use hsmpool::error::Code;
+use hsmpool::limits::{REQUEST_STEPS, REQUESTS_KEPT_PER_CLIENT};
 use hsmpool::object::{Template, Value};
 use hsmpool::token::{Admin, Role};
 
@@ -99,14 +99,12 @@ fn a_change_that_is_sent_again_is_never_too_old_however_many_others_are_made() {
             });
         }
         // They wait for the slow one when they are as far ahead as the log keeps answers.
-        let (mut before, mut still) = (u64::MAX, 0);
-        while still < 20 {
-            std::thread::sleep(Duration::from_millis(10));
-            let now = made.load(Ordering::Relaxed);
-            still = if now == before { still + 1 } else { 0 };
-            before = now;
+        let ahead = REQUESTS_KEPT_PER_CLIENT / REQUEST_STEPS - 1;
+        while made.load(Ordering::Relaxed) < ahead {
+            std::thread::yield_now();
         }
-        assert!(before < 1600, "nobody waited");
+        (0..1000).for_each(|_| std::thread::yield_now());
+        assert_eq!(made.load(Ordering::Relaxed), ahead, "nobody waited");
         house.network.delays.store(false, Ordering::Release);
         assert!(slow.join().unwrap().is_ok());
     });

@@ -57,6 +57,19 @@ fn our_header_serves_c_and_cpp() {
     }
 }
 
+/// As far as helgrind sees locks: `clients/helgrind.supp` says what it does not.
+#[test]
+fn threads_of_a_c_program_misuse_no_mutex() {
+    let token = Token::initialised(Module::Ours);
+    token.write("client.c", include_str!("clients/threads.c"));
+    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
+    compile(&token, "cc", "client.c", &["-Wall", "-Wextra", "-Werror", "-include", "hsmpool.h"], &include);
+    let suppressions = token.write("helgrind.supp", include_str!("clients/helgrind.supp"));
+    let helgrind = token.run("valgrind").words("--quiet --tool=helgrind --error-exitcode=9");
+    let helgrind = helgrind.arg(format!("--suppressions={}", suppressions.display()));
+    helgrind.arg(token.file("client")).arg(token.module.path()).arg(PIN).ok().says("5 threads are done");
+}
+
 fn compile(token: &Token, compiler: &str, source: &str, options: &[&str], include: &Path) {
     let language = if compiler == "c++" { "c++" } else { "c" };
     token.run(compiler).args(options).arg("-I").arg(include).args(["-g", "-x", language, source]).words("-o client -ldl").ok();

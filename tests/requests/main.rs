@@ -2,6 +2,11 @@
 //! and a way to them that each test makes.
 
 mod digests;
+#[path = "../pools/faults.rs"]
+#[allow(dead_code, reason = "each program uses a part of it")]
+mod faults;
+#[path = "../pools/house.rs"]
+#[allow(dead_code, reason = "each program uses a part of it")]
 mod house;
 mod security;
 mod storm;

@@ -2,6 +2,7 @@
 //! were promised.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use hsmpool::log::{Log, Proposal, RequestId, Standing};
 use hsmpool::object::{ObjectId, TokenId};
 use hsmpool::store::{Change, ObjectRow, Outcome, Sealed, Tag, TokenRow, UserRow};
 
+use crate::cast::Cast;
+use crate::run::FIRST_NODE;
 use crate::scheduler::Owner;
 use crate::world::{Running, World};
 
-pub const TOKEN: TokenId = TokenId([0x70; 16]);
+const TOKEN: TokenId = TokenId([0x70; 16]);
 /// The role whose attempts are counted; it is never locked and never cleared.
 const COUNTED: u8 = 1;
 /// How long one node is waited for.
@@ -24,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What an object is, as its owner was promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Promised {
+enum Promised {
     /// At this version.
     There(u64),
     /// Destroyed, and no partition in contact uses it.
@@ -35,23 +38,23 @@ pub enum Promised {
 
 /// What all applications were promised.
 #[derive(Default)]
-pub struct Promises {
-    pub objects: BTreeMap<u64, Promised>,
+struct Promises {
+    objects: BTreeMap<u64, Promised>,
     /// The highest count of attempts that was answered, and which counts were.
-    pub attempts: u32,
+    attempts: u32,
     counts: BTreeMap<u32, u64>,
-    pub answered: u64,
-    pub reads: u64,
+    answered: u64,
 }
 
+/// Programs that propose changes to the log and look at the stores.
 pub struct Clients {
-    pub world: Arc<World>,
+    world: Arc<World>,
     promises: Mutex<Promises>,
     ends: Mutex<bool>,
     left: Mutex<usize>,
 }
 
-pub fn id(number: u64) -> ObjectId {
+fn id(number: u64) -> ObjectId {
     let mut bits = [0; 16];
     bits[8..].copy_from_slice(&number.to_be_bytes());
     ObjectId(bits)
@@ -64,7 +67,7 @@ fn row(number: u64, version: u64) -> ObjectRow {
 }
 
 /// The token, and the holder whose attempts are counted.
-pub fn beginning() -> [Change; 2] {
+fn beginning() -> [Change; 2] {
     let user = |role| UserRow {
         token: TOKEN,
         role,
@@ -87,36 +90,79 @@ pub fn beginning() -> [Change; 2] {
 }
 
 impl Clients {
-    pub fn new(world: Arc<World>) -> Arc<Self> {
+    /// Three of them.
+    pub fn cast(world: Arc<World>) -> Arc<dyn Cast> {
         Arc::new(Self { world, promises: Mutex::default(), ends: Mutex::new(false), left: Mutex::new(0) })
     }
 
-    pub fn promises(&self) -> MutexGuard<'_, Promises> {
+    fn promises(&self) -> MutexGuard<'_, Promises> {
         self.promises.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Clients begin nothing new.
-    pub fn end(&self) {
+    fn begin_one(self: Arc<Self>, me: Owner) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.world.scheduler.clone().thread(me, move || {
+            let mut client = Client { all: self.clone(), me, sequence: 0, objects: Vec::new(), made: 0 };
+            while !*self.ends.lock().unwrap_or_else(PoisonError::into_inner) {
+                ground::sleep(Duration::from_millis(self.world.scheduler.roll(120)));
+                client.act();
+            }
+            *self.left.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        });
+    }
+}
+
+impl Cast for Clients {
+    fn found(&self) -> Result<()> {
+        let Some(first) = self.world.running(FIRST_NODE) else { return Ok(()) };
+        for (sequence, change) in (0..).zip(beginning()) {
+            first.group.propose(Proposal { request: RequestId { client: [50; 16], sequence }, change })?;
+        }
+        Ok(())
+    }
+
+    fn is_founded(&self, node: &Running) -> bool {
+        node.store.tokens().is_ok_and(|tokens| tokens.len() == 1)
+    }
+
+    fn everybody(&self) -> Range<Owner> {
+        101..104
+    }
+
+    fn begin(self: Arc<Self>) {
+        self.everybody().for_each(|client| self.clone().begin_one(client));
+    }
+
+    fn end(&self) {
         *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
-    /// Clients that have something under way.
-    pub fn left(&self) -> usize {
+    fn left(&self) -> usize {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a client.
-    pub fn begin(self: &Arc<Self>, me: Owner) {
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        let all = self.clone();
-        self.world.scheduler.clone().thread(me, move || {
-            let mut client = Client { all: all.clone(), me, sequence: 0, objects: Vec::new(), made: 0 };
-            while !*all.ends.lock().unwrap_or_else(PoisonError::into_inner) {
-                ground::sleep(Duration::from_millis(all.world.scheduler.roll(120)));
-                client.act();
+    fn answered(&self) -> u64 {
+        self.promises().answered
+    }
+
+    fn check(&self, node: &Running) -> std::result::Result<(), String> {
+        for (number, promised) in &self.promises().objects {
+            let found = node.store.object_version(TOKEN, id(*number)).ok().flatten();
+            let right = match promised {
+                Promised::There(version) => found == Some(*version),
+                Promised::Gone => found.is_none(),
+                Promised::InDoubt => true,
+            };
+            if !right {
+                return Err(format!("object {number} is {found:?}, promised was {promised:?}"));
             }
-            *all.left.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        });
+        }
+        Ok(())
+    }
+
+    /// Each answer was judged when it came.
+    fn judge(&self) -> std::result::Result<(), String> {
+        Ok(())
     }
 }
 
@@ -252,7 +298,6 @@ impl Client {
             running.store.object_version(TOKEN, id(number))
         });
         let after = self.all.promises().objects.get(&number).copied();
-        self.all.promises().reads += 1;
         if after != Some(before) {
             return;
         }

@@ -1,38 +1,93 @@
-//! The harness held against known faults: with each of them switched on, some seed must fail. A fault that no seed finds is a hole in the
-//! harness.
+//! The harness held against known faults: with each of them switched on, some seed must fail, or the test that is there for it. A fault that
+//! nothing finds is a hole in the harness.
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Output};
+use std::time::Instant;
 
 use hsmpool::faults::Fault;
 
-/// Faults of the log and the store, and how many seeds may be needed at most.
-const FAULTS: &[(Fault, u64)] = &[
-    (Fault::AcknowledgeBeforeSync, 10),
-    (Fault::PurgeBeforeDurable, 20),
-    (Fault::RequestNotRecorded, 10),
-    (Fault::PlaceNotRecorded, 10),
-    (Fault::VoteNotKept, 60),
-    (Fault::ReadsAreStale, 40),
-    (Fault::DestroyDoesNotWait, 40),
+/// What must find a fault.
+enum Finder {
+    /// So many seeds of this cast, from the first on.
+    Seeds(&'static str, u64),
+    /// A test: what cargo calls its program, and its name.
+    Test(&'static [&'static str], &'static str),
+}
+
+use Finder::{Seeds, Test};
+
+const REQUESTS: &[&str] = &["--test", "requests"];
+const UNITS: &[&str] = &["--lib"];
+
+/// Faults of the log, the store and the pool, and what must find them.
+const FAULTS: &[(Fault, Finder)] = &[
+    (Fault::AcknowledgeBeforeSync, Seeds("log", 4)),
+    (Fault::PurgeBeforeDurable, Seeds("log", 4)),
+    (Fault::RequestNotRecorded, Seeds("pool", 4)),
+    (Fault::PlaceNotRecorded, Seeds("log", 4)),
+    (Fault::VoteNotKept, Seeds("log", 8)),
+    (Fault::ReadsAreStale, Seeds("log", 12)),
+    (Fault::DestroyDoesNotWait, Seeds("log", 4)),
+    (Fault::CommitsInOneZone, Seeds("log", 12)),
+    (Fault::RetriesAreRenumbered, Seeds("pool", 4)),
+    (Fault::TicketOutlivesPin, Seeds("pool", 8)),
+    (Fault::TicketForAnyone, Test(REQUESTS, "security::requests_that_were_overheard_give_another_client_nothing")),
+    (Fault::CapsuleForAnyone, Test(REQUESTS, "security::a_capsule_opens_unaltered_for_its_own_login_alone")),
+    (Fault::ForkedStateReused, Test(UNITS, "sys::process::tests::")),
 ];
 
-/// Plays seeds with each fault, in a process of its own.
+/// Breaks each rule in turn, in processes of their own.
 pub fn gate() -> ExitCode {
     if !cfg!(feature = "faults") {
         println!("this build has no faults: cargo test --features faults --test sim -- --gate");
         return ExitCode::from(2);
     }
-    let me = std::env::current_exe().expect("a running program has a file");
+    let begun = Instant::now();
     let mut missed = Vec::new();
-    for (fault, seeds) in FAULTS {
-        let played = Command::new(&me).args(["--seeds", &seeds.to_string()]).env("HSMPOOL_FAULT", fault.name()).output();
-        let played = played.expect("the harness can start itself");
-        let told = String::from_utf8_lossy(&played.stdout);
-        match told.lines().find(|line| line.starts_with("seed ")) {
-            Some(found) if !played.status.success() => println!("{}: found, {found}", fault.name()),
-            _ => missed.push(fault.name()),
+    for (fault, finder) in FAULTS {
+        let name = fault.name();
+        match find(name, finder) {
+            Ok(found) => println!("{name}: found, {found}"),
+            Err(told) => {
+                println!("{name}: MISSED: {told}");
+                missed.push(name);
+            }
         }
     }
-    println!("{} of {} faults found; missed: {missed:?}", FAULTS.len() - missed.len(), FAULTS.len());
+    let (found, took) = (FAULTS.len() - missed.len(), begun.elapsed().as_secs());
+    println!("{found} of {} faults found in {took} s; missed: {missed:?}", FAULTS.len());
     if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Lets a fault be found. Gives what was seen of it. Error: that it was not, or could not be looked for.
+fn find(fault: &str, finder: &Finder) -> Result<String, String> {
+    match finder {
+        Seeds(cast, seeds) => {
+            let me = std::env::current_exe().map_err(|error| error.to_string())?;
+            let (told, failed) =
+                run(Command::new(me).args(["--cast", cast, "--seeds", &seeds.to_string()]).env("HSMPOOL_FAULT", fault))?;
+            let line = told.lines().find(|line| line.starts_with("seed ")).filter(|_| failed);
+            line.map(str::to_string).ok_or_else(|| format!("{seeds} seeds of {cast} saw nothing"))
+        }
+        Test(program, test) => {
+            // Cargo builds it once for all, with the same features as this program.
+            let of_cargo = || {
+                let mut cargo = Command::new(env!("CARGO"));
+                cargo.args(["test", "--locked", "--features", "faults"]).args(*program).args(["--", test]);
+                cargo
+            };
+            let (told, failed) = run(&mut of_cargo())?;
+            if failed || told.contains(" 0 passed") {
+                return Err(format!("{test} does not pass without any fault"));
+            }
+            let (told, failed) = run(of_cargo().env("HSMPOOL_FAULT", fault))?;
+            let line = told.lines().find(|line| line.ends_with("FAILED")).filter(|_| failed);
+            line.map(str::to_string).ok_or_else(|| format!("{test} saw nothing"))
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Result<(String, bool), String> {
+    let Output { status, stdout, .. } = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    Ok((String::from_utf8_lossy(&stdout).into_owned(), !status.success()))
 }

@@ -1,6 +1,6 @@
 //! What must hold at each step, judged by what all members show together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hsmpool::log::RequestId;
 use hsmpool::log::raft::NodeId;
@@ -12,7 +12,8 @@ use crate::world::World;
 /// What an entry of the log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
-    term: u64,
+    /// The term and the number of the leader that it is of.
+    leader: (u64, NodeId),
     request: Option<RequestId>,
     changed: bool,
 }
@@ -20,7 +21,8 @@ struct Known {
 /// Remembers everything that was ever true of the group.
 #[derive(Default)]
 pub struct Judge {
-    leaders: BTreeMap<u64, NodeId>,
+    /// Who has led, in which term.
+    leaders: BTreeSet<(u64, NodeId)>,
     entries: BTreeMap<u64, Known>,
     facts: BTreeMap<u64, [u8; 32]>,
     applied: BTreeMap<([u8; 16], u64), u64>,
@@ -34,8 +36,8 @@ impl Judge {
 
     /// Takes in what a member has shown. Error: which promise it breaks.
     pub fn saw(&mut self, member: Owner, seen: Seen) -> Result<(), String> {
-        let Seen::Applied { index, term, request, changed, facts } = seen;
-        let known = Known { term, request, changed };
+        let Seen::Applied { index, leader, request, changed, facts } = seen;
+        let known = Known { leader, request, changed };
         match self.entries.get(&index) {
             Some(before) if *before != known => {
                 return Err(format!(
@@ -44,6 +46,12 @@ impl Judge {
             }
             Some(_) => {}
             None => drop(self.entries.insert(index, known)),
+        }
+        // One leader at a time: within a term a node with a higher number may take over, but nobody comes back.
+        let before = self.entries.range(..index).next_back().filter(|(_, before)| before.leader > leader);
+        let after = self.entries.range(index + 1..).next().filter(|(_, after)| after.leader < leader);
+        if let Some((other, known)) = before.or(after) {
+            return Err(format!("entry {index} is of leader {leader:?}, and entry {other} of {:?}", known.leader));
         }
         if let (true, Some(request)) = (changed, request) {
             let first = *self.applied.entry((request.client, request.sequence)).or_insert(index);
@@ -59,8 +67,8 @@ impl Judge {
         }
     }
 
-    /// Looks at all that run. Error: which promise is broken.
-    pub fn look(&mut self, world: &World) -> Result<(), String> {
+    /// Looks who leads.
+    pub fn look(&mut self, world: &World) {
         let nodes: Vec<NodeId> = world.net().nodes.keys().copied().collect();
         for node in nodes {
             let Some(running) = world.running(node) else { continue };
@@ -68,14 +76,9 @@ impl Judge {
             if status.leader != Some(node) {
                 continue;
             }
-            let known = self.leaders.entry(status.term).or_insert_with(|| {
+            if self.leaders.insert((status.term, node)) {
                 world.scheduler.note(format!("node {node} leads in term {}", status.term));
-                node
-            });
-            if *known != node {
-                return Err(format!("{known} and {node} both lead in term {}", status.term));
             }
         }
-        Ok(())
     }
 }

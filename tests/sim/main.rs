@@ -1,10 +1,17 @@
-//! A whole group of members in one process, from one seed: real stores, logs and openraft on a simulated ground, with a network, disks and
-//! clocks that fail. `cargo test --test sim -- --seeds N` plays N seeds; `--seed S` plays one and shows what happens;
-//! `--gate` (with the feature `faults`) breaks one rule after the other and wants each to be found.
+//! A whole pool in one process, from one seed: real stores, logs and openraft on a simulated ground, with a network, disks and clocks that fail.
+//!
+//! Two casts use it: `log`, programs that propose changes to the log and look at the stores; and `pool`, applications, each with a module's own
+//! routing, races, retries, tickets and capsules, in front of the nodes' real servers and partitions. `cargo test --test sim -- --seeds N` plays
+//! N seeds with each; `--seed S` plays one and shows what happens; `--cast pool` plays with one of them; `--gate` (with the feature `faults`) breaks
+//! one rule after the other and wants each to be found.
 
+mod applications;
+mod cast;
 mod clients;
 mod gate;
 mod judge;
+mod known;
+mod outside;
 mod run;
 mod scheduler;
 mod world;
@@ -12,23 +19,35 @@ mod world;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Seeds that are played without a word.
-const SEEDS_DEFAULT: u64 = 6;
+use applications::Applications;
+use cast::Casting;
+use clients::Clients;
+
+/// Who may use the group.
+const CASTS: [(&str, Casting); 2] = [("log", Clients::cast), ("pool", Applications::cast)];
+/// Seeds that are played with each cast without a word.
+const SEEDS_DEFAULT: u64 = 4;
 /// The share of seeds that are played twice, to see that both runs are the same.
 const TWICE_EVERY: u64 = 4;
 
 struct Asked {
     seeds: u64,
     from: u64,
+    cast: Option<String>,
     shows: bool,
     gate: bool,
 }
 
 fn asked() -> Result<Option<Asked>, String> {
     let full = std::env::var_os("HSMPOOL_TEST_FULL").is_some_and(|value| value == "1");
-    let mut asked = Asked { seeds: if full { 500 } else { SEEDS_DEFAULT }, from: 1, shows: false, gate: false };
+    let mut asked = Asked { seeds: if full { 500 } else { SEEDS_DEFAULT }, from: 1, cast: None, shows: false, gate: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
+        if word == "--cast" {
+            let name = words.next().filter(|name| CASTS.iter().any(|cast| cast.0 == *name));
+            asked.cast = Some(name.ok_or("--cast wants log or pool")?);
+            continue;
+        }
         let mut number = || words.next().and_then(|text| text.parse().ok()).ok_or(format!("{word} wants a number"));
         match word.as_str() {
             "--seeds" => asked.seeds = number()?,
@@ -58,32 +77,43 @@ fn main() -> ExitCode {
     if asked.gate {
         return gate::gate();
     }
+    let is_asked = |name: &str| asked.cast.as_deref().is_none_or(|cast| cast == name);
+    let broken = CASTS.iter().filter(|cast| is_asked(cast.0)).find_map(|cast| play_all(&asked, cast).err());
+    match broken {
+        None => ExitCode::SUCCESS,
+        Some(told) => {
+            println!("{told}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Plays all seeds with one cast. Error: what to say of the seed that failed.
+fn play_all(asked: &Asked, (name, casting): &(&str, Casting)) -> Result<(), String> {
     let begun = Instant::now();
     let (mut steps, mut entries, mut answered) = (0, 0, 0);
     for seed in asked.from..asked.from + asked.seeds {
-        let report = run::play(seed, asked.shows);
+        let report = run::play(seed, *casting, asked.shows);
         if let Some(broken) = &report.broken {
             if !asked.shows {
                 report.trace.iter().for_each(|line| println!("{line}"));
             }
-            println!("seed {seed}: {broken}\nagain: cargo test --test sim -- --seed {seed}");
-            return ExitCode::FAILURE;
+            return Err(format!("seed {seed}: {broken}\nagain: cargo test --test sim -- --cast {name} --seed {seed}"));
         }
         if seed % TWICE_EVERY == 0 {
-            let again = run::play(seed, false);
+            let again = run::play(seed, *casting, false);
             if again.hash != report.hash {
                 let differs = report.trace.iter().zip(&again.trace).find(|(one, other)| one != other);
-                println!("seed {seed} played twice was not the same: {differs:?}");
-                return ExitCode::FAILURE;
+                return Err(format!("seed {seed} of {name} played twice was not the same: {differs:?}"));
             }
         }
         (steps, entries, answered) = (steps + report.steps, entries + report.entries, answered + report.answered);
     }
     let took = begun.elapsed().as_secs_f64();
     println!(
-        "{} seeds in {took:.1} s ({:.2} a second), 0 violations; {steps} steps, {entries} entries, {answered} changes answered",
+        "{name}: {} seeds in {took:.1} s ({:.2} a second), 0 violations; {steps} steps, {entries} entries, {answered} calls answered",
         asked.seeds,
         asked.seeds as f64 / took,
     );
-    ExitCode::SUCCESS
+    Ok(())
 }

@@ -5,18 +5,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hsmpool::log::raft::NodeId;
-use hsmpool::log::{Log, Proposal, RequestId};
+use hsmpool::error;
+use hsmpool::log::raft::{Group, NodeId};
 use hsmpool::sys::vfs::memory::{Dice, Loss};
 
-use crate::clients::{Clients, Promised, TOKEN, beginning, id};
+use crate::cast::{Cast, Casting};
 use crate::judge::Judge;
 use crate::scheduler::{Owner, Scheduler};
-use crate::world::{World, member};
+use crate::world::{Running, World, member};
 
 /// Who forms the group and changes it.
-const OPERATOR: Owner = 50;
-const CLIENTS: std::ops::Range<Owner> = 101..104;
+pub const OPERATOR: Owner = 50;
+/// Where the group begins.
+pub const FIRST_NODE: NodeId = 1;
+/// The node of the zone that does not burn.
+const SURVIVOR: NodeId = 3;
 /// How long bad things happen.
 const BAD: Duration = Duration::from_secs(20);
 /// How long clients go on when they have stopped.
@@ -38,7 +41,7 @@ pub struct Report {
 
 struct Run {
     world: Arc<World>,
-    clients: Arc<Clients>,
+    cast: Arc<dyn Cast>,
     judge: Judge,
     dice: Dice,
     /// Nodes that are down, and when they come back.
@@ -46,15 +49,24 @@ struct Run {
     /// A node that was added, and how far its life has come.
     guest: Option<(NodeId, u8)>,
     guests: u64,
+    /// Of the three nodes that begin.
+    zones: [&'static str; 3],
 }
 
+/// One zone has a quorum, and is lost for good in the end: what was acknowledged must be in the other one.
+const ONE_BURNS: [&str; 3] = ["a", "a", "b"];
+/// One run of so many.
+const BURNS_EVERY: u64 = 4;
+
 /// Plays a seed.
-pub fn play(seed: u64, shows: bool) -> Report {
+pub fn play(seed: u64, casting: Casting, shows: bool) -> Report {
     let scheduler = Scheduler::new(seed, shows);
     let world = World::new(scheduler.clone());
-    let clients = Clients::new(world.clone());
-    let dice = Dice::new(seed ^ 0xbad);
-    let mut run = Run { world: world.clone(), clients, judge: Judge::default(), dice, down: Vec::new(), guest: None, guests: 0 };
+    let cast = casting(world.clone());
+    let mut dice = Dice::new(seed ^ 0xbad);
+    let zones = if dice.roll(BURNS_EVERY) == 0 { ONE_BURNS } else { ["a", "b", "c"] };
+    let mut run =
+        Run { world: world.clone(), cast, judge: Judge::default(), dice, down: Vec::new(), guest: None, guests: 0, zones };
     let played = catch_unwind(AssertUnwindSafe(|| run.all()));
     let panicked = played.is_err().then(|| "a panic, told above".to_string());
     let broken = run.world.net().broken.clone().or(panicked);
@@ -62,7 +74,7 @@ pub fn play(seed: u64, shows: bool) -> Report {
         hash: scheduler.hash(),
         steps: scheduler.steps(),
         entries: run.judge.entries(),
-        answered: run.clients.promises().answered,
+        answered: run.cast.answered(),
         broken,
         trace: scheduler.trace(),
     };
@@ -73,7 +85,7 @@ pub fn play(seed: u64, shows: bool) -> Report {
 impl Run {
     fn all(&mut self) {
         self.begin();
-        CLIENTS.for_each(|client| self.clients.begin(client));
+        self.cast.clone().begin();
         let ends = self.world.scheduler.now() + BAD;
         while self.world.scheduler.now() < ends && self.sound() {
             let calm = Duration::from_millis(50 + self.dice.roll(1200));
@@ -81,9 +93,12 @@ impl Run {
             self.bring_back(false);
             self.trouble();
         }
+        if self.zones == ONE_BURNS {
+            return self.burn();
+        }
         self.heal();
         self.until(GOOD, |_| false);
-        self.clients.end();
+        self.cast.end();
         self.settle("after the troubles");
         if self.sound() {
             self.power_fails_everywhere();
@@ -109,8 +124,7 @@ impl Run {
                 if so(self) {
                     return true;
                 }
-                let found = self.judge.look(&self.world);
-                self.judged(found);
+                self.judge.look(&self.world);
             }
             if now >= ends {
                 return false;
@@ -136,29 +150,26 @@ impl Run {
     }
 
     fn begin(&mut self) {
-        for (node, zone) in (1..).zip(["a", "b", "c"]) {
+        for (node, zone) in (1..).zip(self.zones) {
             self.world.add(node, zone);
         }
         self.until(Duration::from_secs(5), |run| (1..=3).all(|node| run.world.running(node).is_some()));
-        let world = self.world.clone();
+        let (world, cast, zones) = (self.world.clone(), self.cast.clone(), self.zones);
         self.world.scheduler.thread(OPERATOR, move || {
-            let Some(first) = world.running(1) else { return };
-            let formed = || {
+            let Some(first) = world.running(FIRST_NODE) else { return };
+            let formed = || -> error::Result<()> {
                 first.group.begin()?;
-                first.group.add_learner(2, member("b"))?;
-                first.group.add_learner(3, member("c"))?;
+                first.group.add_learner(2, member(zones[1]))?;
+                first.group.add_learner(3, member(zones[2]))?;
                 first.group.change_voters(BTreeSet::from([1, 2, 3]), true)?;
-                for (sequence, change) in (0..).zip(beginning()) {
-                    first.group.propose(Proposal { request: RequestId { client: [50; 16], sequence }, change })?;
-                }
-                Ok::<(), hsmpool::error::Error>(())
+                cast.found()
             };
             match formed() {
                 Ok(()) => world.scheduler.note("the group is formed".into()),
                 Err(error) => world.fail(format!("the group cannot be formed: {error}")),
             }
         });
-        let formed = |run: &Self| run.clients.world.running(3).is_some_and(|it| it.store.tokens().is_ok_and(|it| it.len() == 1));
+        let formed = |run: &Self| run.world.running(3).is_some_and(|node| run.cast.is_founded(&node));
         if !self.until(Duration::from_secs(30), formed) && self.sound() {
             self.world.fail("the group was not formed in time".into());
         }
@@ -172,7 +183,7 @@ impl Run {
     /// One bad thing, or the end of one.
     fn trouble(&mut self) {
         let node = self.a_node();
-        let everybody: Vec<Owner> = self.world.net().nodes.keys().copied().chain(CLIENTS).collect();
+        let everybody: Vec<Owner> = self.world.net().nodes.keys().copied().chain(self.cast.everybody()).collect();
         let other = everybody[self.dice.roll(everybody.len() as u64) as usize];
         let note = |text: String| self.world.scheduler.note(text);
         match self.dice.roll(16) {
@@ -218,8 +229,13 @@ impl Run {
                 note(format!("node {node} stands still for {time:?}"));
                 self.world.scheduler.pause(node, time);
             }
-            12 | 13 => self.guest(),
+            12 | 13 if self.zones != ONE_BURNS => self.guest(),
             14 => self.operate(move |group| group.transfer_leader(node)),
+            15 => {
+                let forward = Duration::from_secs(self.dice.roll(120));
+                note(format!("the wall clock of node {node} is {forward:?} fast"));
+                self.world.net().set_forward.insert(node, forward);
+            }
             _ => {}
         }
         self.replace_poisoned();
@@ -308,7 +324,7 @@ impl Run {
     }
 
     /// Lets somebody ask one of the nodes for a change of the group.
-    fn operate(&mut self, work: impl Fn(&hsmpool::log::raft::Group) -> hsmpool::error::Result<()> + Send + Sync + 'static) {
+    fn operate(&mut self, work: impl Fn(&Group) -> error::Result<()> + Send + Sync + 'static) {
         let (node, world) = (self.a_node(), self.world.clone());
         self.world.scheduler.clone().thread(OPERATOR, move || {
             let done = world
@@ -334,6 +350,45 @@ impl Run {
             }
         }
         self.bring_back(true);
+    }
+
+    /// Zone a is lost for good, and power fails in the other one. Its node goes on alone, and has all that was acknowledged.
+    fn burn(&mut self) {
+        self.world.scheduler.note("zone a burns down".into());
+        self.cast.everybody().for_each(|user| self.world.scheduler.kill(user));
+        self.world.scheduler.kill(OPERATOR);
+        for node in [1, 2, SURVIVOR] {
+            self.lose_power(node, Loss::Everything);
+        }
+        self.world.net().nodes.retain(|node, _| *node == SURVIVOR);
+        self.down.clear();
+        // What zone a alone had was never acknowledged: other entries may take its place.
+        self.judge = Judge::default();
+        let mut dir = None;
+        self.with_disk(SURVIVOR, |disk| {
+            disk.limit(None);
+            dir = Some(disk.path());
+        });
+        let renamed = dir.map(|dir| Group::force_new(&dir, SURVIVOR, member(self.zones[2])));
+        if let Some(Err(error)) = renamed {
+            return self.world.fail(format!("the survivor cannot go on alone: {error}"));
+        }
+        self.world.start(SURVIVOR);
+        let serves = |run: &Self| run.world.running(SURVIVOR).is_some_and(|node| is_level(&node));
+        if !self.until(HEALED, serves) && self.sound() {
+            self.show_all();
+            self.world.fail(format!("the survivor does not serve {HEALED:?} after it was alone"));
+        }
+        self.check(SURVIVOR, "after the loss of zone a");
+    }
+
+    /// Looks at one node, when all is quiet.
+    fn check(&self, node: NodeId, when: &str) {
+        let Some(running) = self.world.running(node) else { return };
+        let checked = running.store.check().map(drop).map_err(|error| error.to_string());
+        if let Err(told) = checked.and_then(|()| self.cast.check(&running)) {
+            self.world.fail(format!("node {node} {when}: {told}"));
+        }
     }
 
     /// Everybody loses what was not synced.
@@ -382,31 +437,24 @@ impl Run {
             let applied: Option<Vec<u64>> =
                 members.iter().map(|node| run.world.running(*node).map(|it| it.group.status().applied_before)).collect();
             let level = applied.is_some_and(|applied| applied.iter().all(|mark| *mark == applied[0]));
-            run.clients.left() == 0 && marks && level
+            run.cast.left() == 0 && marks && level
         };
         if !self.until(HEALED, healed) && self.sound() {
             self.show_all();
-            self.world.fail(format!("the pool is not healthy {HEALED:?} {when}; clients that wait: {}", self.clients.left()));
+            self.world.fail(format!("the pool is not healthy {HEALED:?} {when}; clients that wait: {}", self.cast.left()));
         }
         if !self.sound() {
             return;
         }
-        for node in self.members().unwrap_or_default() {
-            let Some(running) = self.world.running(node) else { continue };
-            if let Err(error) = running.store.check() {
-                self.world.fail(format!("node {node} {when}: {error}"));
-            }
-            for (number, promised) in &self.clients.promises().objects {
-                let found = running.store.object_version(TOKEN, id(*number)).ok().flatten();
-                let right = match promised {
-                    Promised::There(version) => found == Some(*version),
-                    Promised::Gone => found.is_none(),
-                    Promised::InDoubt => true,
-                };
-                if !right {
-                    self.world.fail(format!("node {node} {when}: object {number} is {found:?}, promised was {promised:?}"));
-                }
-            }
+        self.members().unwrap_or_default().into_iter().for_each(|node| self.check(node, when));
+        if let Err(told) = self.cast.judge() {
+            self.world.fail(format!("{when}: {told}"));
         }
     }
+}
+
+/// Whether a node leads and has applied all that it knows of.
+fn is_level(node: &Running) -> bool {
+    let status = node.group.status();
+    status.leader == Some(status.node) && status.applied_before == status.committed_before
 }

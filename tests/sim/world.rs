@@ -6,21 +6,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hsmpool::error::{Code, Error, Result, refuse};
+use hsmpool::limits::ISOLATED_USE_DEFAULT_SECONDS;
+use hsmpool::log::Log;
 use hsmpool::log::raft::ground::{block_on, current, timeout_at};
 use hsmpool::log::raft::{Group, GroupSettings, Member, NodeId, Peers};
+use hsmpool::node::{Server, Standing};
+use hsmpool::object::policy::Policy;
+use hsmpool::partition::{Partition, Settings};
 use hsmpool::store::Store;
 use hsmpool::sys::vfs::memory::Disk;
 use tokio::sync::oneshot;
 
+use crate::outside::{Outside, RootKeyFile};
 use crate::scheduler::{Owner, Scheduler, WORLD};
 
 /// Entries after which a node's log is cut, and how many are kept: few, so that it happens and copies of stores are sent.
 const CUT_AFTER: (u64, u64) = (24, 8);
+/// Wrong PINs in a row that lock a user.
+pub const PIN_ATTEMPTS_MAX: u32 = 4;
 
 /// A node that runs.
 pub struct Running {
     pub group: Arc<Group>,
     pub store: Arc<Store>,
+    /// The partition, as the wire's other end sees it.
+    pub server: Server,
 }
 
 /// A node.
@@ -43,6 +53,8 @@ pub struct Net {
     /// Of a thousand messages, so many take up to this many milliseconds.
     pub late: (u64, u64),
     pub nodes: BTreeMap<NodeId, Node>,
+    /// How far the machines' wall clocks were set forward.
+    pub set_forward: BTreeMap<Owner, Duration>,
     /// The first promise that was found broken.
     pub broken: Option<String>,
 }
@@ -50,17 +62,24 @@ pub struct Net {
 /// Everything that is simulated in one run.
 pub struct World {
     pub scheduler: Arc<Scheduler>,
+    /// How long partitions use keys without contact to a quorum.
+    pub isolated_use: Duration,
+    root_key: RootKeyFile,
     net: Mutex<Net>,
 }
 
-type Work<R> = Arc<dyn Fn(&Running) -> R + Send + Sync>;
-type Done<R> = Arc<Mutex<Option<oneshot::Sender<R>>>>;
+/// What a node is to do with a message; where none runs it is given nobody, and what it gives is what the machine says to that.
+type Work<R> = Arc<dyn Fn(Option<&Running>) -> Option<R> + Send + Sync>;
+/// Takes the first answer that arrives.
+type Done<R> = Arc<Mutex<Option<Box<dyn FnOnce(R) + Send>>>>;
 
 impl World {
     pub fn new(scheduler: Arc<Scheduler>) -> Arc<Self> {
         let (cuts, nodes) = (BTreeSet::new(), BTreeMap::new());
-        let net = Net { cuts, lost: 0, doubled: 0, late: (0, 0), nodes, broken: None };
-        Arc::new(Self { scheduler, net: Mutex::new(net) })
+        let net = Net { cuts, lost: 0, doubled: 0, late: (0, 0), nodes, set_forward: BTreeMap::new(), broken: None };
+        // Each other seed wants keys to be used in the serving lease only.
+        let isolated_use = Duration::from_secs(scheduler.roll(2) * ISOLATED_USE_DEFAULT_SECONDS);
+        Arc::new(Self { scheduler, isolated_use, root_key: RootKeyFile::new(), net: Mutex::new(net) })
     }
 
     pub fn net(&self) -> MutexGuard<'_, Net> {
@@ -129,10 +148,18 @@ impl World {
         };
         let mut settings = GroupSettings::new(id, member(&zone), dir.clone());
         settings.cut_after = CUT_AFTER;
-        let store = Arc::new(Store::open(&dir)?);
+        settings.isolated_use = self.isolated_use;
+        let outside = Arc::new(Outside::new(self, id));
+        let (store, root_key) = (Arc::new(Store::open(&dir)?), self.root_key.load(&*outside)?);
+        store.authenticate(root_key.stamper()?)?;
         let wire = Wire { world: self.clone(), from: id };
         let group = Group::open(settings, store.clone(), Arc::new(wire))?;
-        Ok(Running { group, store })
+        let log: Arc<dyn Log> = group.clone();
+        let own = Settings { pin_attempts_max: PIN_ATTEMPTS_MAX, policy: Policy::Default, root_key, tickets: true };
+        let partition = Partition::new(store.clone(), log.clone(), outside.clone(), own)?;
+        let (standing, of_leader) = (Standing { node: id, zone }, group.clone());
+        let server = Server::new(partition, log, outside, standing, Box::new(move || of_leader.status().leader));
+        Ok(Running { group, store, server })
     }
 
     /// A node is gone, at once. Its disk is left as it is: see [`Disk::crash`].
@@ -153,15 +180,22 @@ impl World {
         patience: Duration,
         work: impl Fn(&Running) -> R + Send + Sync + 'static,
     ) -> Option<R> {
+        self.ask(from, to, patience, move |running| running.map(&work))
+    }
+
+    /// The same; `work` is given nobody where no node runs, and says what the machine answers to that.
+    pub fn ask<R: Send + 'static>(
+        self: &Arc<Self>,
+        from: Owner,
+        to: NodeId,
+        patience: Duration,
+        work: impl Fn(Option<&Running>) -> Option<R> + Send + Sync + 'static,
+    ) -> Option<R> {
         let ground = current().expect("calls are made within the simulation");
         let deadline = ground.now() + patience;
         let (done, answer) = oneshot::channel();
-        let (done, work): (Done<R>, Work<R>) = (Arc::new(Mutex::new(Some(done))), Arc::new(work));
-        let copies = if self.scheduler.roll(1000) < self.net().doubled { 2 } else { 1 };
-        for _ in 0..copies {
-            self.carry(from, to, work.clone(), done.clone());
-        }
-        drop((done, work));
+        // Who asked may have gone.
+        self.send(from, to, work, move |answer| drop(done.send(answer)));
         // Silence is not heard: only time tells.
         let answered = async move {
             match answer.await {
@@ -172,6 +206,21 @@ impl World {
         block_on(None, timeout_at(deadline, answered))
     }
 
+    /// Sends a request; the first answer that arrives is handed to `done`, in the network's own name.
+    pub fn send<R: Send + 'static>(
+        self: &Arc<Self>,
+        from: Owner,
+        to: NodeId,
+        work: impl Fn(Option<&Running>) -> Option<R> + Send + Sync + 'static,
+        done: impl FnOnce(R) + Send + 'static,
+    ) {
+        let (done, work): (Done<R>, Work<R>) = (Arc::new(Mutex::new(Some(Box::new(done)))), Arc::new(work));
+        let copies = if self.scheduler.roll(1000) < self.net().doubled { 2 } else { 1 };
+        for _ in 0..copies {
+            self.carry(from, to, work.clone(), done.clone());
+        }
+    }
+
     fn carry<R: Send + 'static>(self: &Arc<Self>, from: Owner, to: NodeId, work: Work<R>, done: Done<R>) {
         let Some(there) = self.way() else { return };
         let world = self.clone();
@@ -180,10 +229,12 @@ impl World {
             if world.net().cuts.contains(&(from, to)) {
                 return;
             }
-            let Some(running) = world.running(to) else { return };
+            let Some(running) = world.running(to) else {
+                return world.answer(from, to, work(None), done);
+            };
             let back = world.clone();
             world.scheduler.thread(to, move || {
-                let answer = work(&running);
+                let answer = work(Some(&running));
                 drop(running);
                 back.answer(from, to, answer, done);
             });
@@ -191,16 +242,17 @@ impl World {
         self.scheduler.task(WORLD, Box::pin(arrives));
     }
 
-    fn answer<R: Send + 'static>(self: &Arc<Self>, from: Owner, to: NodeId, answer: R, done: Done<R>) {
-        let Some(back) = self.way() else { return };
+    fn answer<R: Send + 'static>(self: &Arc<Self>, from: Owner, to: NodeId, answer: Option<R>, done: Done<R>) {
+        let (Some(answer), Some(back)) = (answer, self.way()) else { return };
         let world = self.clone();
         let arrives = async move {
             world.scheduler.wait(back).await;
-            let cut = world.net().cuts.contains(&(to, from));
+            if world.net().cuts.contains(&(to, from)) {
+                return;
+            }
             let done = done.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let (false, Some(done)) = (cut, done) {
-                // Who asked may have gone.
-                drop(done.send(answer));
+            if let Some(done) = done {
+                done(answer);
             }
         };
         self.scheduler.task(WORLD, Box::pin(arrives));

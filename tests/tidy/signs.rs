@@ -11,6 +11,7 @@ const ORDER: &[&str] = &[
     "faults",
     "history",
     "error",
+    "sync",
     "sys",
     "secret",
     "world",

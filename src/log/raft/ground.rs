@@ -19,6 +19,7 @@ use openraft::impls::TokioRuntime;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::types::NodeId;
 use crate::store::RequestId;
 use crate::sys::clock;
 
@@ -52,8 +53,8 @@ pub enum Seen {
     Applied {
         /// Its place in the log.
         index: u64,
-        /// The term of the leader that it is of.
-        term: u64,
+        /// The term and the number of the leader that it is of.
+        leader: (u64, NodeId),
         /// The entry's proposal, if it has one.
         request: Option<RequestId>,
         /// Whether the store was changed by it.

@@ -119,7 +119,8 @@ impl Machine {
             let is_last = entries.last().is_some_and(|last| last.log_id == entry.log_id);
             let LogId { leader_id, index } = entry.log_id;
             let facts = is_last.then_some(facts);
-            ground.see(Seen::Applied { index, term: leader_id.term, request, changed: *changed, facts });
+            let leader = (leader_id.term, leader_id.node_id);
+            ground.see(Seen::Applied { index, leader, request, changed: *changed, facts });
         }
         Ok(())
     }

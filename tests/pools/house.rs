@@ -1,65 +1,23 @@
-//! A pool of three nodes over one store, and applications in front of it.
+//! A pool of three nodes over one store, and applications in front of it: shared by the programs that test a pool in one process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsmpool::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
-use hsmpool::error::{Code, refuse};
 use hsmpool::log::{Log, Solo};
 use hsmpool::mechanism::{Mechanism, Params};
 use hsmpool::node::{Caller, Server, Standing};
 use hsmpool::object::policy::Policy;
 use hsmpool::object::{Template, Value};
 use hsmpool::partition::{Partition, RootKeySource, Settings, load_root_key};
-use hsmpool::pool::{Failure, Link, Place, Pool, PooledAdmin, View};
+use hsmpool::pool::{Link, Place, Pool, PooledAdmin, View};
 use hsmpool::secret::Secret;
 use hsmpool::store::Store;
 use hsmpool::token::{Access, Admin, Role, Scope, Token};
 use hsmpool::world::{Real, World};
 
-/// A network that loses what its dice say.
-#[derive(Default)]
-pub struct Network {
-    rolled: AtomicU64,
-    /// Of 100 requests, so many never arrive; and so many answers, whose request was carried out.
-    lost: [AtomicU64; 2],
-    /// Nodes that do not answer at all.
-    pub dead: [AtomicBool; 3],
-}
-
-impl Network {
-    pub fn lose(&self, requests: u64, answers: u64) {
-        self.lost[0].store(requests, Ordering::Relaxed);
-        self.lost[1].store(answers, Ordering::Relaxed);
-    }
-
-    /// SplitMix64: the same seed gives the same faults.
-    fn loses(&self, what: usize) -> bool {
-        let state = self.rolled.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % 100 < self.lost[what].load(Ordering::Relaxed)
-    }
-}
-
-struct Lossy {
-    network: Arc<Network>,
-    servers: Vec<Arc<Server>>,
-    caller: Caller,
-}
-
-impl Link for Lossy {
-    fn call(&self, node: usize, request: &[u8], _patience: Duration) -> Result<Secret, Failure> {
-        let lost = || Failure(refuse(Code::DeviceError, format!("node {node}: it was lost")));
-        if self.network.dead[node].load(Ordering::Relaxed) || self.network.loses(0) {
-            return Err(lost());
-        }
-        let answer = self.servers[node].answer(&self.caller, request);
-        if self.network.loses(1) { Err(lost()) } else { Ok(answer) }
-    }
-}
+use crate::faults::{FaultyLink, Network};
 
 pub struct House {
     pub network: Arc<Network>,
@@ -78,11 +36,14 @@ impl House {
 
     /// The same, with another policy of new tokens.
     pub fn with_policy(seed: u64, policy: Policy) -> Self {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("hsmpool-sim-{}-{number}", std::process::id()));
+        let directory = new_directory();
+        Self::over(directory, seed, policy)
+    }
+
+    /// The same over a store that may be there already, which is removed in the end.
+    pub fn over(directory: PathBuf, seed: u64, policy: Policy) -> Self {
         let servers: Vec<_> = (0..3).map(|node| server(&directory, node, policy)).collect();
-        let network = Arc::new(Network { rolled: seed.into(), ..Network::default() });
+        let network = Network::new(seed);
         let admin = client(&servers, &network, caller("app"));
         Self { network, servers, admin, directory }
     }
@@ -90,6 +51,12 @@ impl House {
     /// Another application of the same pool, behind the same network.
     pub fn other(&self, name: &str) -> PooledAdmin {
         client(&self.servers, &self.network, caller(name))
+    }
+
+    /// An application whose certificate names the tokens that it may see.
+    pub fn restricted(&self, tokens: &[&str]) -> PooledAdmin {
+        let tokens = Some(tokens.iter().map(|token| (*token).to_string()).collect());
+        client(&self.servers, &self.network, Caller { name: Arc::from("restricted"), tokens, operates: false })
     }
 
     /// A token with both PINs, and the user's login.
@@ -109,16 +76,28 @@ impl Drop for House {
     }
 }
 
-fn server(directory: &std::path::Path, node: u64, policy: Policy) -> Arc<Server> {
+/// A directory that nobody else has.
+pub fn new_directory() -> PathBuf {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("hsmpool-house-{}-{number}", std::process::id()))
+}
+
+/// A partition over a store, and its log.
+pub fn partition(directory: &Path, policy: Policy, tickets: bool) -> (Arc<Partition>, Arc<dyn Log>) {
     let world: Arc<dyn World> = Arc::new(Real);
     let store = Arc::new(Store::open(directory).unwrap());
     let is_new = store.tokens().unwrap().is_empty();
     let root_key = load_root_key(&RootKeySource::File(directory.join("hsmpool.key")), is_new, &*world).unwrap();
     let log: Arc<dyn Log> = Arc::new(Solo::new(store.clone()));
-    let settings = Settings { pin_attempts_max: 3, policy, root_key, tickets: true };
-    let partition = Partition::new(store, log.clone(), world.clone(), settings).unwrap();
+    let settings = Settings { pin_attempts_max: 3, policy, root_key, tickets };
+    (Partition::new(store, log.clone(), world, settings).unwrap(), log)
+}
+
+fn server(directory: &Path, node: u64, policy: Policy) -> Arc<Server> {
+    let (partition, log) = partition(directory, policy, true);
     let standing = Standing { node, zone: zone(node) };
-    Arc::new(Server::new(partition, log, world, standing, Box::new(|| Some(0))))
+    Arc::new(Server::new(partition, log, Arc::new(Real), standing, Box::new(|| Some(0))))
 }
 
 fn zone(node: u64) -> String {
@@ -127,11 +106,11 @@ fn zone(node: u64) -> String {
 
 /// A client of this name.
 pub fn caller(name: &str) -> Caller {
-    Caller { name: Arc::from(name), tokens: None, operates: false }
+    Caller { name: Arc::from(name), tokens: None, operates: name == "operator" }
 }
 
 fn client(servers: &[Arc<Server>], network: &Arc<Network>, caller: Caller) -> PooledAdmin {
-    behind(Box::new(Lossy { network: network.clone(), servers: servers.to_vec(), caller }))
+    behind(Box::new(FaultyLink { network: network.clone(), servers: servers.to_vec(), caller }))
 }
 
 /// An application in zone `a`, behind this link.
@@ -160,4 +139,19 @@ pub fn aes(token: bool) -> Template {
         (AttributeType::SIGN, Value::Bool(true)),
         (AttributeType::VERIFY, Value::Bool(true)),
     ])
+}
+
+pub fn ec_pair(token: bool) -> (Template, Template) {
+    const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    let public = Template::from_iter([
+        (AttributeType::TOKEN, Value::Bool(token)),
+        (AttributeType::EC_PARAMS, Value::Bytes(P256.to_vec())),
+        (AttributeType::VERIFY, Value::Bool(true)),
+    ]);
+    let private = Template::from_iter([
+        (AttributeType::TOKEN, Value::Bool(token)),
+        (AttributeType::PRIVATE, Value::Bool(true)),
+        (AttributeType::SIGN, Value::Bool(true)),
+    ]);
+    (public, private)
 }

@@ -64,7 +64,7 @@ impl Network {
         self.lost_answers.store(answers, Ordering::Relaxed);
     }
 
-    /// Kills one node and brings the others back.
+    /// Kills one node, if there is one of this number, and brings the others back.
     pub fn kill_only(&self, dead: usize) {
         for (at, node) in self.dead.iter().enumerate() {
             node.store(at == dead, Ordering::Relaxed);

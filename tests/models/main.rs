@@ -1,0 +1,99 @@
+//! Models of concurrency: files of the module, as they are, over locks and atomics of a scheduler (shuttle) that goes on with any thread at any
+//! of them. `cargo test --test models` tries some ten thousand orders of each model; `-- --orders N` tries N. A failure names its schedule.
+//!
+//! Each model has a twin that is known to be wrong, in which a failure must be found: or the model sees nothing.
+
+// The files' own tests, and what of them a model does not call, are not used here.
+#![allow(dead_code, unused_imports)]
+
+mod cache;
+mod connections;
+mod fork;
+mod queue;
+mod sync;
+mod table;
+
+// What the files find in the crate that they are of.
+use connections::client;
+use fork::sys;
+use hsmpool::{error, faults, limits, mechanism, object, secret, token};
+use table::sessions;
+
+#[path = "../../src/ffi/gate.rs"]
+mod gate;
+#[path = "../../src/session/handle.rs"]
+mod handle;
+#[path = "../../src/wire/kept.rs"]
+mod kept;
+#[path = "../../src/partition/ready.rs"]
+mod ready;
+#[path = "../../src/store/turnstile.rs"]
+mod turnstile;
+
+use std::panic::{catch_unwind, set_hook, take_hook};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, Runner};
+
+/// Orders of each model that are tried without a word: half by chance, half with few changes of thread at chosen places.
+const ORDERS_DEFAULT: usize = 4_000;
+/// A gate is made on it, unoptimised.
+const STACK_BYTES: usize = 1 << 20;
+/// Changes of thread in the second half.
+const CHANGES: usize = 3;
+
+/// What may happen in any order.
+struct Model {
+    name: &'static str,
+    works: fn(),
+    /// The same with one mistake.
+    fails: fn(),
+}
+
+const MODELS: [Model; 6] = [
+    Model { name: "the cache of opened keys, and a destruction", works: cache::works, fails: cache::fails },
+    Model { name: "the queue of writers of the store", works: queue::works, fails: queue::fails },
+    Model { name: "the table of handles, and the end of a session", works: table::works, fails: table::fails },
+    Model { name: "kept connections, and a restart", works: connections::works, fails: connections::fails },
+    Model { name: "the gate, and a fork under calls", works: fork::works, fails: fork::fails },
+    Model { name: "the gate of a forked child", works: fork::child_works, fails: fork::child_fails },
+];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let number = words.iter().position(|word| word == "--orders").and_then(|at| words.get(at + 1)?.parse().ok());
+    let is_named = |word: &&String| !word.starts_with('-') && !"models".contains(word.as_str());
+    // What cargo's own harness is asked for by name is not here.
+    if words.iter().any(|word| word == "--list") || (number.is_none() && words.iter().any(|word| is_named(&word))) {
+        return ExitCode::SUCCESS;
+    }
+    let orders = number.unwrap_or(ORDERS_DEFAULT);
+    for Model { name, works, fails } in MODELS {
+        let begun = Instant::now();
+        try_orders(RandomScheduler::new(orders / 2), works);
+        try_orders(PctScheduler::new(CHANGES, orders / 2), works);
+        let took = begun.elapsed().as_secs_f64();
+        if !is_found(fails, orders) {
+            println!("{name}: its mistake is not found in {orders} orders");
+            return ExitCode::FAILURE;
+        }
+        println!("{name}: {orders} orders in {took:.1} s, and its mistake is found");
+    }
+    ExitCode::SUCCESS
+}
+
+fn try_orders(scheduler: impl Scheduler + 'static, model: fn()) {
+    let mut config = Config::new();
+    config.stack_size = STACK_BYTES;
+    Runner::new(scheduler, config).run(model);
+}
+
+fn is_found(fails: fn(), orders: usize) -> bool {
+    let hook = take_hook();
+    set_hook(Box::new(|_| {}));
+    let found = catch_unwind(|| try_orders(RandomScheduler::new(orders), fails)).is_err();
+    set_hook(hook);
+    found
+}

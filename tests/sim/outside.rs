@@ -1,0 +1,173 @@
+//! The world outside of a simulated process, and an application's way to the nodes.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use hsmpool::error::{Code, Error, Result, refuse};
+use hsmpool::log::Log;
+use hsmpool::log::raft::NodeId;
+use hsmpool::log::raft::ground::{Ground, block_on, now, sleep, timeout_at};
+use hsmpool::node::Caller;
+use hsmpool::partition::{RootKey, RootKeySource, load_root_key};
+use hsmpool::pool::{Failure, Finish, Heard, Link, Race, Track, run};
+use hsmpool::secret::Secret;
+use hsmpool::world;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::scheduler::{NodeGround, Owner, Scheduler};
+use crate::world::{Running, World};
+
+/// When simulated machines were started: 2026.
+const STARTED: Duration = Duration::from_secs(1_767_225_600);
+
+/// Clocks and random numbers of one simulated machine.
+pub struct Outside {
+    // The world's nodes hold this.
+    world: Weak<World>,
+    scheduler: Arc<Scheduler>,
+    ground: Arc<NodeGround>,
+    owner: Owner,
+}
+
+impl Outside {
+    pub fn new(world: &Arc<World>, owner: Owner) -> Self {
+        let scheduler = world.scheduler.clone();
+        Self { world: Arc::downgrade(world), ground: scheduler.ground(owner, 0), scheduler, owner }
+    }
+}
+
+impl world::World for Outside {
+    fn now(&self) -> Duration {
+        let forward = self.world.upgrade().and_then(|world| world.net().set_forward.get(&self.owner).copied());
+        STARTED + self.elapsed() + forward.unwrap_or_default()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.ground.since_boot()
+    }
+
+    fn sleep(&self, time: Duration) {
+        sleep(time);
+    }
+
+    fn fill_random(&self, out: &mut [u8]) -> Result<()> {
+        out.fill_with(|| self.scheduler.roll(256) as u8);
+        Ok(())
+    }
+}
+
+/// The pool's root key, in a file as every node has it.
+pub struct RootKeyFile(PathBuf);
+
+impl RootKeyFile {
+    pub fn new() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("hsmpool-sim-{}-{number}.key", std::process::id())))
+    }
+
+    /// Reads it, or makes it.
+    pub fn load(&self, world: &dyn world::World) -> Result<RootKey> {
+        load_root_key(&RootKeySource::File(self.0.clone()), !self.0.exists(), world)
+    }
+}
+
+impl Drop for RootKeyFile {
+    fn drop(&mut self) {
+        // It may never have been made.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// How the node that answered last stood to its group meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// Within its serving lease, or catching up, all the time.
+    Kept,
+    /// Cut off, at least for a while.
+    Lost,
+}
+
+/// What is sent back, and how the node stood.
+type Sent = (std::result::Result<Secret, Error>, Contact);
+
+/// An application's way to the nodes of the pool.
+#[derive(Clone)]
+pub struct Way {
+    pub world: Arc<World>,
+    pub from: Owner,
+    /// By their numbers in the application's view.
+    pub nodes: Vec<NodeId>,
+    pub caller: Caller,
+    /// How the last node stood that answered.
+    pub contact: Arc<Mutex<Contact>>,
+}
+
+impl Way {
+    /// What a node makes of a request. Where none runs, each other machine says so, and the others are silent.
+    fn answer(&self, request: &[u8]) -> impl Fn(Option<&Running>) -> Option<Sent> + Send + Sync + 'static {
+        let (request, caller, world) = (Secret::copy_of(request), self.caller.clone(), self.world.clone());
+        move |running| {
+            let Some(running) = running else {
+                let refused = || (Err(refuse(Code::DeviceError, "nobody listens there")), Contact::Lost);
+                return (world.scheduler.roll(2) == 0).then(refused);
+            };
+            let in_contact = || running.group.standing().in_contact();
+            let before = in_contact();
+            let answer = running.server.answer(&caller, request.expose());
+            Some((Ok(answer), if before && in_contact() { Contact::Kept } else { Contact::Lost }))
+        }
+    }
+
+    fn heard(&self, contact: Contact) {
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = contact;
+    }
+}
+
+impl Link for Way {
+    fn call(&self, node: usize, request: &[u8], patience: Duration) -> std::result::Result<Secret, Failure> {
+        if std::thread::panicking() {
+            // This application has ended, and what it drops tells nobody any more.
+            return Err(Failure(refuse(Code::DeviceError, "the application has ended")));
+        }
+        let answer = self.world.ask(self.from, self.nodes[node], patience, self.answer(request));
+        let (answer, contact) = answer.ok_or_else(|| Failure(refuse(Code::DeviceError, "the node is silent")))?;
+        self.heard(contact);
+        answer.map_err(Failure)
+    }
+
+    fn race(&self, race: &Race<'_>, request: &[u8]) -> Finish {
+        let (back, answers) = unbounded_channel();
+        run(race, &mut Lanes { way: self, request, back, answers })
+    }
+}
+
+/// The requests of one race.
+struct Lanes<'a> {
+    way: &'a Way,
+    request: &'a [u8],
+    back: UnboundedSender<(usize, Sent)>,
+    answers: UnboundedReceiver<(usize, Sent)>,
+}
+
+impl Track for Lanes<'_> {
+    fn now(&self) -> Instant {
+        now()
+    }
+
+    fn start(&mut self, node: usize, _by: Instant) -> Result<()> {
+        let back = self.back.clone();
+        // The race may be over.
+        let done = move |sent| drop(back.send((node, sent)));
+        self.way.world.send(self.way.from, self.way.nodes[node], self.way.answer(self.request), done);
+        Ok(())
+    }
+
+    fn wait(&mut self, until: Instant) -> Option<(usize, Heard)> {
+        let (node, (answer, contact)) = block_on(None, timeout_at(until, self.answers.recv()))??;
+        self.way.heard(contact);
+        Some((node, answer.map_or_else(Heard::Failed, Heard::Answer)))
+    }
+}
