@@ -157,7 +157,8 @@ fn data(context: &Context) -> Outcome {
     let (whole, bare) = (must(session.create(whole), "C_CreateObject")?, must(session.create(plain), "C_CreateObject")?);
     for (kind, value) in given {
         check!(session.attribute(whole, kind) == Ok(value), "{} is not what was given", attribute_name(kind));
-        check!(session.attribute(bare, kind) == Ok(Vec::new()), "{} that was not given is not empty", attribute_name(kind));
+        let default = session.attribute(bare, kind);
+        check!(default == Ok(Vec::new()), "{} that was not given is not empty: {default:02x?}", attribute_name(kind));
     }
     for kind in [CKA_MODIFIABLE, CKA_COPYABLE, CKA_DESTROYABLE] {
         check!(session.flag(bare, kind)?, "{} is not true where it was not given", attribute_name(kind));

@@ -127,10 +127,15 @@ pub(super) fn not_there(name: &str) -> Stop {
     Stop::Skip(format!("the module exports no {name}: it is one of 2.40"))
 }
 
+fn not_exported(name: &'static str) -> Stop {
+    crate::provoked::record_missing(name);
+    not_there(name)
+}
+
 fn get_list(context: &Context) -> Result<unsafe extern "C" fn(CK_INTERFACE_PTR, CK_ULONG_PTR) -> CK_RV, Stop> {
     // SAFETY: the symbol has this type since 3.0.
     let function = unsafe { context.module.symbol::<CK_C_GetInterfaceList>("C_GetInterfaceList") };
-    function.flatten().ok_or_else(|| not_there("C_GetInterfaceList"))
+    function.flatten().ok_or_else(|| not_exported("C_GetInterfaceList"))
 }
 
 fn listed(context: &Context, place: CK_INTERFACE_PTR, count: CK_ULONG_PTR) -> Result<Rv, Stop> {
@@ -157,7 +162,7 @@ fn asked(
 ) -> Result<(Rv, CK_INTERFACE_PTR), Stop> {
     // SAFETY: the symbol has this type since 3.0.
     let function = unsafe { context.module.symbol::<CK_C_GetInterface>("C_GetInterface") };
-    let function = function.flatten().ok_or_else(|| not_there("C_GetInterface"))?;
+    let function = function.flatten().ok_or_else(|| not_exported("C_GetInterface"))?;
     let mut interface = null_mut();
     // SAFETY: the function is the module's own; name and version are the case's.
     let rv = crate::provoked::record("C_GetInterface", Rv(unsafe { function(name, version, &mut interface, flags) }));

@@ -10,6 +10,7 @@ use crate::case::{Case, Level, Outcome, Stop};
 use crate::context::Context;
 use crate::crypt::{Deed, must};
 use crate::module::{Module, Rv};
+use crate::run::step;
 use crate::template::Mechanism;
 use crate::{answers, check, ck_3_0, ck_3_2};
 
@@ -51,6 +52,13 @@ pub const CASES: &[Case] = &[
         run: key_handle_invalid,
     },
     Case {
+        id: "codes/3.x-async",
+        level: Level::Must,
+        section: "3.2, 5.21 asynchronous functions, CKR_SESSION_ASYNC_NOT_SUPPORTED",
+        says: "In a session that was not opened for asynchronous calls there is none to ask for, to wait for or to join.",
+        run: asynchronous,
+    },
+    Case {
         id: "security/null-3.x",
         level: Level::Security,
         section: "3.2, 5.1.6 CKR_ARGUMENTS_BAD",
@@ -66,10 +74,13 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// A list of answers of one table's functions; empty where the module has no such table.
+/// A list of answers of one table's functions, each announced before it is called; empty where the module has no such table.
 macro_rules! answers_of {
     ($call:ident, $module:expr; $($function:ident($($argument:expr),* $(,)?)),+ $(,)?) => {
-        [$((stringify!($function), $call!($module, $function $(, $argument)*))),+]
+        [$({
+            step(stringify!($function));
+            (stringify!($function), $call!($module, $function $(, $argument)*))
+        }),+]
             .into_iter()
             .filter_map(|(name, answer)| Some((name, answer?)))
     };
@@ -130,23 +141,30 @@ fn starting(module: &Module, at: CK_SESSION_HANDLE, kind: CK_MECHANISM_TYPE, key
     answers
 }
 
-/// Every other function that takes a session.
-fn others(module: &Module, at: CK_SESSION_HANDLE) -> Vec<Answer> {
+/// Every function on asynchronous calls.
+fn async_functions(module: &Module, at: CK_SESSION_HANDLE) -> Vec<Answer> {
     let (mut bytes, mut n, mut name) = ([0; 64], 0, *b"C_Sign\0");
     let (p, name) = (bytes.as_mut_ptr(), name.as_mut_ptr());
     let mut data = CK_ASYNC_DATA { ulVersion: 0, pValue: p, ulValue: 64, hObject: 0, hAdditionalObject: 0 };
-    let user = CKU_USER as CK_USER_TYPE;
+    answers_of!(ck_3_2, module;
+        C_AsyncComplete(at, name, &mut data),
+        C_AsyncGetID(at, name, &mut n),
+        C_AsyncJoin(at, name, 1, p, 64),
+    )
+    .collect()
+}
+
+/// Every other function that takes a session.
+fn others(module: &Module, at: CK_SESSION_HANDLE) -> Vec<Answer> {
+    let (mut bytes, mut flags, user) = ([0; 64], 0, CKU_USER as CK_USER_TYPE);
+    let p = bytes.as_mut_ptr();
     let mut answers: Vec<Answer> = answers_of!(ck_3_0, module;
         C_LoginUser(at, user, p, 8, p, 4),
         C_SessionCancel(at, CKF_ENCRYPT),
     )
     .collect();
-    answers.extend(answers_of!(ck_3_2, module;
-        C_GetSessionValidationFlags(at, CKS_LAST_VALIDATION_OK, &mut n),
-        C_AsyncComplete(at, name, &mut data),
-        C_AsyncGetID(at, name, &mut n),
-        C_AsyncJoin(at, name, 1, p, 64),
-    ));
+    answers.extend(answers_of!(ck_3_2, module; C_GetSessionValidationFlags(at, CKS_LAST_VALIDATION_OK, &mut flags)));
+    answers.extend(async_functions(module, at));
     answers
 }
 
@@ -223,6 +241,11 @@ fn key_handle_invalid(context: &Context) -> Outcome {
         return Err(Stop::Skip("the token has no mechanism for these functions".into()));
     }
     all_give(answers, &[CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID])
+}
+
+fn asynchronous(context: &Context) -> Outcome {
+    let session = context.session(true)?;
+    all_give(async_functions(&context.module, session.handle), &[CKR_SESSION_ASYNC_NOT_SUPPORTED, CKR_OPERATION_NOT_INITIALIZED])
 }
 
 fn null_arguments(context: &Context) -> Outcome {

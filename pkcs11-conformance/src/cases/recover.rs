@@ -170,31 +170,35 @@ fn key_type_inconsistent(context: &Context) -> Outcome {
 }
 
 fn parameter_not_taken(context: &Context) -> Outcome {
-    let session = context.user_session()?;
+    let first = context.user_session()?;
     let with = |kind| Mechanism::with(kind, &[7; 8]);
-    let aes = session.known_aes(&[1; 16], &[CKA_SIGN, CKA_VERIFY, CKA_ENCRYPT])?;
-    let wrapping = session.known_aes(&[2; 16], &[CKA_WRAP, CKA_UNWRAP])?;
+    let aes = first.known_aes(&[1; 16], &[CKA_SIGN, CKA_VERIFY, CKA_ENCRYPT])?;
+    let wrapping = first.known_aes(&[2; 16], &[CKA_WRAP, CKA_UNWRAP])?;
+    let template = || Template::secret_key(CKK_AES, &[CKA_ENCRYPT]);
     let curve = uses(&[CKA_VERIFY]).bytes(CKA_EC_PARAMS, P256.oid);
-    let pair = || session.generate_pair(&with(CKM_EC_KEY_PAIR_GEN), &curve, &uses(&[CKA_SIGN]));
-    let unwrapped =
-        || session.unwrap(&with(CKM_AES_KEY_WRAP_PAD), wrapping, &[1; 24], &Template::secret_key(CKK_AES, &[CKA_ENCRYPT]));
-    let tries: [(CK_MECHANISM_TYPE, &str, &dyn Fn() -> Rv); 7] = [
-        (CKM_SHA256, "C_DigestInit", &|| session.init(Deed::Digest, &with(CKM_SHA256), 0)),
-        (CKM_AES_ECB, "C_EncryptInit", &|| session.init(Deed::Encrypt, &with(CKM_AES_ECB), aes)),
-        (CKM_AES_CMAC, "C_SignInit", &|| session.init(Deed::Sign, &with(CKM_AES_CMAC), aes)),
-        (CKM_AES_CMAC, "C_VerifyInit", &|| session.verify_init(&with(CKM_AES_CMAC), aes)),
-        (CKM_AES_KEY_GEN, "C_GenerateKey", &|| {
-            code(session.generate(with(CKM_AES_KEY_GEN), Template::secret_key(CKK_AES, &[CKA_ENCRYPT]).ulong(CKA_VALUE_LEN, 16)))
+    type Asks<'a> = &'a dyn Fn(&Session<'_>, &Mechanism) -> Rv;
+    let tries: [(CK_MECHANISM_TYPE, &str, Asks<'_>); 7] = [
+        (CKM_SHA256, "C_DigestInit", &|session, mechanism| session.init(Deed::Digest, mechanism, 0)),
+        (CKM_AES_ECB, "C_EncryptInit", &|session, mechanism| session.init(Deed::Encrypt, mechanism, aes)),
+        (CKM_AES_CMAC, "C_SignInit", &|session, mechanism| session.init(Deed::Sign, mechanism, aes)),
+        (CKM_AES_CMAC, "C_VerifyInit", &|session, mechanism| session.verify_init(mechanism, aes)),
+        (CKM_AES_KEY_GEN, "C_GenerateKey", &|session, mechanism| {
+            code(session.generate(mechanism.clone(), template().ulong(CKA_VALUE_LEN, 16)))
         }),
-        (CKM_EC_KEY_PAIR_GEN, "C_GenerateKeyPair", &|| code(pair())),
-        (CKM_AES_KEY_WRAP_PAD, "C_UnwrapKey", &|| code(unwrapped())),
+        (CKM_EC_KEY_PAIR_GEN, "C_GenerateKeyPair", &|session, mechanism| {
+            code(session.generate_pair(mechanism, &curve, &uses(&[CKA_SIGN])))
+        }),
+        (CKM_AES_KEY_WRAP_PAD, "C_UnwrapKey", &|session, mechanism| {
+            code(session.unwrap(mechanism, wrapping, &[1; 24], &template()))
+        }),
     ];
     let (mut tried, mut taken) = (0, Vec::new());
     for (kind, name, asks) in tries {
-        if session.need(kind).is_ok() {
+        if first.need(kind).is_ok() {
             tried += 1;
-            match asks() {
-                Rv(CKR_MECHANISM_PARAM_INVALID) => {}
+            // A session for each: what was started goes with it.
+            match asks(&context.session(true)?, &with(kind)) {
+                Rv(CKR_MECHANISM_PARAM_INVALID | CKR_ARGUMENTS_BAD) => {}
                 Rv::OK => taken.push(name),
                 rv => return Err(Stop::Fail(format!("{name} with a parameter where none is taken answered {rv}"))),
             }
@@ -229,7 +233,7 @@ fn template_incomplete(context: &Context) -> Outcome {
         let rv = code(session.derive(&derive, base, &untyped().ulong(CKA_KEY_TYPE, CKK_AES)));
         answers!(
             rv,
-            [CKR_TEMPLATE_INCOMPLETE, CKR_TEMPLATE_INCONSISTENT, CKR_KEY_SIZE_RANGE],
+            [CKR_TEMPLATE_INCOMPLETE, CKR_TEMPLATE_INCONSISTENT, CKR_KEY_SIZE_RANGE, CKR_ATTRIBUTE_VALUE_INVALID],
             "C_DeriveKey of an AES key without CKA_VALUE_LEN"
         );
     }
