@@ -28,7 +28,7 @@ macro_rules! ck {
                 let rv = $crate::module::Rv(unsafe { function($($argument),*) });
                 $crate::provoked::record(stringify!($function), rv)
             }
-            None => $crate::module::Rv(cryptoki_sys::CKR_FUNCTION_NOT_SUPPORTED),
+            None => $crate::provoked::record_missing(stringify!($function)),
         }
     };
 }
@@ -56,14 +56,17 @@ macro_rules! ck_3_2 {
 macro_rules! ck_table {
     ($table:expr, $function:ident $(, $argument:expr)*) => {
         match $table {
-            None => None,
+            None => {
+                $crate::provoked::record_missing(stringify!($function));
+                None
+            }
             Some(table) => Some(match table.$function {
                 Some(function) => {
                     // SAFETY: the table came from the module's own C_GetInterface; what the arguments point to is the case's business.
                     let rv = $crate::module::Rv(unsafe { function($($argument),*) });
                     $crate::provoked::record(stringify!($function), rv)
                 }
-                None => $crate::module::Rv(cryptoki_sys::CKR_FUNCTION_NOT_SUPPORTED),
+                None => $crate::provoked::record_missing(stringify!($function)),
             }),
         }
     };

@@ -1,7 +1,24 @@
-//! Numbers that cases make keys of: an RSA key that protects nothing, DSA and Diffie-Hellman domain parameters.
+//! Numbers that cases make objects of: an RSA key that protects nothing, a certificate, DSA and Diffie-Hellman domain parameters.
 
 use crate::case::Stop;
 
+/// A certificate of a P-256 key for the name `CN=conformance`, signed by that key: DER.
+pub const CERTIFICATE: &str = "3082018330820129a00302010202143002038863e6072a9789ed131fcba816eb06e629300a06082a8648ce3d040302301631143012060355\
+     04030c0b636f6e666f726d616e63653020170d3236313132393131333032385a180f32313236313130353131333032385a30163114301206\
+     035504030c0b636f6e666f726d616e63653059301306072a8648ce3d020106082a8648ce3d03010703420004f925490d16559dcae4cad374\
+     dca1d66bff9269f98aace6de8d2593c77687422ead9aa6eb3883ca2d01111513a915efac79adff5bff2afb79268d6b8e9cb7fbc2a3533051\
+     301d0603551d0e0416041471fc5ac69885cd4522a53323e3bf455aed18cf55301f0603551d2304183016801471fc5ac69885cd4522a53323\
+     e3bf455aed18cf55300f0603551d130101ff040530030101ff300a06082a8648ce3d040302034800304502210083fded2eb1bc831b99c8ee\
+     d859d89e08754f798cd3f856a3730581015a734f7302205e28c56100d996edfad831e700d76072c6e876ea5f68d8db37893242e2a73d3b";
+/// Its subject and issuer: DER.
+pub const CERTIFICATE_NAME: &str = "30163114301206035504030c0b636f6e666f726d616e6365";
+/// Its serial number: DER.
+pub const CERTIFICATE_SERIAL: &str = "02143002038863e6072a9789ed131fcba816eb06e629";
+/// The private value of its key.
+pub const CERTIFICATE_KEY: &str = "d9aa56a622c1b2cd266cc4625208946e1615ef843bea35d74ec8458fc9769d23";
+/// The point of its key.
+pub const CERTIFICATE_POINT: &str = "04f925490d16559dcae4cad374dca1d66bff9269f98aace6de8d2593c77687422e\
+     ad9aa6eb3883ca2d01111513a915efac79adff5bff2afb79268d6b8e9cb7fbc2";
 /// The modulus of an RSA-2048 key that was made for this file.
 pub const RSA_MODULUS: &str = "ea3f384fd9e5420a6ac3b3f2024e88dda1e61427aa431885ed4bb0e9c90f073ecce257db9824d29290707e4853096d4bfe2661dc1a5fac01\
      cc9f45f66a3fdbe3e6435d24102cc4b609ae0a381981cb0d5dcb230bc6baee8c83823d6d86d67026e433b06de29c8d8c09e4f74bb326f0dd\

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use cryptoki_sys::CK_RV;
+use cryptoki_sys::{CK_RV, CKR_FUNCTION_NOT_SUPPORTED};
 
 use crate::module::Rv;
 
@@ -16,6 +16,11 @@ static SEEN: Mutex<BTreeSet<(&'static str, CK_RV)>> = Mutex::new(BTreeSet::new()
 pub fn record(function: &'static str, rv: Rv) -> Rv {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner).insert((function, rv.0));
     rv
+}
+
+/// Notes that the module has no such function, which comes to the same as one that is not supported.
+pub fn record_missing(function: &'static str) -> Rv {
+    record(function, Rv(CKR_FUNCTION_NOT_SUPPORTED))
 }
 
 /// Everything that was noted so far in this process.

@@ -181,6 +181,19 @@ impl Mechanism {
         Self::structure(CKM_AES_CCM, &parameter, vec![nonce, aad])
     }
 
+    /// HKDF with SHA-256, both its steps, and no salt.
+    pub fn hkdf(kind: CK_MECHANISM_TYPE, info: &[u8]) -> Self {
+        let info = piece(info);
+        // CK_HKDF_PARAMS, written word by word: the two flags at its head are followed by padding.
+        let mut parameter = vec![0; size_of::<CK_ULONG>()];
+        parameter[..2].fill(CK_TRUE);
+        let (place, len) = (pointer(&info).expose_provenance() as CK_ULONG, info.len() as CK_ULONG);
+        for word in [CKM_SHA256, CKF_HKDF_SALT_NULL, 0, 0, 0, place, len] {
+            parameter.extend(word.to_ne_bytes());
+        }
+        Self { kind, parameter, _pieces: vec![info] }
+    }
+
     /// With a parameter that is one number (a length, a handle).
     pub fn number(kind: CK_MECHANISM_TYPE, value: CK_ULONG) -> Self {
         Self::with(kind, &value.to_ne_bytes())

@@ -74,6 +74,25 @@ impl Session<'_> {
         }
     }
 
+    /// Every object that matches, by one search.
+    pub fn found(&self, template: &Template) -> Result<Vec<CK_OBJECT_HANDLE>, Stop> {
+        let (context, mut template) = (self.context, template.clone());
+        let mut list = template.list();
+        let rv = ck!(context.module, C_FindObjectsInit, self.handle, list.as_mut_ptr(), list.len() as CK_ULONG);
+        context.ok(rv, "C_FindObjectsInit")?;
+        let mut all = Vec::new();
+        loop {
+            let (mut piece, mut count) = ([0; 64], 0);
+            context.ok(ck!(context.module, C_FindObjects, self.handle, piece.as_mut_ptr(), 64, &mut count), "C_FindObjects")?;
+            if count == 0 {
+                break;
+            }
+            all.extend(piece.iter().take(count as usize));
+        }
+        context.ok(ck!(context.module, C_FindObjectsFinal, self.handle), "C_FindObjectsFinal")?;
+        Ok(all)
+    }
+
     /// Calls one of the functions of the form data in, data out, with a buffer of `room` bytes; `None` asks for the length.
     /// Returns the code, the length that was told, and the buffer.
     pub fn transform(&self, function: Option<Transform>, data: &[u8], room: Option<usize>) -> (Rv, usize, Vec<u8>) {

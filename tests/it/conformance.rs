@@ -12,24 +12,41 @@ const LONG: Duration = Duration::from_secs(900);
 
 /// Cases that cannot be tried on this module, and why.
 const SKIPPED: &[(&str, &str)] = &[
+    ("codes/3.x-async", "the functions on asynchronous calls are not offered"),
+    ("codes/3.x-key-handle-invalid", "C_VerifySignatureInit and the message functions are not offered yet"),
+    ("codes/3.x-mechanism-invalid", "none of the functions of 3.x that take a mechanism is offered yet"),
+    ("codes/3.x-operation-not-initialised", "none of the functions of 3.x that go on with an operation is offered yet"),
     ("interface/login-user", "C_LoginUser is not offered yet"),
     ("interface/message-encrypt", "the message functions are not offered yet"),
     ("interface/validation-flags", "C_GetSessionValidationFlags is not offered yet"),
+    ("interface/verify-signature", "C_VerifySignatureInit is not offered yet"),
     ("mechanism/unlisted", "it tries a mechanism that the token does not list, and the token lists all that the suite knows"),
-    ("profile/authentication", "the token claims no profile"),
-    ("profile/baseline", "the token claims no profile"),
-    ("profile/extended", "the token claims no profile"),
+    ("operation/state-of-a-cipher", "the token saves the state of digests only"),
+    ("profile/authentication", "the token claims no profile; it lacks C_LoginUser for this one"),
+    ("profile/baseline", "the token claims no profile; it has all that this one asks for"),
+    ("profile/certificates", "the token claims no profile; it has all that this one asks for"),
+    ("profile/complete", "the token claims no profile; it lacks what is not offered yet for this one"),
+    ("profile/extended", "the token claims no profile; it lacks C_LoginUser for this one"),
+    ("profile/hkdf-tls", "the token claims no profile; it lacks CKM_HKDF_DATA for this one"),
     ("profile/objects", "the token claims no profile"),
+    ("session/too-many", "the token tells no greatest number of sessions"),
+    ("token/slot-without-token", "every slot of the module has a token"),
 ];
 
 /// Where the standard leaves the choice, and ours is another than the suite would make.
 const DEVIATES: &[(&str, &str)] = &[
+    ("codes/parameter-not-taken", "applications of SoftHSM leave something there, and SoftHSM takes no notice of it either"),
     ("concurrency/application-mutexes", "the module locks with its own means, as the standard allows where the OS can do it"),
     ("security/unwrap-twice", "refused under the policy `strict` only: the callers that unwrap for both uses are many"),
     (
         "security/wrap-by-ecb",
         "ECB is what some callers of SoftHSM wrap with; CKA_ALLOWED_MECHANISMS of the wrapping key forbids it",
     ),
+    (
+        "security/wrap-under-weaker",
+        "DES and RSA-1024 are there for callers of SoftHSM; CKA_WRAP_WITH_TRUSTED and the allowed mechanisms forbid it",
+    ),
+    ("token/wait-without-place", "applications of SoftHSM ask without a place whether anything happened"),
 ];
 
 /// The chapters that a pool is held against in the bounded share of the tests: what each mechanism computes is the same code.
@@ -85,7 +102,7 @@ fn differences(verdicts: &BTreeMap<String, (String, String)>) -> Vec<String> {
 #[test]
 fn the_embedded_token_conforms() {
     let verdicts = verdicts(&Token::by_default(""), None, "/");
-    assert!(verdicts.len() > 515, "{} cases", verdicts.len());
+    assert!(verdicts.len() > 565, "{} cases", verdicts.len());
     assert_eq!(differences(&verdicts), [""; 0]);
     for (id, _) in SKIPPED.iter().chain(DEVIATES) {
         assert!(verdicts.contains_key(*id), "{id} is no case");

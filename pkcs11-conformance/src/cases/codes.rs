@@ -16,7 +16,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "codes/not-initialised",
         level: Level::Must,
-        section: "3.1, 5.1.1 CKR_CRYPTOKI_NOT_INITIALIZED",
+        section: "3.1, 5.1.6 CKR_CRYPTOKI_NOT_INITIALIZED",
         says: "Before C_Initialize every function but C_Initialize and those that give tables answers CKR_CRYPTOKI_NOT_INITIALIZED. \
                (C_GetFunctionStatus and C_CancelFunction may answer CKR_FUNCTION_NOT_PARALLEL.)",
         run: not_initialised,
@@ -53,7 +53,7 @@ pub const CASES: &[Case] = &[
 ];
 
 /// What became of one function.
-type Answer = (&'static str, Rv);
+pub(super) type Answer = (&'static str, Rv);
 
 /// A list of answers: `answers_of!(module: C_Sign(h, place, 16, place, &mut len), …)`.
 macro_rules! answers_of {
@@ -186,6 +186,11 @@ fn without_session(module: &Module) -> Vec<Answer> {
     )
 }
 
+/// Every function that starts an operation or goes on with one, in a session: which of them are supported at all.
+pub(super) fn operations(module: &Module, at: CK_SESSION_HANDLE) -> Vec<Answer> {
+    [starting(module, at, NO_MECHANISM, 0), continuing(module, at)].concat()
+}
+
 /// Fails with everything that gave none of the codes; functions that are not supported say so whatever the state.
 fn all_give(answers: Vec<Answer>, codes: &[CK_RV]) -> Outcome {
     let allowed = |rv: Rv| codes.contains(&rv.0) || rv == Rv(CKR_FUNCTION_NOT_SUPPORTED);
@@ -223,7 +228,7 @@ fn operation_not_initialised(context: &Context) -> Outcome {
 }
 
 /// Vendor-defined, and in nobody's list.
-const NO_MECHANISM: CK_MECHANISM_TYPE = CKM_VENDOR_DEFINED | 0x7fff_fff0;
+pub(super) const NO_MECHANISM: CK_MECHANISM_TYPE = CKM_VENDOR_DEFINED | 0x7fff_fff0;
 
 fn mechanism_invalid(context: &Context) -> Outcome {
     let session = context.user_session()?;

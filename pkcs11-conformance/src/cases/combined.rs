@@ -17,37 +17,58 @@ pub const CASES: &[Case] = &[
     Case {
         id: "operation/digest-encrypt",
         level: Level::Must,
-        section: "3.1, 5.15.1 C_DigestEncryptUpdate, 5.15.2 C_DecryptDigestUpdate",
+        section: "3.1, 5.17.1 C_DigestEncryptUpdate, 5.17.2 C_DecryptDigestUpdate",
         says: "One call that digests and encrypts gives what two calls give; so does the way back, whose digest is that of the plaintext.",
         run: digest_encrypt,
     },
     Case {
         id: "operation/sign-encrypt",
         level: Level::Must,
-        section: "3.1, 5.15.3 C_SignEncryptUpdate, 5.15.4 C_DecryptVerifyUpdate",
+        section: "3.1, 5.17.3 C_SignEncryptUpdate, 5.17.4 C_DecryptVerifyUpdate",
         says: "One call that signs and encrypts gives what two calls give, and the way back verifies the plaintext.",
         run: sign_encrypt,
     },
     Case {
         id: "operation/two-need-both",
         level: Level::Must,
-        section: "3.1, 5.15",
+        section: "3.1, 5.17",
         says: "A function for two operations needs both: with one of them it answers CKR_OPERATION_NOT_INITIALIZED.",
         run: two_need_both,
     },
     Case {
         id: "operation/state-goes-on",
         level: Level::Must,
-        section: "3.1, 5.6.8 C_GetOperationState, 5.6.9 C_SetOperationState",
+        section: "3.1, 5.6.6 C_GetOperationState, 5.6.7 C_SetOperationState",
         says: "A digest that was saved half-way goes on in another session to the same result. A token may be unable to save.",
         run: state_goes_on,
     },
     Case {
         id: "operation/state-refused",
         level: Level::Security,
-        section: "3.1, 5.6.9 C_SetOperationState, CKR_SAVED_STATE_INVALID",
+        section: "3.1, 5.6.7 C_SetOperationState, CKR_SAVED_STATE_INVALID",
         says: "A saved state that was changed or cut is CKR_SAVED_STATE_INVALID: what is restored must be what was saved.",
         run: state_refused,
+    },
+    Case {
+        id: "operation/state-of-nothing",
+        level: Level::Must,
+        section: "3.1, 5.6.6 C_GetOperationState, CKR_OPERATION_NOT_INITIALIZED",
+        says: "Where no operation runs there is no state to save.",
+        run: state_of_nothing,
+    },
+    Case {
+        id: "operation/state-of-a-cipher",
+        level: Level::Security,
+        section: "3.1, 5.6.7 C_SetOperationState, CKR_KEY_NEEDED, CKR_KEY_CHANGED",
+        says: "A saved encryption goes on with its key and with no other, and not without one. A token may be unable to save it.",
+        run: state_of_a_cipher,
+    },
+    Case {
+        id: "operation/two-without-length",
+        level: Level::Must,
+        section: "3.1, 5.2, 5.17",
+        says: "The functions for two operations answer CKR_ARGUMENTS_BAD where there is no place for the length.",
+        run: two_without_length,
     },
 ];
 
@@ -230,6 +251,70 @@ fn state_refused(context: &Context) -> Outcome {
     let cut = &state[..state.len() / 2];
     for (bytes, what) in [(changed.as_slice(), "a changed state"), (cut, "half a state"), (&[0x5a; 64], "no state at all")] {
         answers!(restore(&session, bytes, 0), [CKR_SAVED_STATE_INVALID], "C_SetOperationState of {what}");
+    }
+    Ok(())
+}
+
+fn state_of_nothing(context: &Context) -> Outcome {
+    let (session, mut len) = (context.user_session()?, 0);
+    let rv = ck!(context.module, C_GetOperationState, session.handle, null_mut(), &mut len);
+    if rv == Rv(CKR_FUNCTION_NOT_SUPPORTED) {
+        return Err(Stop::Skip("C_GetOperationState is not supported".into()));
+    }
+    answers!(rv, [CKR_OPERATION_NOT_INITIALIZED], "C_GetOperationState while nothing runs");
+    Ok(())
+}
+
+fn state_of_a_cipher(context: &Context) -> Outcome {
+    let (session, module) = (context.user_session()?, &context.module);
+    let (key, other) = (cipher_key(&session)?, session.known_aes(&[0x77; 16], &[CKA_ENCRYPT])?);
+    started(&session, Deed::Encrypt, &cbc(), key)?;
+    let first = must(session.update(Deed::Encrypt, &DATA[..16]), "C_EncryptUpdate")?;
+    let (mut state, mut len) = (vec![0; 1 << 12], 1 << 12);
+    match ck!(module, C_GetOperationState, session.handle, state.as_mut_ptr(), &mut len) {
+        Rv::OK => state.truncate(len as usize),
+        Rv(CKR_STATE_UNSAVEABLE | CKR_FUNCTION_NOT_SUPPORTED) => {
+            return Err(Stop::Skip("the token does not save the state of an encryption".into()));
+        }
+        rv => return Err(Stop::Fail(format!("C_GetOperationState of an encryption answered {rv}"))),
+    }
+    let again = context.session(true)?;
+    let mut with = |key| ck!(module, C_SetOperationState, again.handle, state.as_mut_ptr(), state.len() as CK_ULONG, key, 0);
+    answers!(with(0), [CKR_KEY_NEEDED], "C_SetOperationState of an encryption without its key");
+    answers!(with(other), [CKR_KEY_CHANGED], "C_SetOperationState of an encryption with another key");
+    answers!(with(key), [CKR_OK], "C_SetOperationState of an encryption");
+    let rest = must(again.update(Deed::Encrypt, &DATA[16..]), "C_EncryptUpdate after C_SetOperationState")?;
+    let whole = must(context.session(false)?.whole(Deed::Encrypt, &cbc(), key, &DATA), "C_Encrypt")?;
+    check!([first, rest].concat() == whole, "an encryption that was saved half-way gives another ciphertext");
+    Ok(())
+}
+
+fn two_without_length(context: &Context) -> Outcome {
+    let (first, module) = (context.user_session()?, &context.module);
+    first.need(CKM_SHA256)?;
+    first.need(CKM_SHA256_HMAC)?;
+    let (key, signing) = (cipher_key(&first)?, first.secret(&[9; 32], &[CKA_SIGN, CKA_VERIFY])?);
+    let (mut data, mut out, hmac) = (DATA, [0; 64], Mechanism::new(CKM_SHA256_HMAC));
+    let (from, to, none) = (data.as_mut_ptr(), out.as_mut_ptr(), null_mut());
+    let digest = |session: &Session<'_>| started(session, Deed::Digest, &sha256(), 0);
+    let sign = |session: &Session<'_>| started(session, Deed::Sign, &hmac, signing);
+    let verify = |session: &Session<'_>| context.ok(session.verify_init(&hmac, signing), "C_VerifyInit");
+    type Begins<'a> = &'a dyn Fn(&Session<'_>) -> Outcome;
+    type Calls<'a> = &'a dyn Fn(CK_SESSION_HANDLE) -> Rv;
+    let trials: [(&str, Deed, Begins<'_>, Calls<'_>); 4] = [
+        ("C_DigestEncryptUpdate", Deed::Encrypt, &digest, &|at| ck!(module, C_DigestEncryptUpdate, at, from, 32, to, none)),
+        ("C_DecryptDigestUpdate", Deed::Decrypt, &digest, &|at| ck!(module, C_DecryptDigestUpdate, at, from, 32, to, none)),
+        ("C_SignEncryptUpdate", Deed::Encrypt, &sign, &|at| ck!(module, C_SignEncryptUpdate, at, from, 32, to, none)),
+        ("C_DecryptVerifyUpdate", Deed::Decrypt, &verify, &|at| ck!(module, C_DecryptVerifyUpdate, at, from, 32, to, none)),
+    ];
+    for (name, deed, begins, calls) in trials {
+        let session = context.session(false)?;
+        if calls(session.handle) == Rv(CKR_FUNCTION_NOT_SUPPORTED) {
+            return Err(Stop::Skip(format!("{name} is not supported")));
+        }
+        started(&session, deed, &cbc(), key)?;
+        begins(&session)?;
+        answers!(calls(session.handle), [CKR_ARGUMENTS_BAD], "{name} without a place for the length");
     }
     Ok(())
 }

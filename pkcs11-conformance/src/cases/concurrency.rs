@@ -19,14 +19,14 @@ pub const CASES: &[Case] = &[
     Case {
         id: "concurrency/threads-own-sessions",
         level: Level::Must,
-        section: "3.1, 2.5.2 Applications and threads, 5.4.1 C_Initialize",
+        section: "2.40 Usage Guide, 2.6.2 Applications and threads, 5.4.1 C_Initialize",
         says: "With CKF_OS_LOCKING_OK every thread may work in a session of its own at the same time, and each gets its own right results.",
         run: threads_own_sessions,
     },
     Case {
         id: "concurrency/threads-one-session",
         level: Level::Must,
-        section: "3.1, 2.5.2, 5.4.1 C_Initialize",
+        section: "3.1, 5.4.1 C_Initialize; 2.40 Usage Guide, 2.6.2 Applications and threads",
         says: "Threads that share one session get documented answers: a digest that is right, or an operation that is active or gone. \
                Never a wrong digest of a single-part call, and no crash.",
         run: threads_one_session,
@@ -41,7 +41,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "concurrency/threads-objects",
         level: Level::Must,
-        section: "3.1, 2.5.2, 5.7",
+        section: "3.1, 5.7; 2.40 Usage Guide, 2.6.2 Applications and threads",
         says: "Objects are made, found and destroyed by many threads at once; what one thread made and did not destroy is there.",
         run: threads_objects,
     },
@@ -94,7 +94,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "concurrency/fork-before-initialize",
         level: Level::Must,
-        section: "3.1, 2.5.2 Applications and threads",
+        section: "2.40 Usage Guide, 2.6.2 Applications and threads",
         says: "A child forked before C_Initialize is an application like any other, beside its parent.",
         run: fork_before_initialize,
     },
@@ -109,7 +109,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "concurrency/processes-share-token",
         level: Level::Must,
-        section: "3.1, 2.5.2, 5.7.1 C_CreateObject",
+        section: "3.1, 5.7.1 C_CreateObject; 2.40 Usage Guide, 2.6.1 Applications and processes",
         says: "Token objects are shared by applications: what eight processes write at once is all there, once each, and what one \
                destroys is gone for the others.",
         run: processes_share_token,
@@ -117,7 +117,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "concurrency/destroyed-elsewhere",
         level: Level::Must,
-        section: "3.1, 5.7.3 C_DestroyObject, 2.5.6",
+        section: "3.1, 5.7.3 C_DestroyObject; 2.40 Usage Guide, 2.7",
         says: "An object handle holds in all sessions of an application; destroyed through one session it is CKR_OBJECT_HANDLE_INVALID in \
                the others.",
         run: destroyed_elsewhere,

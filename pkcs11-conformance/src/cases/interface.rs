@@ -1,4 +1,4 @@
-//! What came with 3.0 to 3.2: interfaces and their tables, C_LoginUser, C_SessionCancel, messages; and the OASIS profiles.
+//! What came with 3.0 to 3.2: interfaces and their tables, C_LoginUser, C_SessionCancel, messages.
 
 use std::ffi::CStr;
 use std::ptr::null_mut;
@@ -9,7 +9,7 @@ use crate::case::{Case, Level, Outcome, Stop};
 use crate::context::{Context, Session};
 use crate::crypt::{Deed, must};
 use crate::module::Rv;
-use crate::template::{Mechanism, Template};
+use crate::template::Mechanism;
 use crate::{answers, check, ck, ck_3_0, ck_3_2};
 
 /// The chapter's cases.
@@ -88,7 +88,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "interface/session-cancel",
         level: Level::Must,
-        section: "3.1, 5.6.7 C_SessionCancel",
+        section: "3.1, 5.6.5 C_SessionCancel",
         says: "C_SessionCancel ends the operations that its flags name, and no other, and leaves the session usable.",
         run: session_cancel,
     },
@@ -121,44 +121,21 @@ pub const CASES: &[Case] = &[
         says: "C_GetSessionValidationFlags answers with flags, or is not supported; a NULL place is CKR_ARGUMENTS_BAD.",
         run: validation_flags,
     },
-    Case {
-        id: "profile/objects",
-        level: Level::Must,
-        section: "3.1, 4.12 CKO_PROFILE; PKCS #11 Profiles 3.1, 2",
-        says: "Profile objects are public, unchangeable token objects, and each claims a profile that exists, once.",
-        run: profile_objects,
-    },
-    Case {
-        id: "profile/baseline",
-        level: Level::Must,
-        section: "PKCS #11 Profiles 3.1, 3.2 Baseline Provider",
-        says: "Who claims the baseline profile has interfaces, information, sessions, searches and CKA_UNIQUE_ID.",
-        run: profile_baseline,
-    },
-    Case {
-        id: "profile/extended",
-        level: Level::Must,
-        section: "PKCS #11 Profiles 3.1, 3.4 Extended Provider",
-        says: "Who claims the extended profile also has mechanism information, C_Login, C_LoginUser and C_Logout.",
-        run: profile_extended,
-    },
-    Case {
-        id: "profile/authentication",
-        level: Level::Must,
-        section: "PKCS #11 Profiles 3.1, 3.6 Authentication Token",
-        says: "Who claims the authentication profile signs with a private key after a login.",
-        run: profile_authentication,
-    },
 ];
 
-fn not_there(name: &str) -> Stop {
+pub(super) fn not_there(name: &str) -> Stop {
     Stop::Skip(format!("the module exports no {name}: it is one of 2.40"))
+}
+
+fn not_exported(name: &'static str) -> Stop {
+    crate::provoked::record_missing(name);
+    not_there(name)
 }
 
 fn get_list(context: &Context) -> Result<unsafe extern "C" fn(CK_INTERFACE_PTR, CK_ULONG_PTR) -> CK_RV, Stop> {
     // SAFETY: the symbol has this type since 3.0.
     let function = unsafe { context.module.symbol::<CK_C_GetInterfaceList>("C_GetInterfaceList") };
-    function.flatten().ok_or_else(|| not_there("C_GetInterfaceList"))
+    function.flatten().ok_or_else(|| not_exported("C_GetInterfaceList"))
 }
 
 fn listed(context: &Context, place: CK_INTERFACE_PTR, count: CK_ULONG_PTR) -> Result<Rv, Stop> {
@@ -167,7 +144,7 @@ fn listed(context: &Context, place: CK_INTERFACE_PTR, count: CK_ULONG_PTR) -> Re
     Ok(crate::provoked::record("C_GetInterfaceList", Rv(unsafe { function(place, count) })))
 }
 
-fn interfaces(context: &Context) -> Result<Vec<CK_INTERFACE>, Stop> {
+pub(super) fn interfaces(context: &Context) -> Result<Vec<CK_INTERFACE>, Stop> {
     let mut count = 0;
     context.ok(listed(context, null_mut(), &mut count)?, "C_GetInterfaceList for the count")?;
     let empty = CK_INTERFACE { pInterfaceName: null_mut(), pFunctionList: null_mut(), flags: 0 };
@@ -185,7 +162,7 @@ fn asked(
 ) -> Result<(Rv, CK_INTERFACE_PTR), Stop> {
     // SAFETY: the symbol has this type since 3.0.
     let function = unsafe { context.module.symbol::<CK_C_GetInterface>("C_GetInterface") };
-    let function = function.flatten().ok_or_else(|| not_there("C_GetInterface"))?;
+    let function = function.flatten().ok_or_else(|| not_exported("C_GetInterface"))?;
     let mut interface = null_mut();
     // SAFETY: the function is the module's own; name and version are the case's.
     let rv = crate::provoked::record("C_GetInterface", Rv(unsafe { function(name, version, &mut interface, flags) }));
@@ -226,7 +203,7 @@ fn list_too_small(context: &Context) -> Outcome {
     Ok(())
 }
 
-fn default(context: &Context) -> Outcome {
+pub(super) fn default(context: &Context) -> Outcome {
     let (rv, interface) = asked(context, null_mut(), null_mut(), 0)?;
     answers!(rv, [CKR_OK], "C_GetInterface of the default");
     check!(!interface.is_null(), "C_GetInterface answered CKR_OK and gave no interface");
@@ -308,7 +285,7 @@ fn info_version(context: &Context) -> Outcome {
 }
 
 /// Skips the case where a function of 3.x is not there or not supported.
-fn supported(answer: Option<Rv>, name: &str) -> Result<Rv, Stop> {
+pub(super) fn supported(answer: Option<Rv>, name: &str) -> Result<Rv, Stop> {
     match answer {
         None => Err(not_there("interface of 3.x")),
         Some(Rv(CKR_FUNCTION_NOT_SUPPORTED)) => Err(Stop::Skip(format!("{name} is not supported"))),
@@ -316,7 +293,7 @@ fn supported(answer: Option<Rv>, name: &str) -> Result<Rv, Stop> {
     }
 }
 
-fn login_by_name(session: &Session<'_>, pin: &str) -> Result<Rv, Stop> {
+pub(super) fn login_by_name(session: &Session<'_>, pin: &str) -> Result<Rv, Stop> {
     let (mut pin, mut name) = (pin.as_bytes().to_vec(), *b"user");
     let (module, pin_len) = (&session.context.module, pin.len() as CK_ULONG);
     let user = CKU_USER as CK_USER_TYPE;
@@ -453,82 +430,5 @@ fn validation_flags(context: &Context) -> Outcome {
     answers!(supported(answer, "C_GetSessionValidationFlags")?, [CKR_OK], "C_GetSessionValidationFlags");
     let answer = ck_3_2!(context.module, C_GetSessionValidationFlags, session.handle, CKS_LAST_VALIDATION_OK, null_mut());
     answers!(answer.unwrap_or(Rv::OK), [CKR_ARGUMENTS_BAD], "C_GetSessionValidationFlags without a place");
-    Ok(())
-}
-
-fn profiles(session: &Session<'_>) -> Result<Vec<(CK_OBJECT_HANDLE, CK_ULONG)>, Stop> {
-    let (module, mut template) = (&session.context.module, Template::new().ulong(CKA_CLASS, CKO_PROFILE));
-    let mut list = template.list();
-    session
-        .context
-        .ok(ck!(module, C_FindObjectsInit, session.handle, list.as_mut_ptr(), 1), "C_FindObjectsInit of CKO_PROFILE")?;
-    let (mut handles, mut count) = ([0; 16], 0);
-    let rv = ck!(module, C_FindObjects, session.handle, handles.as_mut_ptr(), 16, &mut count);
-    session.context.ok(ck!(module, C_FindObjectsFinal, session.handle), "C_FindObjectsFinal")?;
-    session.context.ok(rv, "C_FindObjects of CKO_PROFILE")?;
-    handles[..count as usize].iter().map(|handle| Ok((*handle, session.number(*handle, CKA_PROFILE_ID)?))).collect()
-}
-
-fn claimed(session: &Session<'_>, profile: CK_PROFILE_ID, name: &str) -> Outcome {
-    match profiles(session)?.iter().any(|(_, claimed)| *claimed == profile) {
-        true => Ok(()),
-        false => Err(Stop::Skip(format!("the token claims no {name} profile"))),
-    }
-}
-
-fn profile_objects(context: &Context) -> Outcome {
-    let session = context.session(true)?;
-    let mut seen = Vec::new();
-    for (handle, profile) in profiles(&session)? {
-        let known = (CKP_BASELINE_PROVIDER..=CKP_HKDF_TLS_TOKEN).contains(&profile) || profile >= CKP_VENDOR_DEFINED;
-        check!(known, "a profile object claims profile {profile:#x}, which does not exist");
-        check!(!seen.contains(&profile), "profile {profile:#x} is claimed twice");
-        check!(session.flag(handle, CKA_TOKEN)?, "a profile object is no token object");
-        check!(!session.flag(handle, CKA_PRIVATE)?, "a profile object is private");
-        let rv = session.set(handle, &Template::new().ulong(CKA_PROFILE_ID, CKP_COMPLETE_PROVIDER));
-        check!(rv != Rv::OK, "a profile object was changed by an application");
-        check!(session.destroy(handle) != Rv::OK, "a profile object was destroyed by an application");
-        seen.push(profile);
-    }
-    if seen.is_empty() { Err(Stop::Skip("the token claims no profile".into())) } else { Ok(()) }
-}
-
-fn profile_baseline(context: &Context) -> Outcome {
-    let session = context.session(true)?;
-    claimed(&session, CKP_BASELINE_PROVIDER, "baseline")?;
-    interfaces(context)?;
-    default(context)?;
-    let object = Template::new().ulong(CKA_CLASS, CKO_DATA).flag(CKA_TOKEN, false).flag(CKA_PRIVATE, false);
-    let (first, second) =
-        (must(session.create(object.clone()), "C_CreateObject")?, must(session.create(object), "C_CreateObject")?);
-    let unique = |object| must(session.attribute(object, CKA_UNIQUE_ID), "reading CKA_UNIQUE_ID");
-    let (first, second) = (unique(first)?, unique(second)?);
-    check!(!first.is_empty() && first != second, "two objects have the CKA_UNIQUE_ID {first:02x?}");
-    Ok(())
-}
-
-fn profile_extended(context: &Context) -> Outcome {
-    let session = context.session(true)?;
-    claimed(&session, CKP_EXTENDED_PROVIDER, "extended")?;
-    let mut count = 0;
-    let rv = ck!(context.module, C_GetMechanismList, context.slot()?, null_mut(), &mut count);
-    context.ok(rv, "C_GetMechanismList")?;
-    check!(count > 0, "the token has no mechanism");
-    answers!(session.login(CKU_USER as CK_USER_TYPE, &context.settings.pin), [CKR_OK], "C_Login");
-    answers!(session.logout(), [CKR_OK], "C_Logout");
-    match login_by_name(&session, &context.settings.pin) {
-        Err(Stop::Skip(reason)) => Err(Stop::Fail(format!("the token claims the extended profile, and {reason}"))),
-        other => other.map(|_| ()),
-    }
-}
-
-fn profile_authentication(context: &Context) -> Outcome {
-    let session = context.user_session()?;
-    claimed(&session, CKP_AUTHENTICATION_TOKEN, "authentication")?;
-    session.need(CKM_ECDSA)?;
-    let pair = session.ec_pair(crate::sample_keys::P256, &[CKA_VERIFY], &[CKA_SIGN])?;
-    let mechanism = Mechanism::new(CKM_ECDSA);
-    let signature = must(session.whole(Deed::Sign, &mechanism, pair.private, &[5; 32]), "C_Sign")?;
-    answers!(session.verify(&mechanism, pair.public, &[5; 32], &signature), [CKR_OK], "C_Verify");
     Ok(())
 }

@@ -1,14 +1,19 @@
 //! The cases, one file a chapter. To add one: write a function and its row in the chapter's `CASES`.
 
+mod classes;
 mod codes;
 mod combined;
 mod concurrency;
 mod general;
 mod interface;
 mod key;
+mod limits;
 mod mechanism;
+mod newer;
 mod object;
 mod operation;
+mod profile;
+mod recover;
 mod refusals;
 mod security;
 mod session;
@@ -23,15 +28,20 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
     let chapters = [
         general::CASES,
         token::CASES,
+        limits::CASES,
         session::CASES,
         object::CASES,
+        classes::CASES,
         operation::CASES,
         combined::CASES,
         codes::CASES,
         standing::CASES,
         refusals::CASES,
+        recover::CASES,
         concurrency::CASES,
+        newer::CASES,
         interface::CASES,
+        profile::CASES,
     ];
     chapters.into_iter().flatten().chain(mechanism::cases()).chain(key::cases()).chain(security::cases()).chain(vector::cases())
 }
@@ -91,6 +101,20 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::{all, why};
+    use crate::listed::sections;
+
+    /// Wherever a case names a function behind a number, the number is the function's section.
+    #[test]
+    fn sections_are_those_of_the_functions_that_they_name() {
+        for case in all() {
+            let words: Vec<&str> = case.section.split([' ', ',', ';', ':']).collect();
+            for pair in words.windows(2).filter(|pair| pair[0].starts_with("5.") && pair[1].starts_with("C_")) {
+                let known = sections().find(|(function, _)| *function == pair[1]);
+                let (_, section) = known.unwrap_or_else(|| panic!("{}: {} is no function", case.id, pair[1]));
+                assert_eq!(pair[0], section, "{}: {}", case.id, pair[1]);
+            }
+        }
+    }
 
     #[test]
     fn every_case_has_its_own_name_and_a_chapter_that_says_why() {

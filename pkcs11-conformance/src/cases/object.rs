@@ -156,7 +156,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "object/trusted-needs-so",
         level: Level::Security,
-        section: "3.1, 4.9 CKA_TRUSTED",
+        section: "3.1, 4.8 and 4.10 CKA_TRUSTED",
         says: "Only the SO marks a key as trusted for wrapping.",
         run: trusted_needs_so,
     },

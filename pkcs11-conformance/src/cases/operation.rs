@@ -6,6 +6,7 @@ use cryptoki_sys::*;
 
 use crate::case::{Case, Level, Outcome, Stop};
 use crate::context::{Context, Session};
+use crate::crypt::{Deed, code, must};
 use crate::module::Rv;
 use crate::template::Mechanism;
 use crate::use_keys::Transform;
@@ -24,21 +25,21 @@ pub const CASES: &[Case] = &[
     Case {
         id: "operation/init-twice",
         level: Level::Must,
-        section: "3.1, 5.8.1, 5.10.1, 5.11.1 *Init",
+        section: "3.1, 5.8.1 C_EncryptInit, 5.12.1 C_DigestInit",
         says: "A second Init of a running operation answers CKR_OPERATION_ACTIVE.",
         run: init_twice,
     },
     Case {
         id: "operation/without-init",
         level: Level::Must,
-        section: "3.1, 5.8 to 5.13",
+        section: "3.1, 5.8 to 5.15",
         says: "Single, Update and Final without Init answer CKR_OPERATION_NOT_INITIALIZED.",
         run: without_init,
     },
     Case {
         id: "operation/final-ends",
         level: Level::Must,
-        section: "3.1, 5.10.4 C_DigestFinal and its like",
+        section: "3.1, 5.12.5 C_DigestFinal and its like",
         says: "Final and the single-part call end the operation: the next one answers CKR_OPERATION_NOT_INITIALIZED.",
         run: final_ends,
     },
@@ -52,7 +53,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "operation/verify-ends-on-wrong-length",
         level: Level::Must,
-        section: "3.1, 5.13.2 C_Verify",
+        section: "3.1, 5.15.2 C_Verify",
         says: "C_Verify always ends the operation, also when the signature has the wrong length.",
         run: verify_ends_on_wrong_length,
     },
@@ -76,6 +77,28 @@ pub const CASES: &[Case] = &[
         section: "3.1, 5.2",
         says: "A NULL input with a length, or a length beyond all memory, is an error code and not a crash.",
         run: huge_length,
+    },
+    Case {
+        id: "operation/short-buffers",
+        level: Level::Must,
+        section: "3.1, 5.2, 5.8.3 C_EncryptUpdate, 5.10.2 C_Decrypt, 5.10.3 C_DecryptUpdate",
+        says: "The length protocol holds for C_Decrypt and for the Update functions too: what does not fit is not lost.",
+        run: short_buffers,
+    },
+    Case {
+        id: "operation/error-ends",
+        level: Level::Must,
+        section: "3.1, 5.8.2 C_Encrypt, 5.8.4 C_EncryptFinal, 5.10.2 C_Decrypt, 5.10.4 C_DecryptFinal",
+        says: "An error other than CKR_BUFFER_TOO_SMALL ends the operation: the next call answers CKR_OPERATION_NOT_INITIALIZED, and what was \
+               left of the data is not mixed into the next operation.",
+        run: error_ends,
+    },
+    Case {
+        id: "operation/verify-final",
+        level: Level::Must,
+        section: "3.1, 5.15.4 C_VerifyFinal",
+        says: "C_VerifyFinal tells a signature of a wrong length from a wrong one, and ends the operation either way.",
+        run: verify_final,
     },
 ];
 
@@ -260,5 +283,70 @@ fn huge_length(context: &Context) -> Outcome {
         let rv = ck!(context.module, C_Digest, session.handle, ptr::null_mut(), len, out.as_mut_ptr(), &mut out_len);
         check!(rv != Rv::OK, "C_Digest of a NULL input of {len:#x} bytes answered CKR_OK");
     }
+    Ok(())
+}
+
+fn short_buffers(context: &Context) -> Outcome {
+    let session = context.user_session()?;
+    let functions = context.module.functions();
+    session.need(CKM_AES_CBC)?;
+    let key = session.known_aes(&[1; 16], &[CKA_ENCRYPT, CKA_DECRYPT])?;
+    let (cbc, data) = (Mechanism::with(CKM_AES_CBC, &[7; 16]), [1; 32]);
+    let sealed = must(session.whole(Deed::Encrypt, &cbc, key, &data), "C_Encrypt")?;
+    context.ok(session.init(Deed::Decrypt, &cbc, key), "C_DecryptInit")?;
+    two_calls(&session, functions.C_Decrypt, &sealed, 32, "C_Decrypt")?;
+    context.ok(session.init(Deed::Encrypt, &cbc, key), "C_EncryptInit")?;
+    two_calls(&session, functions.C_EncryptUpdate, &data, 32, "C_EncryptUpdate")?;
+    must(session.end(Deed::Encrypt), "C_EncryptFinal")?;
+    context.ok(session.init(Deed::Decrypt, &cbc, key), "C_DecryptInit")?;
+    two_calls(&session, functions.C_DecryptUpdate, &sealed, 32, "C_DecryptUpdate")?;
+    must(session.end(Deed::Decrypt), "C_DecryptFinal").map(|_| ())
+}
+
+fn error_ends(context: &Context) -> Outcome {
+    let first = context.user_session()?;
+    first.need(CKM_AES_CBC)?;
+    first.need(CKM_AES_CBC_PAD)?;
+    let key = first.known_aes(&[1; 16], &[CKA_ENCRYPT, CKA_DECRYPT])?;
+    let (cbc, pad) = (Mechanism::with(CKM_AES_CBC, &[7; 16]), Mechanism::with(CKM_AES_CBC_PAD, &[7; 16]));
+    for (deed, what) in [(Deed::Encrypt, "C_Encrypt"), (Deed::Decrypt, "C_Decrypt")] {
+        let session = context.session(false)?;
+        context.ok(session.init(deed, &cbc, key), "the Init")?;
+        let rv = code(session.finish(deed, &[1; 5]));
+        answers!(rv, [CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_LEN_RANGE], "{what} of 5 bytes by CKM_AES_CBC");
+        answers!(code(session.finish(deed, &[1; 16])), [CKR_OPERATION_NOT_INITIALIZED], "{what} after an error");
+    }
+    for (deed, mechanism, data, what) in [
+        (Deed::Encrypt, &cbc, &[1; 5][..], "C_EncryptFinal after 5 bytes by CKM_AES_CBC"),
+        (Deed::Decrypt, &cbc, &[1; 5], "C_DecryptFinal after 5 bytes by CKM_AES_CBC"),
+        (Deed::Decrypt, &pad, &[1; 16], "C_DecryptFinal on wrong padding"),
+    ] {
+        let session = context.session(false)?;
+        context.ok(session.init(deed, mechanism, key), "the Init")?;
+        // An Update may see it already.
+        let refused = session.update(deed, data).is_err() || session.end(deed).is_err();
+        check!(refused, "{what} answered CKR_OK");
+        answers!(code(session.end(deed)), [CKR_OPERATION_NOT_INITIALIZED], "{what}, once more,");
+    }
+    Ok(())
+}
+
+fn verify_final(context: &Context) -> Outcome {
+    let session = context.user_session()?;
+    session.need(CKM_AES_CMAC)?;
+    let key = session.aes_key(&[CKA_SIGN, CKA_VERIFY])?;
+    let finished = |signature: *mut u8, len| ck!(context.module, C_VerifyFinal, session.handle, signature, len);
+    let mut signature = [0; 17];
+    for len in [15, 17, 16] {
+        answers!(verify_init(&session, key), [CKR_OK], "C_VerifyInit");
+        let mut data = *b"abc";
+        answers!(ck!(context.module, C_VerifyUpdate, session.handle, data.as_mut_ptr(), 3), [CKR_OK], "C_VerifyUpdate");
+        let rv = finished(signature.as_mut_ptr(), len);
+        let expected = if len == 16 { CKR_SIGNATURE_INVALID } else { CKR_SIGNATURE_LEN_RANGE };
+        check!(rv == Rv(expected), "C_VerifyFinal of a wrong signature of {len} bytes answered {rv}");
+        answers!(finished(signature.as_mut_ptr(), 16), [CKR_OPERATION_NOT_INITIALIZED], "C_VerifyFinal after one of {len} bytes");
+    }
+    answers!(verify_init(&session, key), [CKR_OK], "C_VerifyInit");
+    answers!(finished(ptr::null_mut(), 16), [CKR_ARGUMENTS_BAD, CKR_SIGNATURE_INVALID], "C_VerifyFinal without a signature");
     Ok(())
 }

@@ -24,7 +24,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "codes/slot-id-invalid",
         level: Level::Must,
-        section: "3.1, 5.1.4 CKR_SLOT_ID_INVALID",
+        section: "3.1, 5.1.6 CKR_SLOT_ID_INVALID",
         says: "Every function that takes a slot answers CKR_SLOT_ID_INVALID for one that the module does not list.",
         run: slot_id_invalid,
     },
@@ -38,7 +38,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "codes/final-lengths",
         level: Level::Must,
-        section: "3.1, 5.2; 5.8.4, 5.9.4, 5.10.4, 5.11.4: the Final functions",
+        section: "3.1, 5.2; 5.8.4, 5.10.4, 5.12.5, 5.13.4: the Final functions",
         says: "A Final without a place for the length is CKR_ARGUMENTS_BAD; with a short buffer it is CKR_BUFFER_TOO_SMALL, tells the length, and \
                can be called again.",
         run: final_lengths,
@@ -46,7 +46,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "codes/digest-key",
         level: Level::Must,
-        section: "3.1, 5.10.4 C_DigestKey, CKR_KEY_INDIGESTIBLE",
+        section: "3.1, 5.12.4 C_DigestKey, CKR_KEY_INDIGESTIBLE",
         says: "C_DigestKey takes the value of a secret key into the digest, and no private key.",
         run: digest_key,
     },

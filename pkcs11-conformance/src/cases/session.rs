@@ -46,14 +46,14 @@ pub const CASES: &[Case] = &[
     Case {
         id: "session/handle-zero",
         level: Level::Must,
-        section: "3.1, 3.4 CK_SESSION_HANDLE",
+        section: "3.1, 3.3 CK_SESSION_HANDLE",
         says: "CK_INVALID_HANDLE (0) is never a session.",
         run: handle_zero,
     },
     Case {
         id: "session/states",
         level: Level::Must,
-        section: "3.1, 5.6.6 C_GetSessionInfo and table of session states",
+        section: "3.1, 5.6.4 C_GetSessionInfo and table of session states",
         says: "Public, user and SO states of read-only and read-write sessions are reported as the standard's table has them, \
                and all sessions of an application change together.",
         run: states,
@@ -118,7 +118,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "session/init-pin-needs-so",
         level: Level::Must,
-        section: "3.1, 5.6.5 C_InitPIN",
+        section: "3.1, 5.5.8 C_InitPIN",
         says: "Only the logged-in SO sets the user's PIN; everybody else gets CKR_USER_NOT_LOGGED_IN.",
         run: init_pin_needs_so,
     },

@@ -17,14 +17,14 @@ pub const CASES: &[Case] = &[
     case!(
         "generated-history",
         Must,
-        "4.8 and 4.10 CKA_LOCAL, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE, CKA_KEY_GEN_MECHANISM; 5.18.1 C_GenerateKey",
+        "4.7 CKA_LOCAL, CKA_KEY_GEN_MECHANISM, 4.10 CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE; 5.18.1 C_GenerateKey",
         "A generated key is local, names the mechanism that made it, was always sensitive if it is, and never extractable if it is not.",
         generated
     ),
     case!(
         "pair-history",
         Must,
-        "4.8 to 4.9; 5.18.2 C_GenerateKeyPair",
+        "4.7 to 4.9; 5.18.2 C_GenerateKeyPair",
         "Both keys of a generated pair are local and name the mechanism; the private one was always sensitive if it is, and never \
          extractable if it is not.",
         generated_pair
@@ -32,7 +32,7 @@ pub const CASES: &[Case] = &[
     case!(
         "imported-history",
         Security,
-        "5.7.1 C_CreateObject; 4.8 and 4.10",
+        "5.7.1 C_CreateObject; 4.7 and 4.10",
         "A key that came in by C_CreateObject was outside: it is not local, not always sensitive, not never extractable, and no mechanism \
          made it.",
         imported
@@ -40,7 +40,7 @@ pub const CASES: &[Case] = &[
     case!(
         "copied-history",
         Security,
-        "5.7.2 C_CopyObject; 4.8 and 4.10",
+        "5.7.2 C_CopyObject; 4.7 and 4.10",
         "A copy has its original's past: what was readable before was not always sensitive, what was local stays so.",
         copied
     ),

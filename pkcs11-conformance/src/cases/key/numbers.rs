@@ -47,14 +47,14 @@ pub const CASES: &[Case] = &[
     case!(
         "ec-params",
         Must,
-        "6.3.3 and 6.3.4 CKA_EC_PARAMS, 6.3.6 key pair generation",
+        "6.3.3 and 6.3.4 CKA_EC_PARAMS, 6.3.9 key pair generation",
         "Both keys of a pair tell the curve that was asked for.",
         ec_params
     ),
     case!(
         "ec-params-bad",
         Must,
-        "6.3.6 elliptic curve key pair generation, CKR_DOMAIN_PARAMS_INVALID, CKR_CURVE_NOT_SUPPORTED",
+        "6.3.9 elliptic curve key pair generation, CKR_DOMAIN_PARAMS_INVALID, CKR_CURVE_NOT_SUPPORTED",
         "Parameters that are no DER, name no curve or end too early make no key pair.",
         ec_params_bad
     ),

@@ -61,7 +61,7 @@ pub const CASES: &[Case] = &[
     case!(
         "template-read-only",
         Security,
-        "4.1.1, 4.8 and 4.10: attributes that only the token sets, CKR_ATTRIBUTE_READ_ONLY",
+        "4.1.1, 4.7 and 4.10: attributes that only the token sets, CKR_ATTRIBUTE_READ_ONLY",
         "A caller does not tell what only the token knows: whether a key is local, always sensitive, never extractable, or how it was made.",
         read_only
     ),

@@ -25,21 +25,21 @@ pub const CASES: &[Case] = &[
     case!(
         "use-decrypt",
         Security,
-        "4.10 CKA_DECRYPT, 5.9.1 C_DecryptInit, CKR_KEY_FUNCTION_NOT_PERMITTED",
+        "4.10 CKA_DECRYPT, 5.10.1 C_DecryptInit, CKR_KEY_FUNCTION_NOT_PERMITTED",
         "A key without CKA_DECRYPT does not decrypt.",
         |context| refused(context, CKA_DECRYPT)
     ),
     case!(
         "use-sign",
         Security,
-        "4.10 CKA_SIGN, 5.11.1 C_SignInit, CKR_KEY_FUNCTION_NOT_PERMITTED",
+        "4.10 CKA_SIGN, 5.13.1 C_SignInit, CKR_KEY_FUNCTION_NOT_PERMITTED",
         "A key without CKA_SIGN does not sign.",
         |context| refused(context, CKA_SIGN)
     ),
     case!(
         "use-verify",
         Must,
-        "4.10 CKA_VERIFY, 5.13.1 C_VerifyInit, CKR_KEY_FUNCTION_NOT_PERMITTED",
+        "4.10 CKA_VERIFY, 5.15.1 C_VerifyInit, CKR_KEY_FUNCTION_NOT_PERMITTED",
         "A key without CKA_VERIFY does not verify.",
         |context| refused(context, CKA_VERIFY)
     ),
@@ -60,7 +60,7 @@ pub const CASES: &[Case] = &[
     case!(
         "use-derive",
         Security,
-        "4.8 CKA_DERIVE, 5.18.5 C_DeriveKey, CKR_KEY_FUNCTION_NOT_PERMITTED",
+        "4.7 CKA_DERIVE, 5.18.5 C_DeriveKey, CKR_KEY_FUNCTION_NOT_PERMITTED",
         "A key without CKA_DERIVE is no base for others.",
         |context| refused(context, CKA_DERIVE)
     ),
@@ -74,7 +74,7 @@ pub const CASES: &[Case] = &[
     case!(
         "class-inconsistent",
         Must,
-        "5.8.1, 5.9.1, 5.11.1, 5.13.1: which half of a pair each function takes",
+        "5.8.1, 5.10.1, 5.13.1, 5.15.1: which half of a pair each function takes",
         "A public key neither signs nor decrypts, a private one neither verifies nor encrypts.",
         class_inconsistent
     ),
@@ -88,7 +88,7 @@ pub const CASES: &[Case] = &[
     case!(
         "allowed-mechanisms",
         Security,
-        "4.8 CKA_ALLOWED_MECHANISMS",
+        "4.7 CKA_ALLOWED_MECHANISMS",
         "A key that lists its mechanisms is used with no other.",
         allowed_mechanisms
     ),

@@ -27,13 +27,13 @@ macro_rules! unclaimed {
 
 /// One case a use; each tries every mechanism of the token that the suite knows.
 pub const CASES: &[Case] = &[
-    unclaimed!("digest", CKF_DIGEST, "5.10.1 C_DigestInit", digest),
+    unclaimed!("digest", CKF_DIGEST, "5.12.1 C_DigestInit", digest),
     unclaimed!("encrypt", CKF_ENCRYPT, "5.8.1 C_EncryptInit", encrypt),
-    unclaimed!("decrypt", CKF_DECRYPT, "5.9.1 C_DecryptInit", decrypt),
-    unclaimed!("sign", CKF_SIGN, "5.11.1 C_SignInit", sign),
-    unclaimed!("verify", CKF_VERIFY, "5.13.1 C_VerifyInit", verify),
-    unclaimed!("sign-recover", CKF_SIGN_RECOVER, "5.11.5 C_SignRecoverInit", sign_recover),
-    unclaimed!("verify-recover", CKF_VERIFY_RECOVER, "5.13.5 C_VerifyRecoverInit", verify_recover),
+    unclaimed!("decrypt", CKF_DECRYPT, "5.10.1 C_DecryptInit", decrypt),
+    unclaimed!("sign", CKF_SIGN, "5.13.1 C_SignInit", sign),
+    unclaimed!("verify", CKF_VERIFY, "5.15.1 C_VerifyInit", verify),
+    unclaimed!("sign-recover", CKF_SIGN_RECOVER, "5.13.5 C_SignRecoverInit", sign_recover),
+    unclaimed!("verify-recover", CKF_VERIFY_RECOVER, "5.15.5 C_VerifyRecoverInit", verify_recover),
     unclaimed!("wrap", CKF_WRAP, "5.18.3 C_WrapKey", wrap),
     unclaimed!("unwrap", CKF_UNWRAP, "5.18.4 C_UnwrapKey", unwrap),
     unclaimed!("derive", CKF_DERIVE, "5.18.5 C_DeriveKey", derive),

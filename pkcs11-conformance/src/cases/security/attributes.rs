@@ -5,6 +5,7 @@ use cryptoki_sys::*;
 use crate::case::{Case, Level, Outcome, Stop};
 use crate::context::{Context, Session};
 use crate::crypt::{Deed, attribute_name, code, must};
+use crate::known_keys::rsa_private;
 use crate::module::Rv;
 use crate::sample_keys::{P256, known_secret};
 use crate::template::{Mechanism, Template};
@@ -15,14 +16,14 @@ pub const CASES: &[Case] = &[
     Case {
         id: "security/trusted-by-user",
         level: Level::Security,
-        section: "3.1, 4.9 and 4.10 CKA_TRUSTED",
+        section: "3.1, 4.8 and 4.10 CKA_TRUSTED",
         says: "Only the SO sets CKA_TRUSTED. A user who could would make any key worthy to wrap the keys that CKA_WRAP_WITH_TRUSTED guards.",
         run: trusted_by_user,
     },
     Case {
         id: "security/sticky",
         level: Level::Security,
-        section: "3.1, 4.4 footnotes 11 and 12: CKA_SENSITIVE, CKA_EXTRACTABLE, CKA_WRAP_WITH_TRUSTED",
+        section: "3.1, 4.9 and 4.10 CKA_SENSITIVE, CKA_EXTRACTABLE, CKA_WRAP_WITH_TRUSTED",
         says: "Protection moves one way: what is sensitive stays so, what is unextractable stays so, what needs a trusted wrapping key \
                keeps needing it.",
         run: sticky,
@@ -76,6 +77,13 @@ pub const CASES: &[Case] = &[
         section: "3.1, 4.9 CKA_ALWAYS_AUTHENTICATE, 5.6.8 C_Login",
         says: "A key with CKA_ALWAYS_AUTHENTICATE does nothing without a login of its own for each use.",
         run: always_authenticate,
+    },
+    Case {
+        id: "security/always-authenticate-each",
+        level: Level::Security,
+        section: "3.1, 4.9 CKA_ALWAYS_AUTHENTICATE, 5.10.2 C_Decrypt, 5.13.4 C_SignFinal, 5.13.6 C_SignRecover",
+        says: "CKA_ALWAYS_AUTHENTICATE stands before every use of a private key: decryption, a signature in parts, one with recovery.",
+        run: always_authenticate_each,
     },
 ];
 
@@ -259,6 +267,28 @@ fn always_authenticate(context: &Context) -> Outcome {
         let rv = session.login(CKU_CONTEXT_SPECIFIC as CK_USER_TYPE, &context.settings.pin);
         answers!(rv, [CKR_OK], "C_Login(CKU_CONTEXT_SPECIFIC)");
         must(session.finish(Deed::Sign, &[3; 32]), "C_Sign after its login")?;
+    }
+    Ok(())
+}
+
+fn always_authenticate_each(context: &Context) -> Outcome {
+    let session = context.user_session()?;
+    let flags = session.mechanism_info(CKM_RSA_PKCS)?.flags;
+    let template = rsa_private(&[CKA_DECRYPT, CKA_SIGN, CKA_SIGN_RECOVER, CKA_PRIVATE, CKA_ALWAYS_AUTHENTICATE])?;
+    let guarded = must(session.create(template), "C_CreateObject of an RSA private key with CKA_ALWAYS_AUTHENTICATE")?;
+    let (plain, hashed) = (Mechanism::new(CKM_RSA_PKCS), Mechanism::new(CKM_SHA256_RSA_PKCS));
+    if flags & CKF_DECRYPT != 0 {
+        let sealed = must(session.whole(Deed::Encrypt, &plain, session.known_rsa()?.public, b"sealed"), "C_Encrypt")?;
+        let rv = code(session.whole(Deed::Decrypt, &plain, guarded, &sealed));
+        answers!(rv, [CKR_USER_NOT_LOGGED_IN], "C_Decrypt without a login of its own");
+    }
+    if session.need(CKM_SHA256_RSA_PKCS).is_ok() {
+        let rv = code(context.session(true)?.pieces(Deed::Sign, &hashed, guarded, &[b"in", b"parts"]));
+        answers!(rv, [CKR_USER_NOT_LOGGED_IN], "C_SignUpdate and C_SignFinal without a login of their own");
+    }
+    if flags & CKF_SIGN_RECOVER != 0 {
+        let rv = code(context.session(true)?.sign_recover(&plain, guarded, b"recovered"));
+        answers!(rv, [CKR_USER_NOT_LOGGED_IN], "C_SignRecover without a login of its own");
     }
     Ok(())
 }

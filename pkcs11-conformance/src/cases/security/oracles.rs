@@ -47,9 +47,16 @@ pub const CASES: &[Case] = &[
         run: oaep_codes,
     },
     Case {
+        id: "security/oaep-timing",
+        level: Level::Security,
+        section: "3.1, 6.1.8 PKCS #1 RSA OAEP; Manger 2001",
+        says: "A wrong first byte and a wrong hash of the label, which have one code, take the same time; measured as in security/pkcs1-timing.",
+        run: oaep_timing,
+    },
+    Case {
         id: "security/cbc-pad-codes",
         level: Level::Security,
-        section: "3.1, 6.10.5 AES-CBC with PKCS padding; Vaudenay 2002",
+        section: "3.1, 6.10.6 AES-CBC with PKCS padding; Vaudenay 2002",
         says: "All wrong paddings of CBC have one error code. (That an error differs from a success cannot be helped in this mechanism; \
                authenticated ones exist for that.)",
         run: cbc_pad_codes,
@@ -57,9 +64,16 @@ pub const CASES: &[Case] = &[
     Case {
         id: "security/cbc-pad-checked",
         level: Level::Must,
-        section: "3.1, 6.10.5 AES-CBC with PKCS padding",
+        section: "3.1, 6.10.6 AES-CBC with PKCS padding",
         says: "Padding that no encryption makes (a count of 0 or 17, bytes that differ) is refused, not taken off.",
         run: cbc_pad_checked,
+    },
+    Case {
+        id: "security/cbc-pad-timing",
+        level: Level::Security,
+        section: "3.1, 6.10.6 AES-CBC with PKCS padding; Vaudenay 2002, Lucky Thirteen 2013",
+        says: "Paddings that are wrong in their last and in their first byte take the same time; measured as in security/pkcs1-timing.",
+        run: cbc_pad_timing,
     },
 ];
 
@@ -141,10 +155,9 @@ fn pkcs1_unwrap_codes(context: &Context) -> Outcome {
     one_code(&answers)
 }
 
-/// One round: z-score of the ranks and the relative difference of the medians of two interleaved series.
-fn compare_times(session: &Session<'_>, pair: Pair, good: &[u8], bad: &[u8]) -> (f64, f64) {
+/// One round: z-score of the ranks and the relative difference of the medians of two interleaved series of decryptions.
+fn compare_times(session: &Session<'_>, mechanism: &Mechanism, key: CK_OBJECT_HANDLE, good: &[u8], bad: &[u8]) -> (f64, f64) {
     const EACH: usize = 600;
-    let mechanism = Mechanism::new(CKM_RSA_PKCS);
     let mut times: Vec<(u128, bool)> = Vec::with_capacity(2 * EACH);
     let mut coin: u32 = 0x2545_f491;
     for _ in 0..EACH {
@@ -154,7 +167,7 @@ fn compare_times(session: &Session<'_>, pair: Pair, good: &[u8], bad: &[u8]) -> 
         coin ^= coin << 5;
         let order = if coin & 1 == 0 { [(good, true), (bad, false)] } else { [(bad, false), (good, true)] };
         for (sealed, is_good) in order {
-            if session.init(Deed::Decrypt, &mechanism, pair.private) == Rv::OK {
+            if session.init(Deed::Decrypt, mechanism, key) == Rv::OK {
                 let started = Instant::now();
                 // The answer is the other case's business; here only its time counts.
                 let _ = session.finish(Deed::Decrypt, sealed);
@@ -182,11 +195,17 @@ fn pkcs1_timing(context: &Context) -> Outcome {
     let mut wrong = padded(&[7; 16]);
     wrong[1] = 1;
     let bad = raw(&session, pair, &wrong)?;
-    let (first, second) = (compare_times(&session, pair, &good, &bad), compare_times(&session, pair, &good, &bad));
+    same_time(&session, &Mechanism::new(CKM_RSA_PKCS), pair.private, &good, &bad, "right and wrong padding")
+}
+
+/// Fails where two rounds agree that two ciphertexts take different times.
+fn same_time(session: &Session<'_>, mechanism: &Mechanism, key: CK_OBJECT_HANDLE, a: &[u8], b: &[u8], what: &str) -> Outcome {
+    let round = || compare_times(session, mechanism, key, a, b);
+    let (first, second) = (round(), round());
     let seen = |(z, difference): (f64, f64)| z.abs() > 8.0 && difference.abs() > 0.02;
     check!(
         !(seen(first) && seen(second) && first.0.signum() == second.0.signum()),
-        "right and wrong padding differ in time: z {:.1} and {:.1}, medians by {:.1} % and {:.1} %",
+        "{what} differ in time: z {:.1} and {:.1}, medians by {:.1} % and {:.1} %",
         first.0,
         second.0,
         first.1 * 100.0,
@@ -195,20 +214,44 @@ fn pkcs1_timing(context: &Context) -> Outcome {
     Ok(())
 }
 
-fn oaep_codes(context: &Context) -> Outcome {
-    let session = context.user_session()?;
-    let pair = rsa(&session, CKM_RSA_PKCS_OAEP)?;
-    let mechanism = [(CKM_SHA256, CKG_MGF1_SHA256), (CKM_SHA_1, CKG_MGF1_SHA1)]
+/// OAEP with a hash that the module has.
+fn oaep(session: &Session<'_>, pair: Pair) -> Result<Mechanism, Stop> {
+    [(CKM_SHA256, CKG_MGF1_SHA256), (CKM_SHA_1, CKG_MGF1_SHA1)]
         .map(|(hash, mgf)| Mechanism::oaep(hash, mgf, &[]))
         .into_iter()
         .find(|mechanism| session.whole(Deed::Encrypt, mechanism, pair.public, b"x").is_ok())
-        .ok_or_else(|| Stop::Fail("CKM_RSA_PKCS_OAEP encrypts neither with SHA-256 nor with SHA-1".into()))?;
+        .ok_or_else(|| Stop::Fail("CKM_RSA_PKCS_OAEP encrypts neither with SHA-256 nor with SHA-1".into()))
+}
+
+/// A block whose first byte and whose other bytes are as told, encrypted without padding.
+fn block(session: &Session<'_>, pair: Pair, first: u8, rest: u8) -> Result<Vec<u8>, Stop> {
+    let mut block = vec![rest; MODULUS];
+    block[0] = first;
+    raw(session, pair, &block)
+}
+
+fn oaep_timing(context: &Context) -> Outcome {
+    let session = context.user_session()?;
+    let pair = rsa(&session, CKM_RSA_PKCS_OAEP)?;
+    let (first_byte, hash) = (block(&session, pair, 1, 0x55)?, block(&session, pair, 0, 0x55)?);
+    same_time(
+        &session,
+        &oaep(&session, pair)?,
+        pair.private,
+        &first_byte,
+        &hash,
+        "a wrong first byte and a wrong hash of the label",
+    )
+}
+
+fn oaep_codes(context: &Context) -> Outcome {
+    let session = context.user_session()?;
+    let pair = rsa(&session, CKM_RSA_PKCS_OAEP)?;
+    let mechanism = oaep(&session, pair)?;
     let blocks = [("the first byte not 0", 1, 0x55), ("a wrong hash of the label", 0, 0x55), ("all zeroes", 0, 0)];
     let mut answers = BTreeMap::new();
     for (what, first, rest) in blocks {
-        let mut block = vec![rest; MODULUS];
-        block[0] = first;
-        let sealed = raw(&session, pair, &block)?;
+        let sealed = block(&session, pair, first, rest)?;
         answers.insert(what, session.whole(Deed::Decrypt, &mechanism, pair.private, &sealed).err().unwrap_or(Rv::OK));
     }
     check!(!answers.values().any(|rv| *rv == Rv::OK), "OAEP accepted what nobody encrypted: {answers:?}");
@@ -251,4 +294,20 @@ fn cbc_pad_checked(context: &Context) -> Outcome {
     let answers = cbc_answers(&context.user_session()?)?;
     check!(!answers.values().any(|rv| *rv == Rv::OK), "wrong padding was taken off: {answers:?}");
     Ok(())
+}
+
+fn cbc_pad_timing(context: &Context) -> Outcome {
+    let session = context.user_session()?;
+    session.need(CKM_AES_CBC_PAD)?;
+    session.need(CKM_AES_CBC)?;
+    let key = session.known_aes(&[0x31; 16], &[CKA_ENCRYPT, CKA_DECRYPT])?;
+    let (plain, pad) = (Mechanism::with(CKM_AES_CBC, &[0; 16]), Mechanism::with(CKM_AES_CBC_PAD, &[0; 16]));
+    // A whole block of padding, of which one byte is wrong.
+    let wrong_at = |at: usize| {
+        let mut block = [0x41; 4096];
+        block[4080..].fill(16);
+        block[at] = 9;
+        must(session.whole(Deed::Encrypt, &plain, key, &block), "C_Encrypt with CKM_AES_CBC")
+    };
+    same_time(&session, &pad, key, &wrong_at(4080)?, &wrong_at(4094)?, "padding that is wrong in its first and in its last bytes")
 }

