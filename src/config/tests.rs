@@ -131,6 +131,7 @@ fn every_key_of_ours_is_read() {
         reset_on_fork: false,
         pin_attempts_max: 3,
         pool_file: None,
+        peer_file: None,
         root_key: false,
         root_key_file: Some("/run/key".into()),
         log_level: Level::Debug,
