@@ -22,6 +22,7 @@ use crate::session::{self, Library, MechanismFilter, Settings};
 use crate::store::Store;
 use crate::sys::claim::Claim;
 use crate::sys::process::PerProcess;
+use crate::sys::signals::Blocked;
 use crate::sys::user;
 use crate::token::Admin;
 use crate::wire::{Address, Identity, Name};
@@ -208,6 +209,8 @@ fn peer(config: &Config, log: &Sink) -> Result<Option<Peer>> {
     }
     let caller = own_caller(&pool, &file)?;
     let what = format!("node {} of zone {}", file.node, file.zone);
+    // The node's threads leave the host's signals to the host.
+    let _blocked = Blocked::here();
     let started = claim(&file).and_then(|claim| claim.map(|claim| start(&file, claim, true)).transpose());
     match started {
         Ok(Some(node)) => {
@@ -221,7 +224,7 @@ fn peer(config: &Config, log: &Sink) -> Result<Option<Peer>> {
             Ok(None)
         }
         Err(error) => {
-            log(Level::Error, &format!("{what} does not run, and this process is a client of the pool only: {error:?}"));
+            log(Level::Error, &format!("{what} does not run, and this process is a client of the pool only: {error}"));
             Ok(None)
         }
     }
@@ -242,21 +245,27 @@ fn watch(node: &Arc<Node>, what: String, config: &Config) -> Result<()> {
     })
 }
 
-/// As whom the application asks the node in its process: the same as over the wire.
+/// As whom the application asks the node in its process: as over the wire, where its logins must be good as well.
 fn own_caller(pool: &PoolFile, node: &NodeFile) -> Result<Caller> {
     let own = user::id();
-    let caller = |name: &str, tokens| Caller { name: Arc::from(name), tokens, operates: false };
-    match client_identity(pool)?.map(|identity| identity.own_name()).transpose()? {
-        Some(Name::Client { name, tokens }) => Ok(caller(&name, tokens)),
-        Some(other) => Err(refuse(Code::Configuration, format!("the certificate of {} is no client's", other.uri(&pool.pool.0)))),
-        None => match unix_users(node).get(&own) {
-            Some(name) => Ok(caller(name, None)),
-            None => Err(refuse(
-                Code::Configuration,
-                format!("the application has no certificate, and user {own} is not among unix_users"),
-            )),
-        },
-    }
+    let caller = |name: String, tokens| Caller { name: Arc::from(name), tokens, operates: false };
+    let by_user =
+        unix_users(node).remove(&own).filter(|_| node.listen.clients.iter().any(|address| address.starts_with("unix:")));
+    let by_certificate = client_identity(pool)?.map(|identity| identity.own_name()).transpose()?;
+    let told = match (by_user, by_certificate) {
+        (Some(user), Some(Name::Client { name, .. })) if user != name => {
+            format!(
+                "the application's certificate is of client {name}, and unix_users calls user {own} {user}: logins go by the name"
+            )
+        }
+        (_, Some(other @ (Name::Node(_) | Name::Operator(_)))) => {
+            format!("the application's certificate is {}, no client's", other.uri(&pool.pool.0))
+        }
+        (Some(user), _) => return Ok(caller(user, None)),
+        (None, Some(Name::Client { name, tokens })) => return Ok(caller(name, tokens)),
+        (None, None) => format!("the application has no certificate, and user {own} is not among unix_users"),
+    };
+    Err(refuse(Code::Configuration, told))
 }
 
 /// A certificate with the authority of its pool. Errors: `Configuration`.

@@ -275,6 +275,7 @@ fn what_a_key_shows_sets_it_to_the_same() {
         ("store.root_key", "false"),
         ("store.root_key_file", "/key"),
         ("pool.file", "/pool.toml"),
+        ("pool.peer", "/hsmpoold.toml"),
         ("directories.tokendir", "/tokens"),
     ];
     for key in KEYS.iter().filter(|key| !key.name.starts_with("objectstore")) {

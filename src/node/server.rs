@@ -366,10 +366,7 @@ impl Server {
                 Reply::Nothing
             }
             Ask::Digest { mechanism, state, parts } => Reply::Bytes(digest(token, access, mechanism, state.as_ref(), parts)?),
-            Ask::Inherit { from, capsules } => {
-                let (own, objects) = token.inherit(access, *from, capsules)?;
-                Reply::Inherited { who: own.as_ref().map(Who::from), objects }
-            }
+            Ask::Inherit { from, capsules } => token.inherit(access, *from, capsules)?,
             Ask::Tokens | Ask::InitToken { .. } | Ask::DeleteToken { .. } | Ask::Health => {
                 return Err(refuse(Code::ArgumentsBad, "the request is about all tokens, and names one").into());
             }

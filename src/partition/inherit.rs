@@ -11,7 +11,7 @@ use super::ticket::dead;
 use super::token::LocalToken;
 use crate::error::Result;
 use crate::sys::awslc::sealing::hmac_sha256;
-use crate::token::message::{Blob, Capsule, Named};
+use crate::token::message::{Blob, Capsule, Named, Reply, Who};
 use crate::token::{Access, LoginId, Scope};
 
 impl LocalToken {
@@ -19,7 +19,7 @@ impl LocalToken {
     /// child's scope with the parent's login and ticket; `from`: the parent's scope. Asked again, anywhere, the login is the same one.
     ///
     /// Errors: `UserNotLoggedIn`: the parent's login is over, or not of this client.
-    pub fn inherit(&self, access: &Access, from: Scope, capsules: &[Blob]) -> Result<(Option<Access>, Vec<Named>)> {
+    pub fn inherit(&self, access: &Access, from: Scope, capsules: &[Blob]) -> Result<Reply> {
         let (partition, state, origin) = self.parts();
         let parent = Access { scope: from, ..access.clone() };
         if let Some(origin) = origin {
@@ -37,7 +37,7 @@ impl LocalToken {
             let capsule = Some(Capsule { version: held.version, sealed: Blob(sealed) });
             objects.push(Named { id: object.id, token: false, private: object.is_private(), capsule });
         }
-        Ok((own, objects))
+        Ok(Reply::Inherited { who: own.as_ref().map(Who::from), objects })
     }
 
     fn inherit_login(&self, parent: &Access, login: LoginId, heir: Scope) -> Result<Access> {

@@ -48,3 +48,44 @@ impl Link for Beside {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::pool::race::{Entrant, Lost};
+    use crate::wire::Address;
+
+    /// Two nodes at whose addresses nobody listens, the first of them in this process.
+    fn beside(at_once: impl Fn(&[u8]) -> Option<Secret> + Send + Sync + 'static) -> Beside {
+        let nowhere = || vec![Address::Unix(PathBuf::from("/nowhere/node.sock"))];
+        Beside::new(0, Box::new(at_once), Wires::new([7; 16], vec![nowhere(), nowhere()], None))
+    }
+
+    fn race(beside: &Beside, nodes: [usize; 2]) -> (Option<usize>, usize) {
+        let entrants = nodes.map(|node| Entrant { node, head_start: Duration::ZERO });
+        let patience = Duration::from_secs(20);
+        let finish = beside.race(&Race { entrants: &entrants, patience, connecting: patience, may_ask: &|| true }, b"request");
+        let failed = finish.lost.iter().filter(|(_, lost)| matches!(lost, Lost::Failed(_))).count();
+        (finish.won.map(|(node, ..)| node), failed)
+    }
+
+    #[test]
+    fn the_nearest_node_answers_without_a_wire_and_only_when_it_is_its_turn() {
+        let beside = beside(|request| Some(Secret::copy_of(request)));
+        let call = |node| beside.call(node, b"request", Duration::from_secs(20));
+        assert_eq!(call(0).ok().expect("an answer").expose(), b"request");
+        assert!(call(1).is_err(), "that one is reached by wire");
+        assert_eq!(race(&beside, [0, 1]), (Some(0), 0));
+        assert_eq!(race(&beside, [1, 0]), (None, 2), "the node that holds a stream is asked first, and all by wire");
+    }
+
+    #[test]
+    fn what_it_cannot_answer_at_once_and_a_panic_go_the_way_of_the_wire() {
+        for beside in [beside(|_| None), beside(|_| panic!("a bug that this test has made"))] {
+            assert!(beside.call(0, b"request", Duration::from_secs(20)).is_err());
+            assert_eq!(race(&beside, [0, 1]), (None, 2));
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -18,6 +19,7 @@ use crate::world::World;
 #[derive(Default)]
 pub struct Kin {
     word: ForkWord,
+    is_child: AtomicBool,
     child: RwLock<Option<Arc<Child>>>,
 }
 
@@ -35,7 +37,8 @@ impl Kin {
     /// The child that this process is; `None` in the process that made this. `begin` is called once in each child. Errors: `RandomNoRng`.
     pub fn child(&self, world: &dyn World, begin: impl FnOnce()) -> Result<Option<Arc<Child>>> {
         if self.word.same_process() {
-            return Ok(self.child.read().clone());
+            // Most processes are none, and need not meet at the lock.
+            return Ok(if self.is_child.load(Ordering::Acquire) { self.child.read().clone() } else { None });
         }
         // Free in a child: it exists only if no thread was within a call when its parent forked.
         let mut child = self.child.write();
@@ -44,6 +47,7 @@ impl Kin {
             world.fill_random(&mut scope)?;
             *child = Some(Arc::new(Child { scope: Scope(scope), settled: Mutex::default(), turn: Mutex::default() }));
             begin();
+            self.is_child.store(true, Ordering::Release);
             self.word.rearm();
         }
         Ok(child.clone())

@@ -12,6 +12,7 @@ pub mod files;
 pub mod filesystem;
 pub mod memory;
 pub mod process;
+pub mod signals;
 pub mod simd;
 pub mod socket;
 pub mod syslog;

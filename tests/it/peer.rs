@@ -19,6 +19,9 @@ const HOST_ENOUGH: &str = "host enough";
 const DISK_FULL: &str = "disk full";
 const WELL: [&str; 3] = ["well", "well", "well"];
 
+/// Whether a host ends without C_Finalize.
+const EXITS: &str = "HSMPOOL_IT_EXITS";
+
 /// A pool of three members, the third of which runs in an application.
 struct PeerPool {
     pool: LocalPool,
@@ -121,11 +124,43 @@ fn a_host_whose_log_fails_goes_on_and_says_so() {
     pool.tell(HOST_ENOUGH);
     let said = ended_well(host);
     std::fs::remove_file(pool.pool.token().file(HOST_ENOUGH)).expect("just written");
-    let host = pool.host("host a node").env(LABELS, "later").spawn();
+    let host = pool.host("host a node").env(LABELS, "later").env(EXITS, "1").spawn();
     pool.wait_well();
     goes_on(&host, 5);
     pool.tell(HOST_ENOUGH);
     check(&pool, &[said, ended_well(host)]);
+    std::fs::remove_file(pool.pool.token().file(HOST_ENOUGH)).expect("just written");
+    // What is left of its log is no log at all.
+    pool.pool.token().write("pool/node4/data/log.db", [7; 5000]);
+    let _ = std::fs::remove_file(pool.pool.token().file("pool/node4/data/log.db-wal"));
+    let host = pool.host("host a node").env(LABELS, "damaged").spawn();
+    goes_on(&host, 5);
+    let said = host.said_so_far();
+    assert!(said.contains("node 4 of zone c does not run, and this process is a client of the pool only"), "{said}");
+    pool.tell(HOST_ENOUGH);
+    ended_well(host);
+}
+
+#[test]
+fn files_that_contradict_one_another_are_refused_with_what_is_wrong() {
+    let pool = LocalPool::create("");
+    pool.make_token();
+    pool.command("add-node --zone c --peer --address 127.0.0.1:9").ok().says("carry").says("HSMPOOL_CONF=node4/hsmpool.toml");
+    let file = |name: &str| pool.directory().join("node4").join(name);
+    let (node, application) = (file("hsmpoold.toml"), file("hsmpool.toml"));
+    let refused = |file: &Path, from: &str, to: &str, told: &str| {
+        let text = std::fs::read_to_string(file).expect("it was laid out");
+        assert!(text.contains(from), "{text}");
+        std::fs::write(file, text.replace(from, to)).expect("it is writable");
+        let tool = pool.pkcs11_tool().arg("--list-slots").env("HSMPOOL_CONF", &application).env("HSMPOOL_LOG", "info");
+        tool.end().says(told);
+        std::fs::write(file, text).expect("it is writable");
+    };
+    refused(&application, "file = \"pool.toml\"", "", "pool.peer needs pool.file");
+    refused(&application, "hsmpoold.toml", "missing.toml", "missing.toml");
+    refused(&node, "pool = \"", "pool = \"00000000000000000000000000000000\" # ", "are of different pools");
+    refused(&node, "= \"app\"", "= \"web\"", "is of client app, and unix_users calls user");
+    refused(&file("pool.toml"), "client.", "node.", "no client's");
 }
 
 #[test]
@@ -256,13 +291,26 @@ fn host() {
             is_full = true;
         }
     }
+    if std::env::var_os(EXITS).is_some() {
+        // As programs do that leave the cleaning up to the system.
+        std::process::exit(0);
+    }
     drop(work);
     module.finalize().expect("finalises");
 }
 
+/// What the kernel says of each thread of this process.
 fn threads() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux has it").flatten();
-    tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok()).collect()
+    tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok()).collect()
+}
+
+fn threads_that_take(signal: libc::c_int) -> Vec<String> {
+    let blocks = |status: &String| {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("each thread has a mask").trim();
+        u64::from_str_radix(mask, 16).expect("a number") & (1 << (signal - 1)) != 0
+    };
+    threads().into_iter().filter(|status| !blocks(status)).collect()
 }
 
 fn host_twice() {
@@ -277,6 +325,12 @@ fn host_twice() {
             work.turn();
         }
         assert!(threads().len() > before, "the node has threads");
+        assert_eq!(
+            threads_that_take(libc::SIGTERM).len(),
+            before,
+            "signals are the host's: {:?}",
+            threads_that_take(libc::SIGTERM)
+        );
         drop(work);
         module.finalize().expect("finalises");
         // One that has said that it ends may not be gone from the kernel's list yet.
