@@ -139,3 +139,25 @@ impl Write for Channel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::sys::process::end_at_closed_pipes;
+    use crate::sys::process::tests::in_child;
+
+    #[test]
+    fn a_write_to_a_connection_that_is_gone_fails_and_raises_no_signal() {
+        assert!(in_child(|| {
+            end_at_closed_pipes();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut tcp = Tcp::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            drop(listener.accept().unwrap());
+            // The first ones may be on their way before it shows.
+            let mut writes = (0..1000).map(|_| tcp.write_vectored(&[io::IoSlice::new(&[0; 64])]));
+            writes.any(|written| written.is_err_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe))
+        }));
+    }
+}
