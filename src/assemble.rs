@@ -1,25 +1,31 @@
 //! The only place that knows every room: configuration → library, configuration → node.
 //!
-//! Knows: config, error, log, node, object, partition, pool, session, store, sys, token, wire, world.
+//! Knows: config, error, log, node, object, partition, pool, secret, session, store, sys, token, wire, world.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::config::pool::{Certificates, Consistency, NodeFile, PoolFile, PoolId};
+use crate::config::pool::{Certificates, Consistency, NodeEntry, NodeFile, PoolFile, PoolId};
 use crate::config::{self, Config, Environment, Mechanisms, PolicyName, Style, logger};
-use crate::error::{Code, Level, Result, Sink, refuse};
+use crate::error::{Code, Doing, Level, Result, Sink, refuse};
 use crate::log::Solo;
 use crate::log::raft::Member;
-use crate::node::{Node, NodeSettings};
+use crate::node::{Caller, Node, NodeSettings};
 use crate::object::policy::Policy;
 use crate::partition::{self, LocalAdmin, Partition, RootKeySource};
-use crate::pool::{Place, Pool, PooledAdmin, View, Wires};
+use crate::pool::{Beside, Link, Place, Pool, PooledAdmin, View, Wires};
+use crate::secret::Secret;
 use crate::session::{self, Library, MechanismFilter, Settings};
 use crate::store::Store;
+use crate::sys::claim::Claim;
+use crate::sys::process::PerProcess;
+use crate::sys::signals::Blocked;
 use crate::sys::user;
 use crate::token::Admin;
-use crate::wire::{Address, Identity};
+use crate::wire::{Address, Identity, Name};
 use crate::world::{Real, World};
 
 /// Name of the root key's file, beside the database.
@@ -35,6 +41,37 @@ pub struct Opened {
     pub carries_on_after_fork: bool,
     /// Whether mechanism parameters are refused with SoftHSM's codes.
     pub softhsm_codes: bool,
+    /// The node in this process. Last: it is stopped when the library is gone.
+    pub peer: Option<Arc<Peer>>,
+}
+
+/// A node in an application's process, stopped when this is dropped. A forked child has none: its threads are the parent's.
+pub struct Peer {
+    node: PerProcess<Option<Arc<Node>>>,
+    /// The application, as the node knows it.
+    caller: Caller,
+    file: NodeFile,
+}
+
+impl Peer {
+    fn new(node: Arc<Node>, caller: Caller, file: NodeFile) -> Self {
+        // Whoever asks a second time is a child.
+        let first = Mutex::new(Some(node));
+        let take = move || first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Self { node: PerProcess::new(take), caller, file }
+    }
+
+    fn at_once(&self, request: &[u8]) -> Option<Secret> {
+        self.node.get().as_ref()?.at_once(&self.caller, request)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(node) = self.node.get() {
+            node.stop();
+        }
+    }
 }
 
 /// This process's configuration. Errors: `Configuration`.
@@ -52,7 +89,11 @@ pub fn open() -> Result<Opened> {
         log(Level::Warning, warning);
     }
     log(Level::Debug, &whence(&config));
-    let admin = admin(&config)?;
+    let peer = peer(&config, &log)?.map(Arc::new);
+    let admin: Arc<dyn Admin> = match (&config.pool_file, &peer) {
+        (Some(file), Some(_)) => Arc::new(pool(&PoolFile::read(file)?, peer.clone())?),
+        _ => admin(&config)?,
+    };
     if config.style == Style::SoftHsm && has_softhsm_tokens(&config.store_dir) {
         let line = format!(
             "{} holds tokens of SoftHSM, which are not used and stay untouched: `hsmpool import-softhsm {0}` brings them over",
@@ -65,6 +106,7 @@ pub fn open() -> Result<Opened> {
         log,
         carries_on_after_fork: !config.reset_on_fork,
         softhsm_codes: config.style == Style::SoftHsm,
+        peer,
     })
 }
 
@@ -81,16 +123,12 @@ fn whence(config: &Config) -> String {
     format!("C_Initialize: {read}; {kept}")
 }
 
-/// The tokens that the configuration names: a pool's, or those of an embedded store.
+/// The tokens that the configuration names: a pool's, as a client of it, or those of an embedded store.
 ///
 /// Errors: `Configuration`, `StoreRefused`.
 pub fn admin(config: &Config) -> Result<Arc<dyn Admin>> {
     match &config.pool_file {
-        Some(_) if !config.reset_on_fork => Err(refuse(
-            Code::Configuration,
-            "library.reset_on_fork = false does not go with a pool: parent and child would give their changes the same names",
-        )),
-        Some(file) => Ok(Arc::new(pool(file)?)),
+        Some(file) => Ok(Arc::new(pool(&PoolFile::read(file)?, None)?)),
         None => Ok(Arc::new(LocalAdmin(partition(config)?))),
     }
 }
@@ -122,27 +160,112 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
     Partition::new(store, log, world, settings)
 }
 
-/// The pool that a module's description names. Nothing is connected yet.
+/// The pool that a module's description names; nothing is connected yet. `peer`: the node in this process, which is asked first.
 ///
 /// Errors: `Configuration`.
-pub fn pool(file: &Path) -> Result<PooledAdmin> {
-    let pool = PoolFile::read(file)?;
-    let identity = pool.certificates.as_ref().map(|files| identity(pool.pool, files)).transpose()?;
-    let (places, ways): (Vec<_>, Vec<_>) = pool
-        .node
-        .iter()
-        .map(|node| {
-            let place = Place { zone: node.zone.clone(), name: node.addresses.join(", ") };
-            let addresses: Result<Vec<Address>> = node.addresses.iter().map(|address| address.parse()).collect();
-            addresses.map(|addresses| (place, addresses))
+fn pool(pool: &PoolFile, peer: Option<Arc<Peer>>) -> Result<PooledAdmin> {
+    let identity = client_identity(pool)?;
+    let mut entries: Vec<NodeEntry> = pool.node.clone();
+    let nearest = peer.as_ref().map(|peer| {
+        let own = &peer.file.listen.clients;
+        entries.iter().position(|entry| entry.addresses.iter().any(|address| own.contains(address))).unwrap_or_else(|| {
+            entries.push(NodeEntry { zone: peer.file.zone.clone(), addresses: own.clone() });
+            entries.len() - 1
         })
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .unzip();
+    });
+    let place = |entry: &NodeEntry| Place { zone: entry.zone.clone(), name: entry.addresses.join(", ") };
+    let way = |entry: &NodeEntry| entry.addresses.iter().map(|address| address.parse()).collect::<Result<Vec<Address>>>();
+    let ways = entries.iter().map(way).collect::<Result<_>>()?;
     let wires = Wires::new(pool.pool.0, ways, identity);
-    let mut view = View::new(pool.zone, places);
+    let zone = peer.as_ref().map_or(&pool.zone, |peer| &peer.file.zone);
+    let mut view = View::new(zone.clone(), entries.iter().map(place).collect());
     view.mark_is_enough = pool.consistency == Consistency::Session;
-    PooledAdmin::new(Pool::new(view, Box::new(wires), Arc::new(Real)))
+    view.nearest = nearest;
+    let link: Box<dyn Link> = match (nearest, peer) {
+        (Some(nearest), Some(peer)) => Box::new(Beside::new(nearest, Box::new(move |request| peer.at_once(request)), wires)),
+        _ => Box::new(wires),
+    };
+    PooledAdmin::new(Pool::new(view, link, Arc::new(Real)))
+}
+
+fn client_identity(pool: &PoolFile) -> Result<Option<Identity>> {
+    pool.certificates.as_ref().map(|files| identity(pool.pool, files)).transpose()
+}
+
+/// The node that the configuration puts into this process. `None` also where another process runs it, and where it cannot run: then the application
+/// goes on as a client of the pool, and the log says why.
+///
+/// Errors: `Configuration`: files that cannot be read or do not fit together.
+fn peer(config: &Config, log: &Sink) -> Result<Option<Peer>> {
+    let Some(path) = &config.peer_file else { return Ok(None) };
+    let Some(pool_file) = &config.pool_file else {
+        return Err(refuse(Code::Configuration, "pool.peer needs pool.file: the other nodes of the pool are named there"));
+    };
+    let (file, pool) = (NodeFile::read(path)?, PoolFile::read(pool_file)?);
+    if file.pool != pool.pool {
+        let told =
+            format!("{} and {} are of different pools: {} and {}", path.display(), pool_file.display(), file.pool, pool.pool);
+        return Err(refuse(Code::Configuration, told));
+    }
+    let caller = own_caller(&pool, &file)?;
+    let what = format!("node {} of zone {}", file.node, file.zone);
+    // The node's threads leave the host's signals to the host.
+    let _blocked = Blocked::here();
+    let started = claim(&file).and_then(|claim| claim.map(|claim| start(&file, claim, true)).transpose());
+    match started {
+        Ok(Some(node)) => {
+            let node = Arc::new(node);
+            let peer = Peer::new(node.clone(), caller, file);
+            watch(&node, what, config)?;
+            Ok(Some(peer))
+        }
+        Ok(None) => {
+            log(Level::Info, &format!("{what} runs in another process: this one is a client of the pool"));
+            Ok(None)
+        }
+        Err(error) => {
+            log(Level::Error, &format!("{what} does not run, and this process is a client of the pool only: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+/// The node's events go to the log; so does the end of its own log, which is not the end of the application.
+fn watch(node: &Arc<Node>, what: String, config: &Config) -> Result<()> {
+    let (weak, log, has_failed) = (Arc::downgrade(node), logger::sink(config)?, AtomicBool::new(false));
+    node.watch(logger::sink(config)?, move || {
+        let Some(node) = weak.upgrade() else { return };
+        node.take_renewed();
+        if let Some(why) = node.poisoned().filter(|_| !has_failed.swap(true, Ordering::Relaxed)) {
+            log(
+                Level::Error,
+                &format!("{what} has failed, and other nodes serve: start the application anew to bring it back: {why}"),
+            );
+        }
+    })
+}
+
+/// As whom the application asks the node in its process: as over the wire, where its logins must be good as well.
+fn own_caller(pool: &PoolFile, node: &NodeFile) -> Result<Caller> {
+    let own = user::id();
+    let caller = |name: String, tokens| Caller { name: Arc::from(name), tokens, operates: false };
+    let by_user =
+        unix_users(node).remove(&own).filter(|_| node.listen.clients.iter().any(|address| address.starts_with("unix:")));
+    let by_certificate = client_identity(pool)?.map(|identity| identity.own_name()).transpose()?;
+    let told = match (by_user, by_certificate) {
+        (Some(user), Some(Name::Client { name, .. })) if user != name => {
+            format!(
+                "the application's certificate is of client {name}, and unix_users calls user {own} {user}: logins go by the name"
+            )
+        }
+        (_, Some(other @ (Name::Node(_) | Name::Operator(_)))) => {
+            format!("the application's certificate is {}, no client's", other.uri(&pool.pool.0))
+        }
+        (Some(user), _) => return Ok(caller(user, None)),
+        (None, Some(Name::Client { name, tokens })) => return Ok(caller(name, tokens)),
+        (None, None) => format!("the application has no certificate, and user {own} is not among unix_users"),
+    };
+    Err(refuse(Code::Configuration, told))
 }
 
 /// A certificate with the authority of its pool. Errors: `Configuration`.
@@ -152,8 +275,22 @@ pub fn identity(pool: PoolId, files: &Certificates) -> Result<Identity> {
 
 /// Starts the node that a file describes.
 ///
-/// Errors: `Configuration`, `StoreRefused`, `DeviceError`.
+/// Errors: `Configuration`, also where another process runs it; `StoreRefused`, `DeviceError`.
 pub fn node(file: &NodeFile) -> Result<Node> {
+    match claim(file)? {
+        Some(claim) => start(file, claim, false),
+        None => Err(refuse(
+            Code::Configuration,
+            format!("another process runs the node of {}: stop it, or name another directory", file.directory.display()),
+        )),
+    }
+}
+
+fn claim(file: &NodeFile) -> Result<Option<Claim>> {
+    Claim::take(&file.directory).doing(Code::StoreRefused, format!("claiming {}", file.directory.display()))
+}
+
+fn start(file: &NodeFile, claim: Claim, is_peer: bool) -> Result<Node> {
     let world: Arc<dyn World> = Arc::new(Real);
     let store = Arc::new(Store::open(&file.directory)?);
     let key_file = file.root_key_file.clone().unwrap_or_else(|| file.directory.join(ROOT_KEY_FILE));
@@ -162,10 +299,6 @@ pub fn node(file: &NodeFile) -> Result<Node> {
     store.authenticate(root_key.stamper()?)?;
     let listen = &file.listen;
     let clients = listen.clients.iter().map(|address| address.parse()).collect::<Result<Vec<Address>>>()?;
-    let unix_users = match file.unix_users.is_empty() {
-        true => [(user::id(), "local".to_string())].into(),
-        false => file.unix_users.iter().filter_map(|(id, name)| Some((id.parse().ok()?, name.clone()))).collect(),
-    };
     let (pool, certificates) = (file.pool, file.certificates.clone());
     let settings = NodeSettings {
         pool: pool.0,
@@ -182,9 +315,10 @@ pub fn node(file: &NodeFile) -> Result<Node> {
         webhooks: file.webhooks.clone(),
         webhook_ca: file.webhook_ca.clone(),
         isolated_use: Duration::from_secs(file.isolated_use),
-        unix_users,
+        unix_users: unix_users(file),
         own_user: user::id(),
         identity: Box::new(move || identity(pool, &certificates)),
+        is_peer,
         partition: partition::Settings {
             pin_attempts_max: file.pin_attempts_max,
             policy: policy(file.policy),
@@ -192,7 +326,15 @@ pub fn node(file: &NodeFile) -> Result<Node> {
             tickets: true,
         },
     };
-    Node::start(settings, store, world)
+    Node::start(settings, claim, store, world)
+}
+
+/// Users of this machine and the clients that they are.
+fn unix_users(file: &NodeFile) -> BTreeMap<u32, String> {
+    match file.unix_users.is_empty() {
+        true => [(user::id(), "local".to_string())].into(),
+        false => file.unix_users.iter().filter_map(|(id, name)| Some((id.parse().ok()?, name.clone()))).collect(),
+    }
 }
 
 fn policy(name: PolicyName) -> Policy {

@@ -71,6 +71,8 @@ pub const BEGUN_KEPT_MILLISECONDS: u64 = 1000;
 pub const STREAM_REPLAY_MAX_BYTES: usize = 64 << 20;
 /// Most input in one request of an operation in parts; longer parts are cut.
 pub const REQUEST_PART_MAX_BYTES: usize = 1 << 20;
+/// Session objects that a forked child makes its own go in one request up to about this many bytes.
+pub const INHERITED_AT_ONCE_MAX_BYTES: usize = 1 << 20;
 /// Most operations in parts whose state one node keeps.
 pub const STREAMS_MAX: usize = 65_536;
 /// Most of them for one application.

@@ -110,6 +110,8 @@ pub struct Config {
     pub pin_attempts_max: u32,
     /// The description of a pool that stands behind the module, in place of a store.
     pub pool_file: Option<PathBuf>,
+    /// The configuration of a node that runs in this process.
+    pub peer_file: Option<PathBuf>,
     /// Whether the store hangs on a root key.
     pub root_key: bool,
     /// The root key's file, if it is not the one beside the store.
@@ -175,6 +177,7 @@ impl Config {
             reset_on_fork: style == Style::Hsmpool,
             pin_attempts_max: PIN_ATTEMPTS_MAX_DEFAULT,
             pool_file: None,
+            peer_file: None,
             root_key: true,
             root_key_file: None,
             log_level: Level::Warning,

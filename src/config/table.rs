@@ -123,6 +123,19 @@ pub const KEYS: &[Key] = &[
         show: |config| config.pool_file.as_ref().map(|file| file.display().to_string()),
     },
     Key {
+        name: "pool.peer",
+        files: Files::Hsmpool,
+        kind: Kind::Beside,
+        default: "none",
+        doc: "The configuration of a node (`hsmpoold.toml`) that runs in the application's own process: for one that lives long. It needs \
+              `pool.file`, through which the others are reached. Of the processes with the same node one runs it; the others are its clients.",
+        set: |config, text| {
+            config.peer_file = Some(PathBuf::from(text));
+            Ok(())
+        },
+        show: |config| config.peer_file.as_ref().map(|file| file.display().to_string()),
+    },
+    Key {
         name: "directories.tokendir",
         files: Files::SoftHsm,
         kind: Kind::Path,

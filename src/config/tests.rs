@@ -131,6 +131,7 @@ fn every_key_of_ours_is_read() {
         reset_on_fork: false,
         pin_attempts_max: 3,
         pool_file: None,
+        peer_file: None,
         root_key: false,
         root_key_file: Some("/run/key".into()),
         log_level: Level::Debug,
@@ -274,6 +275,7 @@ fn what_a_key_shows_sets_it_to_the_same() {
         ("store.root_key", "false"),
         ("store.root_key_file", "/key"),
         ("pool.file", "/pool.toml"),
+        ("pool.peer", "/hsmpoold.toml"),
         ("directories.tokendir", "/tokens"),
     ];
     for key in KEYS.iter().filter(|key| !key.name.starts_with("objectstore")) {

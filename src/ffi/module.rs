@@ -1,7 +1,9 @@
 //! What C_Initialize makes and C_Finalize ends: the library, and how it behaves towards its host.
 
+use std::sync::Arc;
+
 use super::gate::Guest;
-use crate::assemble::Opened;
+use crate::assemble::{Opened, Peer};
 use crate::error::Sink;
 use crate::session::Library;
 
@@ -14,6 +16,8 @@ pub struct Module {
     /// Where failed calls are explained.
     pub log: Sink,
     carries_on_after_fork: bool,
+    /// Last: it is stopped when nothing uses it any more.
+    _peer: Option<Arc<Peer>>,
 }
 
 /// Which of two answers a mechanism parameter gets where the standard and SoftHSM differ.
@@ -32,6 +36,7 @@ impl From<Opened> for Module {
             dialect: if opened.softhsm_codes { Dialect::SoftHsm } else { Dialect::Standard },
             log: opened.log,
             carries_on_after_fork: opened.carries_on_after_fork,
+            _peer: opened.peer,
         }
     }
 }

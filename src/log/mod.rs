@@ -58,6 +58,11 @@ pub trait Log: Send + Sync {
         Standing::Ordinary
     }
 
+    /// Whether this member holds its serving lease for so long still: until then nothing that uses a key has to wait.
+    fn serves_for(&self, _time: Duration) -> bool {
+        self.standing() == Standing::Ordinary
+    }
+
     /// Returns when every other member has applied all that this one has, or can no longer hold a serving lease that began before: in
     /// [`SERVING_LEASE_MILLISECONDS`](crate::limits::SERVING_LEASE_MILLISECONDS) and a margin at most, less what has passed since the change was applied
     /// here. What came of it is in the status of the group. Errors: `DeviceError`: this member is being shut down.

@@ -21,6 +21,7 @@ use crate::log::raft::{Group, GroupSettings, GroupStatus, Member};
 use crate::partition::{Partition, Settings};
 use crate::secret::Secret;
 use crate::store::Store;
+use crate::sys::claim::Claim;
 use crate::token::message::{Duty, FRAME_KIND, Refusal, decode, encode};
 use crate::wire::{Address, Conversation, Hello, Identity, Listener, Name, Peer, Purpose, Service};
 use crate::world::World;
@@ -53,6 +54,8 @@ pub struct NodeSettings {
     pub own_user: u32,
     /// Reads the certificate files, at the start and whenever they may have changed.
     pub identity: Box<dyn Fn() -> Result<Identity> + Send + Sync>,
+    /// Whether it runs in an application's process.
+    pub is_peer: bool,
     /// The partition's.
     pub partition: Settings,
 }
@@ -65,6 +68,8 @@ pub struct Node {
     watcher: Mutex<Option<JoinHandle<()>>>,
     webhooks: Webhooks,
     stops: Arc<AtomicBool>,
+    /// Dropped last, when the databases are closed.
+    _claim: Claim,
 }
 
 /// What requests reach.
@@ -84,10 +89,10 @@ const WATCH_EVERY: Duration = Duration::from_millis(200);
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 
 impl Node {
-    /// Opens the databases, joins the group that the log names (or waits for one), and listens.
+    /// Opens the databases, joins the group that the log names (or waits for one), and listens. `claim` is that of its directory.
     ///
     /// Errors: `Configuration`: addresses, certificates, no root key; `StoreRefused`; `DeviceError`.
-    pub fn start(mut settings: NodeSettings, store: Arc<Store>, world: Arc<dyn World>) -> Result<Self> {
+    pub fn start(mut settings: NodeSettings, claim: Claim, store: Arc<Store>, world: Arc<dyn World>) -> Result<Self> {
         let identity = (settings.identity)()?;
         let ends = identity.expires();
         let hello = |purpose| Hello::new(settings.pool, purpose, settings.node);
@@ -129,7 +134,14 @@ impl Node {
             watcher: Mutex::default(),
             webhooks,
             stops: Arc::default(),
+            _claim: claim,
         })
+    }
+
+    /// The answer to a request of this process's own application, if nothing has to be waited for: no other member, no log. `None`: it is to be
+    /// sent as any client's, to this node or another one.
+    pub fn at_once(&self, caller: &Caller, request: &[u8]) -> Option<Secret> {
+        self.inner.server.at_once(caller, request)
     }
 
     /// Watches the group until the node is stopped: events, idle applications, certificates. `beat` is called with each look.
@@ -195,6 +207,7 @@ impl Node {
             // What it panicked of was printed.
             let _ = watcher.join();
         }
+        self.inner.server.events().end();
         drop(self.operations.lock().take());
         self.webhooks.stop();
     }
@@ -241,6 +254,7 @@ impl Inner {
             unreached: Some(status.unreached),
             expelled: status.expelled,
             availability: Some(self.server.metrics().availability()),
+            peer: Some(self.settings.is_peer),
         }
     }
 

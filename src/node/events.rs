@@ -1,6 +1,7 @@
 //! What happened to the pool, as a numbered list that others can follow.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -34,6 +35,7 @@ impl Event {
 pub struct Events {
     kept: Mutex<VecDeque<Event>>,
     more: Condvar,
+    ended: AtomicBool,
 }
 
 impl Events {
@@ -48,6 +50,19 @@ impl Events {
         self.more.notify_all();
     }
 
+    /// No more will come: whoever waits returns, and those who follow may leave.
+    pub fn end(&self) {
+        let kept = self.kept.lock();
+        self.ended.store(true, Ordering::Release);
+        self.more.notify_all();
+        drop(kept);
+    }
+
+    /// Whether no more will come.
+    pub fn have_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
     /// The number of the newest one that was dropped.
     pub fn dropped(&self) -> u64 {
         self.kept.lock().front().map_or(0, |first| first.number - 1)
@@ -56,7 +71,7 @@ impl Events {
     /// Those after `number` that are kept; waits for one at most so long.
     pub fn after(&self, number: u64, wait: Duration) -> Vec<Event> {
         let mut kept = self.kept.lock();
-        if kept.back().is_none_or(|last| last.number <= number) {
+        if kept.back().is_none_or(|last| last.number <= number) && !self.have_ended() {
             self.more.wait_for(&mut kept, wait);
         }
         kept.iter().filter(|event| event.number > number).cloned().collect()

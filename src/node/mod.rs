@@ -1,6 +1,6 @@
 //! A node: one partition of a pool, as its clients and peers reach it.
 //!
-//! Knows: error, limits, log, mechanism, object, partition, secret, store, token, wire, world.
+//! Knows: error, limits, log, mechanism, object, partition, secret, store, sys, token, wire, world.
 //! Crates: minicbor, parking_lot, prometheus-client, rustls, serde_json, tiny_http, ureq.
 
 mod daemon;

@@ -104,6 +104,9 @@ pub struct NodeStatus {
     pub expelled: Option<String>,
     #[n(14)]
     pub availability: Option<Counted>,
+    /// Whether it runs in an application's process.
+    #[n(15)]
+    pub peer: Option<bool>,
 }
 
 /// Calls, by who counted them: failed ÷ all is the availability.

@@ -1,6 +1,7 @@
 //! Health, metrics and events of a node over plain HTTP: for the machines that watch it. Nothing secret, nothing that changes anything.
 
 use std::io::Write;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -10,11 +11,13 @@ use tiny_http::{Header, Method, Response, Server as Http};
 
 use super::metrics::Levels;
 use super::server::Server;
-use crate::error::{Code, Result, refuse};
+use crate::error::{Code, Doing, Result, refuse};
+use crate::sys::process::Shield;
 use crate::token::message::{Duty, Health};
 
 /// The operations port of one node.
 pub struct Operations {
+    shield: Option<Shield>,
     http: Arc<Http>,
     stops: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -32,8 +35,12 @@ const LINES: &str = "application/x-ndjson";
 impl Operations {
     /// Listens. Errors: `Configuration` when the address cannot be had.
     pub fn listen(address: &str, server: Arc<Server>) -> Result<Self> {
-        let http = Http::http(address)
-            .map_err(|cause| refuse(Code::Configuration, format!("listen.operations: cannot listen on {address}: {cause}")))?;
+        let doing = || format!("listen.operations: cannot listen on {address}");
+        let listener = TcpListener::bind(address).doing(Code::Configuration, doing())?;
+        // A child that kept it would keep the port.
+        let shield = Some(Shield::over(&listener));
+        let http =
+            Http::from_listener(listener, None).map_err(|cause| refuse(Code::Configuration, format!("{}: {cause}", doing())))?;
         let (http, stops) = (Arc::new(http), Arc::new(AtomicBool::new(false)));
         let (of_thread, stop) = (http.clone(), stops.clone());
         let followers = Arc::new(AtomicUsize::new(0));
@@ -48,13 +55,14 @@ impl Operations {
         };
         let thread = std::thread::Builder::new().name("operations".into()).spawn(serve);
         let thread = thread.map_err(|cause| refuse(Code::HostMemory, "cannot start a thread").because(cause))?;
-        Ok(Self { http, stops, thread: Some(thread) })
+        Ok(Self { shield, http, stops, thread: Some(thread) })
     }
 }
 
 impl Drop for Operations {
     fn drop(&mut self) {
         self.stops.store(true, Ordering::Release);
+        self.shield = None;
         self.http.unblock();
         if let Some(thread) = self.thread.take() {
             // It ends by itself; what it panicked of was printed.
@@ -138,7 +146,7 @@ fn follow(request: tiny_http::Request, server: Arc<Server>, followers: Arc<Atomi
 fn write_events(mut to: Box<dyn Write + Send>, server: &Server) -> std::io::Result<()> {
     write!(to, "HTTP/1.1 200 OK\r\nContent-Type: {LINES}\r\nConnection: close\r\n\r\n")?;
     let mut seen = 0;
-    loop {
+    while !server.events().have_ended() {
         let events = server.events().after(seen, FOLLOWER_BREATH);
         let health = server.health();
         for event in &events {
@@ -151,4 +159,5 @@ fn write_events(mut to: Box<dyn Write + Send>, server: &Server) -> std::io::Resu
         }
         to.flush()?;
     }
+    Ok(())
 }

@@ -49,21 +49,13 @@ fn server(directory: &Directory) -> (Server, Arc<Posed>) {
     (Server::new(partition, log.clone(), world, whereabouts, Box::new(|| None)), log)
 }
 
+fn public() -> Who {
+    Who::from(&Access::public(Scope([7; 16]), true))
+}
+
 fn ask(server: &Server, token: Option<TokenId>, ask: Ask, sequence: Option<u64>, alone: Option<bool>) -> Answer {
     let caller = Caller { name: "test".into(), tokens: None, operates: false };
-    let request = Request {
-        token,
-        who: Who::from(&Access::public(Scope([7; 16]), true)),
-        sequence,
-        mark: 0,
-        held: Vec::new(),
-        capsules: Vec::new(),
-        ask,
-        tally: None,
-        use_number: None,
-        alone,
-        mark_is_enough: None,
-    };
+    let request = Request { sequence, alone, ..Request::new(token, public(), 0, ask) };
     decode(server.answer(&caller, encode(&request).expose()).expose()).unwrap()
 }
 
@@ -104,4 +96,31 @@ fn a_node_answers_what_its_standing_allows_and_says_so() {
         assert_eq!((health.duty, health.in_contact), (Some(duty), standing.in_contact()));
         assert_eq!(health.is_useful(), standing.uses_keys());
     }
+}
+
+#[test]
+fn at_once_a_node_answers_what_waits_for_nobody_and_in_its_lease_only() {
+    let directory = Directory::new();
+    let (server, log) = server(&directory);
+    let Verdict::Done(Reply::Token(token)) = new_token(&server, 0).verdict else { panic!("a new token") };
+    let caller = Caller { name: "test".into(), tokens: None, operates: false };
+    let find = || Ask::Find { template: Template::new() };
+    let told = |request: Request| server.at_once(&caller, encode(&request).expose());
+    let request = |mark, ask| Request::new(Some(token), public(), mark, ask);
+    let session = |mark| Request { mark_is_enough: Some(true), ..request(mark, find()) };
+    let answer = told(session(0)).expect("what the client has seen is enough");
+    assert!(matches!(decode::<Answer>(answer.expose()).unwrap().verdict, Verdict::Done(Reply::Objects(_))));
+    assert!(told(request(0, find())).is_none(), "the leader is asked first");
+    assert!(told(session(1)).is_none(), "the log must come so far first");
+    let create = Request { sequence: Some(7), ..request(0, Ask::Create { template: Template::new() }) };
+    assert!(told(create).is_none(), "a change waits for the log");
+    assert!(server.at_once(&caller, b"no request").is_none());
+    for standing in [Standing::Behind, Standing::Isolated { left: Duration::from_secs(9) }, Standing::Stopped, Standing::Expelled]
+    {
+        *log.standing.lock() = standing;
+        assert!(told(session(0)).is_none(), "{standing:?}");
+    }
+    *log.standing.lock() = Standing::Ordinary;
+    server.drain();
+    assert!(told(session(0)).is_none(), "it is being stopped");
 }

@@ -4,8 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustls::crypto::aws_lc_rs;
 use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -26,6 +28,7 @@ const BREATH: Duration = Duration::from_millis(500);
 /// The threads that post.
 pub struct Webhooks {
     stops: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What came of one attempt.
@@ -40,20 +43,24 @@ enum Posted {
 impl Webhooks {
     /// A thread for each URL. Errors: `Configuration`: the authorities cannot be read, and a URL needs them.
     pub fn start(urls: &[String], authorities: &Path, server: &Arc<Server>) -> Result<Self> {
-        let stops = Arc::new(AtomicBool::new(false));
+        let mut webhooks = Self { stops: Arc::default(), threads: Mutex::default() };
         for url in urls {
             let agent = agent(url, authorities)?;
-            let (url, server, stop) = (url.clone(), server.clone(), stops.clone());
+            let (url, server, stop) = (url.clone(), server.clone(), webhooks.stops.clone());
             let work = move || follow(&agent, &url, &server, &stop);
             let thread = std::thread::Builder::new().name("webhook".into()).spawn(work);
-            thread.doing(Code::HostMemory, "cannot start a thread")?;
+            webhooks.threads.get_mut().push(thread.doing(Code::HostMemory, "cannot start a thread")?);
         }
-        Ok(Self { stops })
+        Ok(webhooks)
     }
 
-    /// Lets the threads end, each after what it is about. Nobody waits for a receiver.
+    /// Lets the threads end, each after what it is about: at most the patience with a receiver.
     pub fn stop(&self) {
         self.stops.store(true, Ordering::Release);
+        for thread in self.threads.lock().drain(..) {
+            // What it panicked of was printed.
+            let _ = thread.join();
+        }
     }
 }
 

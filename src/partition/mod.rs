@@ -11,6 +11,7 @@ mod ephemeral;
 mod find;
 mod identity;
 mod import;
+mod inherit;
 mod key;
 mod nonces;
 mod object;
@@ -46,6 +47,7 @@ use crate::log::{Log, Proposal, RequestId, Standing};
 use crate::object::policy::Policy;
 use crate::store::Store;
 use crate::store::{Change, Outcome};
+use crate::sys::process::PerProcess;
 use crate::token::{Scope, TokenId};
 use crate::world::World;
 
@@ -77,8 +79,7 @@ pub struct Partition {
     log: Arc<dyn Log>,
     world: Arc<dyn World>,
     settings: Settings,
-    client: [u8; 16],
-    sequence: AtomicU64,
+    names: PerProcess<Names>,
     states: RwLock<HashMap<TokenId, Arc<TokenState>>>,
     stretching: Admission,
     /// When revocations were first waited for that clients have asked for.
@@ -91,22 +92,43 @@ const SPREADS_MAX: usize = 1024;
 /// A request comes again for as long as a call may take.
 const SPREAD_KEPT: Duration = Duration::from_secs(CALL_DEADLINE_SECONDS);
 
+/// Names for changes that nobody else has named. A forked child has others than its parent: under the same name a change of the one would be taken
+/// for the other's.
+#[derive(Default)]
+struct Names {
+    client: Mutex<Option<[u8; 16]>>,
+    sequence: AtomicU64,
+}
+
+impl Names {
+    /// Errors: `RandomNoRng`.
+    fn next(&self, world: &dyn World) -> Result<RequestId> {
+        let mut known = self.client.lock();
+        let client = match *known {
+            Some(client) => client,
+            None => {
+                let mut client = [0; 16];
+                world.fill_random(&mut client)?;
+                *known.insert(client)
+            }
+        };
+        Ok(RequestId { client, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) })
+    }
+}
+
 /// How often a change that met a newer state is decided again before we give up.
 const CONFLICTS_MAX: usize = 100;
 
 impl Partition {
     /// Puts the parts together. Reads nothing yet.
     pub fn new(store: Arc<Store>, log: Arc<dyn Log>, world: Arc<dyn World>, settings: Settings) -> Result<Arc<Self>> {
-        let mut client = [0; 16];
-        world.fill_random(&mut client)?;
         let tickets = settings.tickets.then(|| Tickets::new(&settings.root_key)).transpose()?;
         Ok(Arc::new(Self {
             store,
             log,
             world,
             settings,
-            client,
-            sequence: AtomicU64::new(0),
+            names: PerProcess::new(Names::default),
             states: RwLock::default(),
             stretching: Admission::default(),
             spreads: Mutex::default(),
@@ -175,10 +197,10 @@ impl Partition {
     /// Proposes a change that carries out somebody's request: proposed again, it is answered, not applied again.
     fn propose_for(&self, origin: Option<&Origin>, change: Change) -> Result<Outcome> {
         self.may_change(origin)?;
-        let request = origin.and_then(|origin| origin.request(&change)).unwrap_or_else(|| {
-            let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-            RequestId { client: self.client, sequence }
-        });
+        let request = match origin.and_then(|origin| origin.request(&change)) {
+            Some(request) => request,
+            None => self.names.get().next(&*self.world)?,
+        };
         self.log.propose(Proposal { request, change })
     }
 

@@ -46,6 +46,11 @@ impl Key32 {
         &self.0
     }
 
+    /// The same key once more.
+    pub fn duplicate(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     /// The key of one purpose beneath this one (HKDF-SHA-256).
     pub fn derive(&self, purpose: &[u8]) -> Result<Self> {
         Ok(Self(Zeroizing::new(hkdf_sha256(&self.0, purpose)?)))

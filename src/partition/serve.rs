@@ -132,7 +132,7 @@ impl Call<'_> {
     }
 
     /// id | version | private | sealed attributes.
-    fn seal_capsule(&self, object: &Object) -> Result<(Held, Vec<u8>)> {
+    pub(super) fn seal_capsule(&self, object: &Object) -> Result<(Held, Vec<u8>)> {
         let held = Held { id: object.id, version: object.version };
         let private = object.is_private();
         let aad = self.name(private, held).aad(&self.state.id.0);
@@ -146,7 +146,7 @@ impl Call<'_> {
         Ok((held, capsule))
     }
 
-    fn open_capsule(&self, capsule: &[u8]) -> Result<Option<Object>> {
+    pub(super) fn open_capsule(&self, capsule: &[u8]) -> Result<Option<Object>> {
         let Some((id, rest)) = capsule.split_first_chunk::<16>() else { return Ok(None) };
         let Some((version, rest)) = rest.split_first_chunk::<8>() else { return Ok(None) };
         let Some((&private, sealed)) = rest.split_first() else { return Ok(None) };

@@ -84,7 +84,7 @@ impl Tickets {
     }
 }
 
-fn dead() -> Error {
+pub(super) fn dead() -> Error {
     refuse(Code::UserNotLoggedIn, "this login is over: log in again")
 }
 
@@ -192,6 +192,11 @@ impl Partition {
         let mut ended = tickets.ended.lock();
         ended.retain(|_, since| now.saturating_sub(*since).as_secs() <= TICKET_MAX_AGE_SECONDS);
         ended.insert(login, now);
+    }
+
+    /// Whether a login was ended here.
+    pub(super) fn has_ended(&self, login: LoginId) -> bool {
+        self.tickets.as_ref().is_some_and(|tickets| tickets.ended.lock().contains_key(&login))
     }
 
     /// Proof of a context-specific login, for whichever partition the use reaches.

@@ -7,23 +7,28 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::inherit::Kin;
 use super::numbers::Numbers;
-use crate::limits::BEGUN_KEPT_MILLISECONDS;
+use crate::limits::{BEGUN_KEPT_MILLISECONDS, INHERITED_AT_ONCE_MAX_BYTES};
 use crate::object::ObjectId;
-use crate::token::message::{Begun, Blob, Capsule, Held, Named, Tally};
-use crate::token::{Access, LoginId, TokenId};
+use crate::token::message::{Begun, Blob, Capsule, Held, Named, Tally, Who};
+use crate::token::{Access, LoginId, Scope, TokenId};
 
 /// The belongings of one application.
 #[derive(Default)]
 pub struct Belongings {
     /// The highest mark that was seen: how much the application knows of the past.
     mark: AtomicU64,
+    /// Whether this is a forked child of who began with them.
+    pub kin: Kin,
     /// Numbers changes.
     pub numbers: Numbers,
     /// Numbers uses of keys.
     uses: AtomicU64,
-    /// The newest ticket of each login.
+    /// The newest ticket of each login, by the name that nodes know it by.
     tickets: RwLock<HashMap<LoginId, Arc<[u8]>>>,
+    /// Logins of a parent, and what nodes know them by in this process.
+    inherited: RwLock<HashMap<LoginId, Bound>>,
     /// Session objects.
     capsules: RwLock<HashMap<(TokenId, ObjectId), Kept>>,
     /// At which mark an object was changed by the application, or first seen: using it waits for that only.
@@ -43,6 +48,17 @@ pub struct Belongings {
 struct Kept {
     capsule: Capsule,
     private: bool,
+    /// Whose it is: this process's, or that of the one that forked it.
+    scope: Scope,
+}
+
+/// A login as nodes know it.
+#[derive(Clone, Copy)]
+pub struct Bound {
+    /// Whose it is.
+    pub scope: Scope,
+    /// Its name.
+    pub login: LoginId,
 }
 
 /// How often a module tells what its calls came to.
@@ -83,6 +99,11 @@ impl Belongings {
     pub fn failed(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted is its parent's to tell.
+    pub fn forget_counts(&self) {
+        [&self.calls, &self.failed, &self.retried].iter().for_each(|count| count.store(0, Ordering::Relaxed));
     }
 
     /// The number of the next use of a key.
@@ -133,30 +154,90 @@ impl Belongings {
         }
     }
 
-    /// The newest ticket of a login; the one that came with it if there is no newer one.
-    pub fn ticket(&self, access: &Access) -> Arc<[u8]> {
-        let newest = access.login.and_then(|id| self.tickets.read().get(&id).cloned());
-        newest.unwrap_or_else(|| access.ticket.clone())
+    /// The login as nodes know it.
+    pub fn bound(&self, access: &Access) -> Option<Bound> {
+        let login = access.login?;
+        let inherited = self.inherited.read().get(&login).copied();
+        Some(inherited.unwrap_or(Bound { scope: access.scope, login }))
     }
 
-    /// A login has a new ticket.
-    pub fn keep_ticket(&self, login: LoginId, ticket: Arc<[u8]>) {
-        self.tickets.write().insert(login, ticket);
+    /// The newest ticket of a login; the one that came with it if there is no newer one.
+    pub fn ticket(&self, access: &Access) -> Blob {
+        let newest = self.bound(access).and_then(|bound| self.tickets.read().get(&bound.login).cloned());
+        Blob(newest.unwrap_or_else(|| access.ticket.clone()).to_vec())
+    }
+
+    /// A login, by the name that nodes know it by, has a new ticket.
+    pub fn keep_ticket(&self, login: LoginId, ticket: Blob) {
+        self.tickets.write().insert(login, Arc::from(ticket.0));
     }
 
     /// A login is over.
-    pub fn end_login(&self, token: TokenId, login: LoginId) {
-        self.tickets.write().remove(&login);
+    pub fn end_login(&self, token: TokenId, access: &Access) {
+        if let (Some(bound), Some(login)) = (self.bound(access), access.login) {
+            self.tickets.write().remove(&bound.login);
+            self.inherited.write().remove(&login);
+        }
+        self.forget_private(token);
+    }
+
+    fn forget_private(&self, token: TokenId) {
         self.capsules.write().retain(|(of, _), kept| *of != token || !kept.private);
         self.forget_begun();
     }
 
-    /// A session object that is new, or was changed.
-    pub fn keep(&self, token: TokenId, named: &Named) {
+    /// A login of a parent is this process's own now.
+    pub fn rebind(&self, access: &Access, who: Option<Who>, own: Scope) {
+        if let (Some(login), Some(Who { login: Some(now), ticket, .. })) = (access.login, who) {
+            self.keep_ticket(now, ticket);
+            self.inherited.write().insert(login, Bound { scope: own, login: now });
+        }
+    }
+
+    /// A login of a parent is over: it stays what it is, so that whoever goes by it is told.
+    pub fn lose(&self, token: TokenId, access: &Access, own: Scope) {
+        if let (Some(login), Some(bound)) = (access.login, self.bound(access)) {
+            self.inherited.write().insert(login, Bound { scope: own, ..bound });
+        }
+        self.forget_private(token);
+    }
+
+    /// A session object of `scope` that is new, or was changed.
+    pub fn keep(&self, token: TokenId, named: &Named, scope: Scope) {
         if let Some(capsule) = &named.capsule {
-            let kept = Kept { capsule: capsule.clone(), private: named.private };
+            let kept = Kept { capsule: capsule.clone(), private: named.private, scope };
             self.capsules.write().insert((token, named.id), kept);
         }
+    }
+
+    /// Another scope than this one that public session objects of the token are of.
+    pub fn public_scope_but(&self, token: TokenId, own: Scope) -> Option<Scope> {
+        let capsules = self.capsules.read();
+        let mut others = capsules.iter().filter(|((of, _), kept)| *of == token && !kept.private && kept.scope != own);
+        others.next().map(|(_, kept)| kept.scope)
+    }
+
+    /// Session objects of a scope, as many as go into one request.
+    pub fn capsules_of(&self, token: TokenId, scope: Scope, with_private: bool) -> (Vec<ObjectId>, Vec<Blob>) {
+        let capsules = self.capsules.read();
+        let its = |kept: &Kept| kept.scope == scope && (with_private || !kept.private);
+        let mut bytes = 0;
+        let some = capsules.iter().filter(|((of, _), kept)| *of == token && its(kept)).take_while(|(_, kept)| {
+            let has_room = bytes < INHERITED_AT_ONCE_MAX_BYTES;
+            bytes += kept.capsule.sealed.0.len();
+            has_room
+        });
+        some.map(|((_, id), kept)| (*id, kept.capsule.sealed.clone())).unzip()
+    }
+
+    /// Session objects have other capsules, of another scope; those without any are gone.
+    pub fn replace(&self, token: TokenId, ids: &[ObjectId], objects: &[Named], scope: Scope) {
+        let mut capsules = self.capsules.write();
+        for id in ids {
+            capsules.remove(&(token, *id));
+        }
+        drop(capsules);
+        objects.iter().filter(|named| ids.contains(&named.id)).for_each(|named| self.keep(token, named, scope));
     }
 
     /// Session objects that are gone.

@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::object::ObjectId;
 use crate::secret::Secret;
-use crate::token::message::{Answer, Ask, Blob, Health, Held, Reply, Request, Verdict, Who, decode, encode};
+use crate::token::message::{Answer, Ask, Health, Held, Reply, Request, Verdict, Who, decode, encode};
 use crate::token::{Access, Scope, TokenId};
 use crate::world::World;
 
@@ -95,8 +95,15 @@ impl Pool {
     }
 
     pub(super) fn send(&self, call: Call<'_>) -> Result<Outcome> {
+        if let Some(token) = call.token {
+            self.inherit(token, call.access)?;
+        }
         let prefer = call.prefer;
-        let mut request = self.complete(call);
+        self.deliver(self.complete(call)?, prefer)
+    }
+
+    /// Gets a complete request answered; `prefer` is asked first.
+    pub(super) fn deliver(&self, mut request: Request, prefer: Option<usize>) -> Result<Outcome> {
         let mut number = match request.ask.changes() {
             true => Some(self.belongings.numbers.take(CALL_DEADLINE).ok_or_else(|| self.gave_up(None))?),
             false => None,
@@ -230,8 +237,8 @@ impl Pool {
         }
     }
 
-    /// The request, so that any node can carry it out; not numbered yet.
-    fn complete(&self, call: Call<'_>) -> Request {
+    /// The request, so that any node can carry it out; not numbered yet. Errors: `RandomNoRng`.
+    fn complete(&self, call: Call<'_>) -> Result<Request> {
         let held: Vec<Held> = match (call.token, &call.ask) {
             (Some(token), Ask::Find { .. }) => self.belongings.all_held(token),
             (Some(token), _) => self.belongings.held(token, call.names),
@@ -241,23 +248,12 @@ impl Pool {
             true => self.belongings.mark_of(call.names),
             false => self.belongings.mark(),
         };
-        let ticket = Blob(self.belongings.ticket(call.access).to_vec());
-        let who = Who { ticket, ..Who::from(call.access) };
-        let (token, use_number) = (call.token, call.use_number);
+        let (scope, ticket) = (self.scope(call.access)?, self.belongings.ticket(call.access));
+        let login = self.belongings.bound(call.access).map(|bound| bound.login);
+        let who = Who { scope, login, ticket, ..Who::from(call.access) };
         let mark_is_enough = self.view.mark_is_enough.then_some(true);
-        Request {
-            token,
-            who,
-            sequence: None,
-            mark,
-            held,
-            capsules: Vec::new(),
-            ask: call.ask,
-            tally: None,
-            use_number,
-            alone: None,
-            mark_is_enough,
-        }
+        let use_number = call.use_number;
+        Ok(Request { held, use_number, mark_is_enough, ..Request::new(call.token, who, mark, call.ask) })
     }
 
     /// One node.
@@ -306,7 +302,7 @@ impl Pool {
         }
         self.belongings.saw(mark);
         if let (Some(ticket), Some(login)) = (ticket, request.who.login) {
-            self.belongings.keep_ticket(login, Arc::from(ticket.0));
+            self.belongings.keep_ticket(login, ticket);
         }
         Some(match verdict {
             Verdict::Done(reply) => {
@@ -381,19 +377,7 @@ impl Pool {
     /// How a node is. Errors: `DeviceError` when it does not say.
     pub fn health_of(&self, node: usize) -> Result<Health> {
         let who = Who::from(&Access::public(Scope([0; 16]), false));
-        let request = Request {
-            token: None,
-            who,
-            sequence: None,
-            mark: 0,
-            held: Vec::new(),
-            capsules: Vec::new(),
-            ask: Ask::Health,
-            tally: None,
-            use_number: None,
-            alone: None,
-            mark_is_enough: None,
-        };
+        let request = Request::new(None, who, 0, Ask::Health);
         let (patience, begun) = (patience(&request.ask, 0), self.world.elapsed());
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
         self.answered(node, &request.ask, begun);
@@ -413,7 +397,8 @@ impl Pool {
     /// The same for one node.
     pub(super) fn tell_one(&self, token: TokenId, access: &Access, ask: Ask, node: usize) {
         if self.view.nodes[node].health.lock().is_up() {
-            let mut request = self.complete(Call::new(Some(token), access, ask, &[]));
+            // Without a name of its own a child has nothing to tell.
+            let Ok(mut request) = self.complete(Call::new(Some(token), access, ask, &[])) else { return };
             let patience = patience(&request.ask, 0);
             self.at(node, &mut request, patience);
         }

@@ -8,12 +8,14 @@
 
 mod admin;
 mod belongings;
+mod beside;
 mod budget;
 mod call;
 mod cipher;
 mod connection;
 mod digest;
 mod health;
+mod inherit;
 mod numbers;
 mod pace;
 mod race;
@@ -25,6 +27,7 @@ mod token;
 mod view;
 
 pub use admin::PooledAdmin;
+pub use beside::{AtOnce, Beside};
 pub use call::{Failure, Link, Pool};
 pub use connection::Wires;
 pub use race::{Entrant, Finish, Heard, Lost, Race, Track, run};

@@ -54,6 +54,7 @@ pub fn patience(ask: &Ask, round: u32) -> Duration {
         }
         Ask::Logout
         | Ask::Leave
+        | Ask::Inherit { .. }
         | Ask::Create { .. }
         | Ask::Copy { .. }
         | Ask::Update { .. }

@@ -8,7 +8,7 @@ use super::view::View;
 const EQUAL_BELOW: Duration = Duration::from_micros(250);
 
 /// The nodes in the order in which they are asked: those that are up before those that are not, then those that hear of a
-/// quorum, the own zone before others, then by measured round trip; one that was not measured lately comes first, to be measured. `preferred` (the node that holds a stream) comes first if
+/// quorum, the own zone before others, in it the node of this process, then by measured round trip; one that was not measured lately comes first, to be measured. `preferred` (the node that holds a stream) comes first if
 /// it is up.
 pub fn candidates(view: &View, preferred: Option<usize>, now: Duration) -> Vec<usize> {
     let mut order: Vec<usize> = (0..view.nodes.len()).collect();
@@ -16,7 +16,8 @@ pub fn candidates(view: &View, preferred: Option<usize>, now: Duration) -> Vec<u
         let node = &view.nodes[*at];
         let is_up = node.health.lock().is_up();
         let far = node.pace.round_trip(now).map_or(0, distance);
-        (!is_up, preferred != Some(*at), node.is_isolated(now), node.place.zone != view.zone, far, view.turn_of(*at))
+        let is_away = (node.place.zone != view.zone, view.nearest != Some(*at));
+        (!is_up, preferred != Some(*at), node.is_isolated(now), is_away, far, view.turn_of(*at))
     });
     order
 }

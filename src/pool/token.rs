@@ -12,7 +12,7 @@ use crate::error::{Code, Result, refuse};
 use crate::mechanism::{Cipher, Digester, Mechanism, Params, Recover, Signer, Verifier, table};
 use crate::object::{ObjectId, Template};
 use crate::secret::Secret;
-use crate::token::message::{Ask, Begun, Blob, Named, Reply, Use, Verb, encode};
+use crate::token::message::{Ask, Begun, Blob, Named, Reply, Use, Verb, Who, encode};
 use crate::token::{Access, Description, Permit, PermitSlot, Reading, Reference, Role, Scope, Started, Token, TokenId};
 
 /// A token kept by a pool.
@@ -41,7 +41,8 @@ impl PooledToken {
     /// A request that gives so many objects.
     fn objects<const N: usize>(&self, access: &Access, names: &[ObjectId], ask: Ask) -> Result<[Reference; N]> {
         let Reply::Objects(objects) = self.ask(access, names, ask)? else { return self.odd() };
-        objects.iter().for_each(|named| self.pool.belongings.keep(self.id, named));
+        let scope = self.pool.scope(access)?;
+        objects.iter().for_each(|named| self.pool.belongings.keep(self.id, named, scope));
         let references: Vec<Reference> = objects.iter().map(Reference::from).collect();
         references.try_into().or_else(|_| self.odd())
     }
@@ -52,9 +53,9 @@ impl PooledToken {
     }
 
     /// Keeps the ticket that a change of a PIN gave.
-    fn renewed(&self, access: &Access, reply: Reply) {
-        if let (Reply::Who(who), Some(login)) = (reply, access.login) {
-            self.pool.belongings.keep_ticket(login, Arc::from(who.ticket.0));
+    fn renewed(&self, reply: Reply) {
+        if let Reply::Who(Who { login: Some(login), ticket, .. }) = reply {
+            self.pool.belongings.keep_ticket(login, ticket);
         }
     }
 
@@ -112,11 +113,16 @@ impl Token for PooledToken {
     }
 
     fn logout(&self, access: &Access) -> Result<()> {
-        let answer = self.done(access, &[], Ask::Logout);
-        self.pool.tell(self.id, access, &|| Ask::Logout);
-        if let Some(login) = access.login {
-            self.pool.belongings.end_login(self.id, login);
-        }
+        let answer = match self.pool.is_parents(access)? {
+            // A child that has not used it leaves it to its parent.
+            true => Ok(()),
+            false => {
+                let answer = self.done(access, &[], Ask::Logout);
+                self.pool.tell(self.id, access, &|| Ask::Logout);
+                answer
+            }
+        };
+        self.pool.belongings.end_login(self.id, access);
         answer
     }
 
@@ -129,13 +135,13 @@ impl Token for PooledToken {
 
     fn set_pin(&self, access: &Access, old: &Secret, new: &Secret) -> Result<()> {
         let reply = self.ask(access, &[], Ask::SetPin { old: old.duplicate(), new: new.duplicate() })?;
-        self.renewed(access, reply);
+        self.renewed(reply);
         Ok(())
     }
 
     fn init_pin(&self, access: &Access, new: &Secret) -> Result<()> {
         let reply = self.ask(access, &[], Ask::InitPin { new: new.duplicate() })?;
-        self.renewed(access, reply);
+        self.renewed(reply);
         Ok(())
     }
 

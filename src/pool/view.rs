@@ -61,6 +61,8 @@ pub struct View {
     pub zone: String,
     /// Whether look-ups need not show more than the application has seen.
     pub mark_is_enough: bool,
+    /// The node in this process, if there is one: it is asked before others of its zone.
+    pub nearest: Option<usize>,
     /// The nodes, numbered by their place in the list.
     pub(super) nodes: Vec<Node>,
     /// Which of several equal nodes comes first: applications differ in it, so that they share the nodes.
@@ -82,7 +84,13 @@ impl View {
             heard: AtomicU64::new(0),
             isolated_until: AtomicU64::new(0),
         };
-        Self { zone, mark_is_enough: false, nodes: places.into_iter().map(node).collect(), turn: AtomicUsize::new(0) }
+        Self {
+            zone,
+            mark_is_enough: false,
+            nearest: None,
+            nodes: places.into_iter().map(node).collect(),
+            turn: AtomicUsize::new(0),
+        }
     }
 
     /// Says which of several equal nodes comes first.

@@ -6,11 +6,13 @@
 #![allow(unsafe_code)]
 
 pub mod awslc;
+pub mod claim;
 pub mod clock;
 pub mod files;
 pub mod filesystem;
 pub mod memory;
 pub mod process;
+pub mod signals;
 pub mod simd;
 pub mod socket;
 pub mod syslog;

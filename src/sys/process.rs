@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Once, OnceLock};
@@ -203,40 +205,109 @@ pub fn keep_memory_private() -> io::Result<()> {
     if unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A place in [`DESCRIPTORS`].
+struct Slot {
+    slot: &'static AtomicU64,
+    mark: u64,
+}
+
+impl Slot {
+    /// `None`: the process has [`DESCRIPTORS_MAX`] of them.
+    fn take(raw: RawFd) -> Option<Self> {
+        close_inherited();
+        let mark = (u64::from(GENERATION.load(Ordering::Acquire)) << 32) | u64::from(raw.cast_unsigned() + 1);
+        let free = |slot: &&AtomicU64| slot.compare_exchange(0, mark, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        DESCRIPTORS.iter().find(free).map(|slot| Self { slot, mark })
+    }
+
+    fn is_ours(&self) -> bool {
+        self.slot.load(Ordering::Acquire) == self.mark
+    }
+
+    /// Whoever frees it closes the descriptor: either the owner, or a child that inherited it.
+    fn free(&self) -> bool {
+        self.slot.compare_exchange(self.mark, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
 /// A file descriptor that belongs to one process: forked children close their copy at birth.
 ///
 /// That matters for locks of open file descriptions, which last until the last copy is closed: a child that kept one would keep the
 /// store locked if the parent died in mid-transaction. Closing a copy releases nothing while the parent has its own.
 pub struct Descriptor {
     raw: RawFd,
-    slot: &'static AtomicU64,
-    mark: u64,
+    slot: Slot,
 }
 
 impl Descriptor {
     /// Takes a descriptor over. Error: the process has [`DESCRIPTORS_MAX`] of them.
     pub fn new(owned: OwnedFd) -> io::Result<Self> {
-        close_inherited();
-        let mark = (u64::from(GENERATION.load(Ordering::Acquire)) << 32) | u64::from(owned.as_raw_fd().cast_unsigned() + 1);
-        let free = |slot: &&AtomicU64| slot.compare_exchange(0, mark, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        let Some(slot) = DESCRIPTORS.iter().find(free) else {
-            return Err(io::Error::from_raw_os_error(libc::EMFILE));
-        };
-        Ok(Self { raw: owned.into_raw_fd(), slot, mark })
+        match Slot::take(owned.as_raw_fd()) {
+            Some(slot) => Ok(Self { raw: owned.into_raw_fd(), slot }),
+            None => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        }
     }
 
     /// The number, for system calls. Error: this is a forked child, which has closed it.
     pub fn raw(&self) -> io::Result<RawFd> {
-        if self.slot.load(Ordering::Acquire) == self.mark { Ok(self.raw) } else { Err(io::Error::from_raw_os_error(libc::EBADF)) }
+        if self.slot.is_ours() { Ok(self.raw) } else { Err(io::Error::from_raw_os_error(libc::EBADF)) }
     }
 }
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // Who frees the slot closes the descriptor: either the owner, or a child that inherited it.
-        if self.slot.compare_exchange(self.mark, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        if self.slot.free() {
             // SAFETY: ours since `new`, and nobody else has freed the slot.
             unsafe { libc::close(self.raw) };
+        }
+    }
+}
+
+/// Has forked children close their copy of a descriptor that somebody else owns. To be dropped before the owner closes it, since the number may be
+/// another one's afterwards.
+pub struct Shield(Option<Slot>);
+
+impl Shield {
+    /// Until it is dropped.
+    pub fn over(owned: &impl AsFd) -> Self {
+        Self(Slot::take(owned.as_fd().as_raw_fd()))
+    }
+}
+
+impl Drop for Shield {
+    fn drop(&mut self) {
+        self.0.as_ref().map(Slot::free);
+    }
+}
+
+/// Something with a descriptor, of which forked children close their copy at birth: a socket that a child kept would stay open when the parent
+/// has closed it or is dead. Where the process has too many of them, children keep it.
+pub struct Unshared<T> {
+    slot: Option<Slot>,
+    inner: ManuallyDrop<T>,
+}
+
+impl<T: AsFd> Unshared<T> {
+    /// Takes it over.
+    pub fn new(inner: T) -> Self {
+        Self { slot: Slot::take(inner.as_fd().as_raw_fd()), inner: ManuallyDrop::new(inner) }
+    }
+}
+
+impl<T> Deref for Unshared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T> Drop for Unshared<T> {
+    fn drop(&mut self) {
+        // First the slot: the number must not be another's while it stands there. A child that has closed it leaves the rest alone.
+        if self.slot.as_ref().is_none_or(Slot::free) {
+            // SAFETY: dropped here only, and not used afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.inner) };
         }
     }
 }
@@ -348,9 +419,9 @@ pub fn at_fork(before: extern "C" fn(), after: extern "C" fn()) {
 #[allow(missing_docs, reason = "each is what its name says")]
 pub mod tests {
     use std::cell::Cell;
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsRawFd, OwnedFd};
 
-    use super::{Descriptor, ForkWord, NoFork, PerProcess};
+    use super::{Descriptor, ForkWord, NoFork, PerProcess, Unshared};
 
     /// Runs `child` in a forked child and tells whether it returned true. The child must not allocate much or take locks that other
     /// test threads may hold.
@@ -435,6 +506,28 @@ pub mod tests {
             closed && same && is_open(raw)
         }));
         assert!(is_open(raw));
+    }
+
+    #[test]
+    fn a_child_has_no_copy_of_a_socket_that_is_not_shared() {
+        use std::io::{Read, Write};
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let near = Cell::new(Some(Unshared::new(near)));
+        let _registered = NoFork::hold();
+        let inherited = near.take().unwrap();
+        let raw = inherited.as_raw_fd();
+        near.set(Some(inherited));
+        // SAFETY: `F_GETFD` only looks.
+        assert!(in_child(|| unsafe { libc::fcntl(raw, libc::F_GETFD) } < 0));
+        assert!(in_child(|| {
+            drop(near.take());
+            true
+        }));
+        let near = near.take().unwrap();
+        (&*near).write_all(b"a").unwrap();
+        assert_eq!(far.read(&mut [0; 9]).unwrap(), 1, "the parent has its own still");
+        drop(near);
+        assert_eq!(far.read(&mut [0; 9]).unwrap(), 0, "and closes it");
     }
 
     #[test]

@@ -8,14 +8,43 @@ use std::time::Duration;
 
 use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
+use crate::sys::process::Unshared;
+
+/// A connection whose end raises no signal: a host that has not set `SIGPIPE` aside would die of it. The standard library asks for that with each
+/// `write`, but not with `write_vectored`, which is therefore not passed on.
+pub struct Tcp(Unshared<TcpStream>);
+
+impl Tcp {
+    /// Takes the connection over.
+    pub fn new(stream: TcpStream) -> Self {
+        Self(Unshared::new(stream))
+    }
+}
+
+impl Read for Tcp {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        (&*self.0).read(out)
+    }
+}
+
+impl Write for Tcp {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self.0).flush()
+    }
+}
+
 /// What carries the bytes.
 pub enum Channel {
     /// A socket of this machine.
-    Unix(UnixStream),
+    Unix(Unshared<UnixStream>),
     /// TLS, the connecting side.
-    Client(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Client(Box<StreamOwned<ClientConnection, Tcp>>),
     /// TLS, the accepting side.
-    Server(Box<StreamOwned<ServerConnection, TcpStream>>),
+    Server(Box<StreamOwned<ServerConnection, Tcp>>),
 }
 
 impl Channel {
@@ -25,8 +54,8 @@ impl Channel {
         let timeout = Some(timeout.max(Duration::from_millis(1)));
         match self {
             Channel::Unix(socket) => socket.set_read_timeout(timeout),
-            Channel::Client(tls) => tls.sock.set_read_timeout(timeout),
-            Channel::Server(tls) => tls.sock.set_read_timeout(timeout),
+            Channel::Client(tls) => tls.sock.0.set_read_timeout(timeout),
+            Channel::Server(tls) => tls.sock.0.set_read_timeout(timeout),
         }
     }
 
@@ -35,8 +64,8 @@ impl Channel {
         let timeout = Some(timeout.max(Duration::from_millis(1)));
         match self {
             Channel::Unix(socket) => socket.set_write_timeout(timeout),
-            Channel::Client(tls) => tls.sock.set_write_timeout(timeout),
-            Channel::Server(tls) => tls.sock.set_write_timeout(timeout),
+            Channel::Client(tls) => tls.sock.0.set_write_timeout(timeout),
+            Channel::Server(tls) => tls.sock.0.set_write_timeout(timeout),
         }
     }
 
@@ -49,17 +78,17 @@ impl Channel {
     pub fn socket(&self) -> BorrowedFd<'_> {
         match self {
             Channel::Unix(socket) => socket.as_fd(),
-            Channel::Client(tls) => tls.sock.as_fd(),
-            Channel::Server(tls) => tls.sock.as_fd(),
+            Channel::Client(tls) => tls.sock.0.as_fd(),
+            Channel::Server(tls) => tls.sock.0.as_fd(),
         }
     }
 
     /// No more is read: a thread that waits for a request wakes up and ends; an answer under way is still written.
     pub fn closer(&self) -> io::Result<Closer> {
         Ok(match self {
-            Channel::Unix(socket) => Closer::Unix(socket.try_clone()?),
-            Channel::Client(tls) => Closer::Tcp(tls.sock.try_clone()?),
-            Channel::Server(tls) => Closer::Tcp(tls.sock.try_clone()?),
+            Channel::Unix(socket) => Closer::Unix(Unshared::new(socket.try_clone()?)),
+            Channel::Client(tls) => Closer::Tcp(Unshared::new(tls.sock.0.try_clone()?)),
+            Channel::Server(tls) => Closer::Tcp(Unshared::new(tls.sock.0.try_clone()?)),
         })
     }
 }
@@ -67,9 +96,9 @@ impl Channel {
 /// Ends a connection from another thread.
 pub enum Closer {
     /// A socket of this machine.
-    Unix(UnixStream),
+    Unix(Unshared<UnixStream>),
     /// TCP.
-    Tcp(TcpStream),
+    Tcp(Unshared<TcpStream>),
 }
 
 impl Closer {
@@ -86,7 +115,7 @@ impl Closer {
 impl Read for Channel {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
-            Channel::Unix(socket) => socket.read(out),
+            Channel::Unix(socket) => (&**socket).read(out),
             Channel::Client(tls) => tls.read(out),
             Channel::Server(tls) => tls.read(out),
         }
@@ -96,7 +125,7 @@ impl Read for Channel {
 impl Write for Channel {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Channel::Unix(socket) => socket.write(bytes),
+            Channel::Unix(socket) => (&**socket).write(bytes),
             Channel::Client(tls) => tls.write(bytes),
             Channel::Server(tls) => tls.write(bytes),
         }
@@ -104,9 +133,31 @@ impl Write for Channel {
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Channel::Unix(socket) => socket.flush(),
+            Channel::Unix(socket) => (&**socket).flush(),
             Channel::Client(tls) => tls.flush(),
             Channel::Server(tls) => tls.flush(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::sys::process::end_at_closed_pipes;
+    use crate::sys::process::tests::in_child;
+
+    #[test]
+    fn a_write_to_a_connection_that_is_gone_fails_and_raises_no_signal() {
+        assert!(in_child(|| {
+            end_at_closed_pipes();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut tcp = Tcp::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            drop(listener.accept().unwrap());
+            // The first ones may be on their way before it shows.
+            let mut writes = (0..1000).map(|_| tcp.write_vectored(&[io::IoSlice::new(&[0; 64])]));
+            writes.any(|written| written.is_err_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe))
+        }));
     }
 }

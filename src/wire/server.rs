@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use rustls::{ServerConnection, StreamOwned};
 
 use super::Address;
-use super::channel::{Channel, Closer};
+use super::channel::{Channel, Closer, Tcp};
 use super::frame::{HELLO, REFUSED, Reader, until, whole};
 use super::hello::{Hello, Purpose};
 use super::identity::{Identity, Peer};
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::limits::CONNECTIONS_MAX;
 use crate::secret::Secret;
+use crate::sys::process::Unshared;
 use crate::sys::socket;
 
 /// What answers.
@@ -50,8 +51,8 @@ pub struct Listener {
 }
 
 enum Bound {
-    Tcp(TcpListener),
-    Unix(UnixListener),
+    Tcp(Unshared<TcpListener>),
+    Unix(Unshared<UnixListener>),
 }
 
 struct Shared {
@@ -83,9 +84,11 @@ impl Listener {
             Address::Tcp(place) => {
                 let listener = TcpListener::bind(place).doing(Code::Configuration, doing())?;
                 let bound = listener.local_addr().doing(Code::Configuration, doing())?;
-                (Bound::Tcp(listener), Address::Tcp(bound.to_string()))
+                (Bound::Tcp(Unshared::new(listener)), Address::Tcp(bound.to_string()))
             }
-            Address::Unix(path) => (Bound::Unix(bind_unix(path, mode).doing(Code::Configuration, doing())?), address.clone()),
+            Address::Unix(path) => {
+                (Bound::Unix(Unshared::new(bind_unix(path, mode).doing(Code::Configuration, doing())?)), address.clone())
+            }
         };
         let shared = Arc::new(Shared {
             service,
@@ -222,7 +225,7 @@ impl Shared {
         match accepted {
             Accepted::Unix(stream) => {
                 let user = socket::peer_user(&stream)?;
-                Ok((Channel::Unix(stream), Some(user)))
+                Ok((Channel::Unix(Unshared::new(stream)), Some(user)))
             }
             Accepted::Tcp(stream) => {
                 stream.set_nodelay(true)?;
@@ -230,7 +233,7 @@ impl Shared {
                 let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner).clone();
                 let identity = identity.ok_or(io::ErrorKind::PermissionDenied)?;
                 let tls = ServerConnection::new(identity.server.clone()).map_err(io::Error::other)?;
-                Ok((Channel::Server(Box::new(StreamOwned::new(tls, stream))), None))
+                Ok((Channel::Server(Box::new(StreamOwned::new(tls, Tcp::new(stream)))), None))
             }
         }
     }
@@ -281,11 +284,11 @@ fn send(channel: &mut Channel, kind: u8, number: u64, payload: &[u8]) -> io::Res
 fn accept_on_a_thread(socket: &Bound, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     let accept: Box<dyn Fn() -> io::Result<Accepted> + Send> = match socket {
         Bound::Tcp(listener) => {
-            let listener = listener.try_clone()?;
+            let listener = Unshared::new(listener.try_clone()?);
             Box::new(move || listener.accept().map(|(stream, _)| Accepted::Tcp(stream)))
         }
         Bound::Unix(listener) => {
-            let listener = listener.try_clone()?;
+            let listener = Unshared::new(listener.try_clone()?);
             Box::new(move || listener.accept().map(|(stream, _)| Accepted::Unix(stream)))
         }
     };

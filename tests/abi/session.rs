@@ -47,6 +47,24 @@ impl<'m> Session<'m> {
     keyed!(encrypt, encrypt_into, C_EncryptInit, C_Encrypt);
     keyed!(decrypt, decrypt_into, C_DecryptInit, C_Decrypt);
 
+    /// Begins a signature in parts.
+    pub fn begin_signing(&self, mechanism: &Mechanism, key: CK_OBJECT_HANDLE) -> Result<()> {
+        call!(self.module, C_SignInit(self.handle, &mut mechanism.raw(), key))
+    }
+
+    /// One more part of what is signed.
+    pub fn sign_part(&self, part: &[u8]) -> Result<()> {
+        call!(self.module, C_SignUpdate(self.handle, part.as_ptr().cast_mut(), part.len() as CK_ULONG))
+    }
+
+    /// The signature over all parts.
+    pub fn end_signing(&self) -> Result<Vec<u8>> {
+        let (mut output, mut len) = (vec![0; OUTPUT_SPARE_BYTES], OUTPUT_SPARE_BYTES as CK_ULONG);
+        call!(self.module, C_SignFinal(self.handle, output.as_mut_ptr(), &mut len))?;
+        output.truncate(len as usize);
+        Ok(output)
+    }
+
     pub fn login(&self, user: CK_USER_TYPE, pin: &str) -> Result<()> {
         let mut pin = pin.as_bytes().to_vec();
         call!(self.module, C_Login(self.handle, user, pin.as_mut_ptr(), pin.len() as CK_ULONG))

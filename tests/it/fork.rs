@@ -6,30 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cryptoki_sys::*;
 
 use crate::abi::{Loaded, Mechanism, Session, Template};
-use crate::harness::{Jobs, LABEL, PIN, Token, child, loaded_module, our_promises, promises};
+use crate::harness::{Jobs, LABEL, PIN, Token, child, loaded_module, our_promises, promises, wait_until};
 use crate::processes::{key_pair, use_pair};
 
-promises!(a_reset_child_starts_anew);
+promises!(a_child_goes_on_where_the_parent_was, a_reset_child_starts_anew);
 
-/// A pool refuses `library.reset_on_fork = false`: parent and child would give their changes the same names.
-mod embedded {
-    use crate::harness::{Module, Token};
-
-    #[test]
-    fn a_child_of_ours_goes_on_where_the_parent_was() {
-        super::a_child_goes_on_where_the_parent_was(&Token::initialised(Module::Ours));
-    }
-
-    #[test]
-    fn a_child_of_softhsm_goes_on_where_the_parent_was() {
-        super::a_child_goes_on_where_the_parent_was(&Token::initialised(Module::SoftHsm));
-    }
-}
-
-our_promises!(parent_and_children_write_at_once, a_child_of_a_busy_parent_finds_no_lock_held);
+our_promises!(
+    a_child_outlives_its_parent_s_login_and_a_grandchild_both,
+    parent_and_children_write_at_once,
+    a_child_of_a_busy_parent_finds_no_lock_held
+);
 
 pub const JOBS: Jobs = &[
     ("fork and go on", fork_and_go_on),
+    ("fork and part", fork_and_part),
     ("fork and reset", fork_and_reset),
     ("fork and write", fork_and_write),
     ("fork while busy", fork_while_busy),
@@ -42,6 +32,11 @@ const FORKS_WHILE_BUSY: usize = 30;
 fn a_child_goes_on_where_the_parent_was(token: &Token) {
     token.configure("library.reset_on_fork = false\n");
     child(token, "fork and go on").ok();
+}
+
+fn a_child_outlives_its_parent_s_login_and_a_grandchild_both(token: &Token) {
+    token.configure("library.reset_on_fork = false\n");
+    child(token, "fork and part").ok();
 }
 
 fn a_reset_child_starts_anew(token: &Token) {
@@ -98,14 +93,96 @@ fn with_parent_s_key(work: impl FnOnce(&Loaded, &Session, CK_OBJECT_HANDLE, CK_O
     module.finalize().expect("the parent finalises");
 }
 
+/// A secret session key that makes MACs.
+fn session_key(session: &Session) -> CK_OBJECT_HANDLE {
+    let template = Template::key(CKO_SECRET_KEY, CKK_AES).truth(CKA_TOKEN, false).truth(CKA_PRIVATE, true);
+    let template = template.number(CKA_VALUE_LEN, 16).yes(&[CKA_SIGN, CKA_VERIFY, CKA_ENCRYPT, CKA_DECRYPT]);
+    session.generate_key(CKM_AES_KEY_GEN, template).expect("a session key")
+}
+
+/// Parent and children go on with one login, one session key and one signature in parts; each makes and destroys objects of its own, and what
+/// a child ends has not ended for the others.
 fn fork_and_go_on() {
-    with_parent_s_key(|_, session, _, private| {
-        let children: Vec<_> = (0..CHILDREN)
-            .map(|_| fork(std::panic::AssertUnwindSafe(|| (0..20).for_each(|_| sign_both_ways(session, private)))))
-            .collect();
-        (0..20).for_each(|_| sign_both_ways(session, private));
+    with_parent_s_key(|module, session, _, private| {
+        let (key, cmac) = (session_key(session), Mechanism::plain(CKM_AES_CMAC));
+        let whole = session.sign(&cmac, key, b"the beginning and the end").expect("the session key signs");
+        let apart = module.user_session(LABEL, PIN).expect("a further session");
+        apart.begin_signing(&cmac, key).and_then(|()| apart.sign_part(b"the beginning ")).expect("begins");
+        let ends = || {
+            apart.sign_part(b"and the end").expect("goes on with what was begun");
+            assert_eq!(apart.end_signing().expect("ends"), whole, "the same input, the same signature");
+        };
+        let work = |who: &str| {
+            for number in 0..20 {
+                sign_both_ways(session, private);
+                assert_eq!(session.sign(&cmac, key, b"the beginning and the end").expect("signs"), whole);
+                if number % 10 == 0 {
+                    let (public, own) = key_pair(session, &format!("{who} {number}"));
+                    use_pair(session, public, own);
+                    session.destroy(own).and_then(|()| session.destroy(public)).expect("destroys what it made");
+                }
+            }
+        };
+        let children = (0..CHILDREN).map(|who| {
+            fork(std::panic::AssertUnwindSafe(|| {
+                ends();
+                work(&format!("child {who}"));
+                session.destroy(key).expect("its own copy of the session key");
+                session.logout().expect("its own login");
+            }))
+        });
+        let children: Vec<_> = children.collect();
+        work("parent");
         children.into_iter().for_each(assert_child_succeeded);
+        ends();
+        work("parent again");
     });
+}
+
+/// The parent logs out and finalises; the child, which has made a call, goes on, and so does a child of its own after the child is gone.
+fn fork_and_part() {
+    let module = loaded_module();
+    module.initialize().expect("initialises");
+    let session = module.user_session(LABEL, PIN).expect("logs in");
+    let (_, private) = key_pair(&session, "parent");
+    let key = session_key(&session);
+    let mechanism = Mechanism::with_bytes(CKM_AES_CBC_PAD, &[1; 16]);
+    let expected = session.encrypt(&mechanism, key, &[5; 100]).expect("encrypts");
+    let uses = || {
+        assert_eq!(session.encrypt(&mechanism, key, &[5; 100]).expect("encrypts"), expected);
+        session.sign(&Mechanism::plain(CKM_ECDSA), private, &[7; 32]).expect("signs");
+        key_pair(&session, "of a child");
+    };
+    let wait_for = |file: &str| wait_until("the other process is as far", || std::path::Path::new(file).exists());
+    let done = |file: &str| std::fs::write(file, "").expect("the directory is writable");
+    let pid = fork(std::panic::AssertUnwindSafe(|| {
+        uses();
+        done("the child has begun");
+        wait_for("the parent has logged out");
+        uses();
+        let grandchild = fork(std::panic::AssertUnwindSafe(|| {
+            uses();
+            done("the grandchild has begun");
+            wait_for("the parent is gone");
+            uses();
+            session.logout().expect("logs out");
+            let refused = session.encrypt(&mechanism, key, &[5; 100]).expect_err("the private session key has ended");
+            assert_eq!(refused.0, CKR_KEY_HANDLE_INVALID);
+            module.finalize().expect("the grandchild finalises");
+        }));
+        wait_for("the grandchild has begun");
+        uses();
+        assert_child_succeeded(grandchild);
+        uses();
+        module.finalize().expect("the child finalises");
+    }));
+    wait_for("the child has begun");
+    session.logout().expect("the parent logs out");
+    done("the parent has logged out");
+    wait_for("the grandchild has begun");
+    module.finalize().expect("the parent finalises");
+    done("the parent is gone");
+    assert_child_succeeded(pid);
 }
 
 fn fork_and_reset() {

@@ -28,6 +28,7 @@ mod openssl_engine;
 mod p11kit;
 mod p11test;
 mod pages;
+mod peer;
 mod pool;
 mod pool_clients;
 mod processes;
@@ -42,4 +43,4 @@ mod wycheproof;
 
 /// What the tests' children do with the module loaded.
 const JOBS: &[harness::Jobs] =
-    &[fork::JOBS, isolation::JOBS, kill9::JOBS, pool::JOBS, pool_clients::JOBS, processes::JOBS, wycheproof::JOBS];
+    &[fork::JOBS, isolation::JOBS, kill9::JOBS, peer::JOBS, pool::JOBS, pool_clients::JOBS, processes::JOBS, wycheproof::JOBS];

@@ -51,6 +51,10 @@ const OPERATIONS_STORY: &[Part] = &[
     Elsewhere("hsmpool pool start --local pool"),
     Block("promote"),
     Says("node 4 votes"),
+    Block("peer"),
+    Says("node 5 of zone b follows once its application runs"),
+    // Its application was never started on this machine.
+    Elsewhere("hsmpool pool remove-node --dir pool 5 --yes"),
     Elsewhere("hsmpool pool stop --local pool"),
     Block("force-new"),
     Says("node 1 of zone a does not answer"),
@@ -58,7 +62,7 @@ const OPERATIONS_STORY: &[Part] = &[
         "hsmpool pool start --local pool --zone c && timeout 60 sh -c 'until hsmpool pool status --dir pool | grep leader; do :; done'",
     ),
     Block("anew"),
-    Says("node 5 of zone a follows once it runs"),
+    Says("node 6 of zone a follows once it runs"),
     Says("1 of 2 nodes are well"),
 ];
 
@@ -76,7 +80,7 @@ fn three_ports() -> u16 {
 /// The page's addresses on this machine: `10.0.2.5:7100` and the two ports after it.
 fn on_this_machine(script: &str) -> String {
     let mut script = script.to_string();
-    for machine in ["10.0.1.5", "10.0.2.5", "10.0.3.5", "10.0.2.6", "10.0.1.6"] {
+    for machine in ["10.0.1.5", "10.0.2.5", "10.0.3.5", "10.0.2.6", "10.0.2.7", "10.0.1.6"] {
         let port = three_ports();
         for plus in 0..3 {
             script = script.replace(&format!("{machine}:{}", 7100 + plus), &format!("127.0.0.1:{}", port + plus));

@@ -55,19 +55,7 @@ fn read_with(server: &Server, name: &str, token: &dyn Token, access: &Access, he
     let ask = Ask::Read { id: held.id, wanted: vec![AttributeType::LABEL] };
     let (token, who) = (Some(token.describe().unwrap().id), Who::from(access));
     let capsules = vec![capsule.clone()];
-    let request = Request {
-        token,
-        who,
-        sequence: None,
-        mark: 0,
-        held: vec![held],
-        capsules,
-        ask,
-        tally: None,
-        use_number: None,
-        alone: None,
-        mark_is_enough: None,
-    };
+    let request = Request { held: vec![held], capsules, ..Request::new(token, who, 0, ask) };
     match decode::<Answer>(server.answer(&caller(name), encode(&request).expose()).expose()).unwrap().verdict {
         Verdict::Done(_) => Rv::OK,
         Verdict::Refused(refusal) => refusal.code,

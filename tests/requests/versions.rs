@@ -18,21 +18,7 @@ use crate::house::{House, behind, caller};
 
 /// A request of today about no token.
 fn request(ask: Ask) -> Request {
-    let who = Who::from(&Access::public(Scope([3; 16]), false));
-    let (held, capsules) = (Vec::new(), Vec::new());
-    Request {
-        token: None,
-        who,
-        sequence: None,
-        mark: 0,
-        held,
-        capsules,
-        ask,
-        tally: None,
-        use_number: None,
-        alone: None,
-        mark_is_enough: None,
-    }
+    Request::new(None, Who::from(&Access::public(Scope([3; 16]), false)), 0, ask)
 }
 
 /// Its fields one by one, in the order of their numbers: a request is an array of them.

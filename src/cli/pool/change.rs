@@ -29,6 +29,9 @@ pub(super) struct AddNode {
     /// Where it listens; without it the node runs on this machine and is started at once
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
+    /// It runs in the process of an application, which starts and stops it
+    #[arg(long)]
+    peer: bool,
 }
 
 /// The numbers that nodes had are never used again: the highest one is noted, and survives the node's removal.
@@ -58,9 +61,12 @@ pub fn add_node(arguments: &AddNode, as_json: bool) -> Result<()> {
     let node = NewNode { number: next_number(&layout)?, zone: arguments.zone.clone(), host, port, policy };
     layout.add_node(&node)?;
     layout.write_pool_file(None)?;
+    if arguments.peer {
+        layout.add_application(node.number, &node.zone)?;
+    }
     let file = one(&layout, node.number)?;
     let operator = Operator::shown(&layout)?;
-    let is_local = arguments.address.is_none();
+    let is_local = arguments.address.is_none() && !arguments.peer;
     if is_local {
         local::start_one(&layout, &file)?;
         operator.wait(&file, "serving", |status| status.health.serves)?;
@@ -69,18 +75,31 @@ pub fn add_node(arguments: &AddNode, as_json: bool) -> Result<()> {
     if is_local {
         operator.wait_until_caught_up(&file, &before)?;
     }
-    let (number, zone, directory) = (node.number, &node.zone, layout.directory.display());
-    let promote = format!("`hsmpool pool promote --dir {directory} {number}` lets it vote");
-    let text = match is_local {
-        true => format!("node {number} of zone {zone} follows; {promote}"),
-        false => format!(
-            "node {number} of zone {zone} follows once it runs: carry {} to its machine and start `hsmpoold --config node{number}/hsmpoold.toml` \
-             there; then {promote}.\nModules find it by the new pool.toml",
-            layout.node(number).display()
-        ),
-    };
-    tell(as_json, text, &json!({ "node": number, "zone": zone, "runs": is_local, "directory": layout.node(number) }));
+    let (number, zone) = (node.number, &node.zone);
+    let text = format!("node {number} of zone {zone} follows{}", what_now(&layout, arguments, number));
+    let json =
+        json!({ "node": number, "zone": zone, "runs": is_local, "peer": arguments.peer, "directory": layout.node(number) });
+    tell(as_json, text, &json);
     Ok(())
+}
+
+/// What is left to people.
+fn what_now(layout: &Layout, arguments: &AddNode, number: u64) -> String {
+    let promote = format!("`hsmpool pool promote --dir {} {number}` lets it vote", layout.directory.display());
+    let (carry, at) = match &arguments.address {
+        None => (String::new(), layout.node(number).display().to_string()),
+        Some(_) => (format!("carry {} to its machine, ", layout.node(number).display()), format!("node{number}")),
+    };
+    match (arguments.peer, &arguments.address) {
+        (true, _) => format!(
+            " once its application runs: {carry}start the application with HSMPOOL_CONF={at}/hsmpool.toml; then {promote}.\n\
+             Other modules find it by the new pool.toml"
+        ),
+        (false, None) => format!("; {promote}"),
+        (false, Some(_)) => format!(
+            " once it runs: {carry}start `hsmpoold --config {at}/hsmpoold.toml` there; then {promote}.\nModules find it by the new pool.toml"
+        ),
+    }
 }
 
 fn one(layout: &Layout, number: u64) -> Result<NodeFile> {

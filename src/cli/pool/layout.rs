@@ -7,6 +7,7 @@
 //! DIR/client.pem      for modules; with client.key
 //! DIR/pool.toml       the pool, for modules; DIR/hsmpool.toml names it
 //! DIR/node1/          everything that node 1 needs: hsmpoold.toml, node.pem, node.key, ca.pem, hsmpool.key, data/
+//! DIR/node4/          of a peer, also what its application needs: hsmpool.toml, pool.toml, client.pem, client.key
 //! ```
 
 use std::fmt::Write as _;
@@ -144,6 +145,28 @@ impl Layout {
             user = crate::sys::user::id(),
         );
         write_new(&directory.join("hsmpoold.toml"), &text, 0o600)
+    }
+
+    /// Adds to a node's directory what the application needs in whose process it runs: its `hsmpool.toml` names all else.
+    pub fn add_application(&self, number: u64, zone: &str) -> Result<PathBuf> {
+        let (directory, client) = (self.node(number), Name::Client { name: "app".to_string(), tokens: None });
+        Authority::open(&self.join("ca"), self.pool.0)?.issue(&client, CERTIFICATE_DAYS, &directory.join("client"))?;
+        write_new(&directory.join("pool.toml"), &self.pool_text(Some(zone), true)?.replace("ca/ca.pem", "ca.pem"), 0o644)?;
+        let file = self.application(number);
+        let text = format!(
+            "# For the application in whose process node {number} runs.\n[pool]\nfile = \"pool.toml\"\npeer = \"hsmpoold.toml\"\n"
+        );
+        write_new(&file, &text, 0o644)?;
+        Ok(file)
+    }
+
+    fn application(&self, number: u64) -> PathBuf {
+        self.node(number).join("hsmpool.toml")
+    }
+
+    /// Whether a node runs in an application's process, and not in a daemon's.
+    pub fn is_peer(&self, number: u64) -> bool {
+        self.application(number).is_file()
     }
 
     /// Writes what modules read, for the nodes that are here; the module's own zone is the first node's unless it is named.

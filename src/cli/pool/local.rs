@@ -27,6 +27,10 @@ pub fn start(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> 
     let (mut lines, mut rows) = (Vec::new(), Vec::new());
     for node in chosen(&layout, zone)? {
         let before = running(&layout, &node);
+        if layout.is_peer(node.node) {
+            lines.push(format!("node {} of zone {} runs in its application's process, which starts it", node.node, node.zone));
+            continue;
+        }
         if before.is_none() {
             start_one(&layout, &node)?;
             operator.wait(&node, "serving", |status| status.health.serves)?;
@@ -48,6 +52,10 @@ pub fn stop(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> {
     let (mut lines, mut rows) = (Vec::new(), Vec::new());
     for node in chosen(&layout, zone)? {
         let before = running(&layout, &node);
+        if layout.is_peer(node.node) {
+            lines.push(format!("node {} of zone {} runs in its application's process, and is left alone", node.node, node.zone));
+            continue;
+        }
         if let Some(pid) = before {
             progress.now(&format!("node {} of zone {} drains: clients are sent elsewhere", node.node, node.zone));
             stop_one(&layout, &node, pid)?;

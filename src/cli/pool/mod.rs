@@ -79,7 +79,8 @@ enum Command {
     },
     /// Adds a node, which follows without a vote until it is promoted
     #[command(
-        after_help = "Examples:\n  hsmpool pool add-node --local /tmp/pool --zone b\n  hsmpool pool add-node --dir pool --zone b --address 10.0.2.6:7100"
+        after_help = "Examples:\n  hsmpool pool add-node --local /tmp/pool --zone b\n  hsmpool pool add-node --dir pool --zone b --address 10.0.2.6:7100\n  \
+                      hsmpool pool add-node --dir pool --zone b --address 10.0.2.6:7100 --peer"
     )]
     AddNode(change::AddNode),
     /// Removes a node; its number is never used again

@@ -215,6 +215,7 @@ fn left(status: &NodeStatus) -> Option<u64> {
 fn line(seen: &Seen, picture: &Picture, newest: u64) -> String {
     let node = &seen.node;
     let address = node.listen.clients.last().map_or("", String::as_str);
+    let address = if is_peer(seen) { format!("{address} (in an application)") } else { address.to_string() };
     let health = health_in(seen, picture);
     match seen.status() {
         Some(status) => {
@@ -239,6 +240,10 @@ fn line(seen: &Seen, picture: &Picture, newest: u64) -> String {
     }
 }
 
+fn is_peer(seen: &Seen) -> bool {
+    seen.status().is_some_and(|status| status.peer == Some(true))
+}
+
 fn to_json(seen: &Seen, picture: &Picture, newest: u64) -> serde_json::Value {
     let node = &seen.node;
     let base = json!({
@@ -247,7 +252,7 @@ fn to_json(seen: &Seen, picture: &Picture, newest: u64) -> serde_json::Value {
     });
     let more = match &seen.status {
         Ok(status) => json!({
-            "role": role(node, status), "applied": status.health.applied,
+            "role": role(node, status), "peer": is_peer(seen), "applied": status.health.applied,
             "lag": newest.saturating_sub(status.health.applied), "term": status.term, "leader": status.health.leader,
             "log_applied": status.applied, "log_committed": status.committed, "applications": status.applications,
             "connections": status.connections, "version": status.version, "contact_age_ms": status.contact_age,

@@ -65,7 +65,7 @@ pub fn open(carries_on_after_fork: bool) -> Result<Opened> {
             *LAST_MISTAKE.lock() = line.to_string();
         }
     };
-    Ok(Opened { library, log: Box::new(log), carries_on_after_fork, softhsm_codes: false })
+    Ok(Opened { library, log: Box::new(log), carries_on_after_fork, softhsm_codes: false, peer: None })
 }
 
 /// A target: templates. What is read from a template can be read back through it, and nothing is written past a value's end.

@@ -11,6 +11,7 @@ use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{Either, select};
@@ -105,13 +106,13 @@ pub fn wall() -> Duration {
     current().map_or_else(real, |ground| ground.since_boot())
 }
 
-/// Runs something on a thread of its own, which nobody waits for.
-pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+/// Runs something on a thread of its own. A simulated one is not waited for.
+pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Option<JoinHandle<()>>> {
     match current() {
-        None => std::thread::Builder::new().name(name.into()).spawn(work).map(drop),
+        None => std::thread::Builder::new().name(name.into()).spawn(work).map(Some),
         Some(ground) => {
             ground.aside(Box::new(work));
-            Ok(())
+            Ok(None)
         }
     }
 }

@@ -27,8 +27,8 @@ use super::types::{Member, NodeId, Raft, Types};
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::limits::{
     APPEND_MAX_ENTRIES, CALL_DEADLINE_SECONDS, ELECTION_MAX_MILLISECONDS, ELECTION_MIN_MILLISECONDS, HEARTBEAT_MILLISECONDS,
-    ISOLATED_USE_DEFAULT_SECONDS, LOG_KEPT_ENTRIES, PROPOSALS_UNDER_WAY_MAX_BYTES, SNAPSHOT_EVERY_ENTRIES,
-    SNAPSHOT_INSTALL_MAX_MILLISECONDS,
+    ISOLATED_USE_DEFAULT_SECONDS, LOG_KEPT_ENTRIES, PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES,
+    SNAPSHOT_EVERY_ENTRIES, SNAPSHOT_INSTALL_MAX_MILLISECONDS,
 };
 use crate::store::{Journal, JournalFact, Store};
 use crate::sys::awslc::random;
@@ -147,6 +147,8 @@ pub struct Group {
     pub(super) arriving: Mutex<Option<Arriving>>,
     heard: Mutex<Option<Instant>>,
     lease: Arc<Lease>,
+    /// The thread that renews it.
+    pub(super) renewal: Mutex<Option<JoinHandle<()>>>,
     /// Room for the bytes of proposals under way.
     pub(super) room: Arc<Semaphore>,
 }
@@ -196,6 +198,7 @@ impl Group {
             arriving: Mutex::default(),
             heard: Mutex::default(),
             lease,
+            renewal: Mutex::default(),
             room: Arc::new(Semaphore::new(PROPOSALS_UNDER_WAY_MAX_BYTES)),
         });
         group.renew_lease()?;
@@ -273,10 +276,14 @@ impl Group {
         let _ = runtime.block_on(self.raft.shutdown());
         // Those who wait have their errors now, and leave.
         *self.ended.write() = true;
-        runtime.shutdown_timeout(HAND_OVER_MAX);
+        // What still asks another member has its answer, or none, by then.
+        runtime.shutdown_timeout(Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS) + HAND_OVER_MAX);
         self.log.close();
-        // A panic of that thread has been reported by itself.
-        let _ = writer.map(JoinHandle::join);
+        let renewal = self.renewal.lock().take().filter(|thread| thread.thread().id() != std::thread::current().id());
+        for thread in writer.into_iter().chain(renewal) {
+            // A panic of that thread has been reported by itself.
+            let _ = thread.join();
+        }
     }
 
     fn hand_over(&self) {

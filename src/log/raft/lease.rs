@@ -133,6 +133,11 @@ impl Lease {
         self.current.age().or_else(|| self.before.map(|before| before + since_start()))
     }
 
+    /// Whether the lease is held for so long still.
+    pub fn serves_for(&self, time: Duration) -> bool {
+        self.current.age().is_some_and(|age| age + time < LEASE)
+    }
+
     pub fn standing(&self) -> Standing {
         if self.current.age().is_some_and(|age| age < LEASE) {
             return Standing::Ordinary;
@@ -199,7 +204,9 @@ impl Group {
     /// Starts the thread that renews the lease. It ends with the member.
     pub(super) fn renew_lease(self: &Arc<Self>) -> Result<()> {
         let (lease, group) = (self.lease().clone(), Arc::downgrade(self));
-        ground::thread("lease", move || renew(&lease, &group)).doing(Code::HostMemory, "cannot start a thread")
+        let thread = ground::thread("lease", move || renew(&lease, &group)).doing(Code::HostMemory, "cannot start a thread")?;
+        *self.renewal.lock() = thread;
+        Ok(())
     }
 
     /// One attempt. Whether it was renewed.

@@ -81,6 +81,10 @@ impl Log for Group {
         self.lease().standing()
     }
 
+    fn serves_for(&self, time: Duration) -> bool {
+        self.lease().serves_for(time)
+    }
+
     fn spread(&self, applied_ago: Duration) -> Result<()> {
         if faults::on(Fault::DestroyDoesNotWait) {
             return Ok(());

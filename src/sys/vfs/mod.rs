@@ -17,7 +17,7 @@
 mod calls;
 mod file;
 mod index;
-mod lock;
+pub(super) mod lock;
 pub mod memory;
 mod shared;
 

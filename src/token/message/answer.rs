@@ -99,6 +99,16 @@ pub enum Reply {
     Started(#[n(0)] Begun),
     #[n(11)]
     Health(#[n(0)] Health),
+    /// To [`Ask::Inherit`](super::Ask::Inherit).
+    #[n(12)]
+    Inherited {
+        /// The child's own login in place of the parent's.
+        #[n(0)]
+        who: Option<Who>,
+        /// The session objects that there are, with capsules of the child's own.
+        #[n(1)]
+        objects: Vec<Named>,
+    },
 }
 
 /// A [`Description`] as it travels.

@@ -66,6 +66,25 @@ pub struct Request {
     pub mark_is_enough: Option<bool>,
 }
 
+impl Request {
+    /// A request that carries nothing else.
+    pub fn new(token: Option<TokenId>, who: Who, mark: u64, ask: Ask) -> Self {
+        Self {
+            token,
+            who,
+            sequence: None,
+            mark,
+            held: Vec::new(),
+            capsules: Vec::new(),
+            ask,
+            tally: None,
+            use_number: None,
+            alone: None,
+            mark_is_enough: None,
+        }
+    }
+}
+
 /// Calls of one module, for those who watch the pool: failed ÷ all is its availability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Tally {
@@ -365,6 +384,16 @@ pub enum Ask {
     /// How the node is: no token, no login.
     #[n(28)]
     Health,
+    /// The child of a fork makes its own what it has from its parent. Who asks is the child, with the parent's login and ticket, if there is one.
+    #[n(29)]
+    Inherit {
+        /// The parent.
+        #[n(0)]
+        from: Scope,
+        /// The parent's session objects.
+        #[n(1)]
+        capsules: Vec<Blob>,
+    },
 }
 
 impl Ask {
@@ -426,6 +455,7 @@ impl Ask {
             Ask::Drop { .. } => "Drop",
             Ask::Digest { .. } => "Digest",
             Ask::Health => "Health",
+            Ask::Inherit { .. } => "Inherit",
         }
     }
 }

@@ -111,6 +111,7 @@ fn asks() -> Vec<Ask> {
             parts: vec![Digested::Bytes(secret("bytes")), Digested::Key(ID)],
         },
         Ask::Health,
+        Ask::Inherit { from: Scope([0x34; 16]), capsules: vec![Blob(b"capsule".to_vec())] },
     ]
 }
 
@@ -210,12 +211,13 @@ fn verdicts() -> Vec<(&'static str, Verdict)> {
         ("Described", Reply::Described(described)),
         ("Who", Reply::Who(who())),
         ("Permit", Reply::Permit(Blob(b"permit".to_vec()))),
-        ("Objects", Reply::Objects(vec![named])),
+        ("Objects", Reply::Objects(vec![named.clone()])),
         ("Readings", Reply::Readings(readings)),
         ("Number", Reply::Number(1_000_000)),
         ("Bytes", Reply::Bytes(secret("bytes"))),
         ("Started", Reply::Started(begun(None))),
         ("Health", Reply::Health(health)),
+        ("Inherited", Reply::Inherited { who: Some(who()), objects: vec![named] }),
     ];
     all.extend(names.into_iter().zip(shapes.map(|shape| Reply::Started(begun(Some(shape))))));
     let mut verdicts: Vec<(&str, Verdict)> = all.into_iter().map(|(name, reply)| (name, Verdict::Done(reply))).collect();

@@ -231,15 +231,15 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A loopback port that nobody uses now, below those that the kernel gives to outgoing connections: none of those takes it before the
-/// server listens. No port is given twice by one process.
+/// A loopback port that nobody uses now, nor the two after it, which a node takes as well. They lie below those that the kernel gives to
+/// outgoing connections: none of those takes it before the server listens. No port is given twice by one process.
 pub fn free_port() -> u16 {
     static TURN: AtomicU32 = AtomicU32::new(0);
     const FIRST: u32 = 31_000;
-    const COUNT: u32 = 1_700;
+    const TRIPLES: u32 = 580;
     // Test processes that run at the same time begin at different places.
     let start = std::process::id().wrapping_mul(97);
-    let port = |_| (FIRST + start.wrapping_add(TURN.fetch_add(1, Ordering::Relaxed)) % COUNT) as u16;
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (0..COUNT).map(port).find(is_free).expect("loopback has a free port")
+    let port = |_| (FIRST + 3 * (start.wrapping_add(TURN.fetch_add(1, Ordering::Relaxed)) % TRIPLES)) as u16;
+    let is_free = |port: &u16| (*port..port + 3).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    (0..TRIPLES).map(port).find(is_free).expect("loopback has a free port")
 }
