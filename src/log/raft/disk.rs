@@ -7,8 +7,10 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use openraft::storage::IOFlushed;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::codec;
@@ -28,8 +30,8 @@ pub enum Write {
     Append(Vec<Entry>, IOFlushed<Types>, Flushed, OwnedSemaphorePermit),
     /// A vote.
     Vote(Vote, Done<()>),
-    /// Up to where the log is known to be committed. Nobody waits for it.
-    Committed(LogId),
+    /// Has what [`Disk::commit`] was told written, unless another write has taken it along. Nobody waits for it.
+    Committed,
     /// Drops the entries from an index on.
     DropFrom(u64, Done<()>),
     /// Drops the entries up to one. Nobody waits for it.
@@ -55,13 +57,28 @@ pub type Flushed = Box<dyn FnOnce() + Send>;
 pub struct Disk {
     queue: mpsc::Sender<Write>,
     bytes: Arc<Semaphore>,
+    committed: Arc<Mutex<Committed>>,
 }
+
+/// Up to where the log is known to be committed.
+#[derive(Default)]
+struct Committed {
+    /// Not written yet.
+    unwritten: Option<LogId>,
+    /// Whether it is going to be written, at the latest after [`COMMITTED_WAITS`].
+    is_due: bool,
+}
+
+/// How long the committed place waits for a write that takes it along. A sync of its own would keep the next entry waiting; what is lost with it
+/// after a power failure is learnt from the leader.
+const COMMITTED_WAITS: Duration = Duration::from_millis(20);
 
 impl Disk {
     /// Starts the thread.
     pub fn start(journal: Journal) -> Result<(Self, Option<JoinHandle<()>>)> {
         let (queue, writes) = mpsc::channel(JOURNAL_QUEUE_MAX);
-        let writer = Writer { journal, failed: None };
+        let committed = Arc::<Mutex<Committed>>::default();
+        let writer = Writer { journal, committed: committed.clone(), failed: None };
         let thread = match ground::current() {
             None => {
                 let thread = std::thread::Builder::new().name("raft-log".into()).spawn(move || run(writer, writes));
@@ -72,7 +89,8 @@ impl Disk {
                 None
             }
         };
-        Ok((Self { queue, bytes: Arc::new(Semaphore::new(JOURNAL_QUEUE_MAX_BYTES / PERMIT_BYTES)) }, thread))
+        let bytes = Arc::new(Semaphore::new(JOURNAL_QUEUE_MAX_BYTES / PERMIT_BYTES));
+        Ok((Self { queue, bytes, committed }, thread))
     }
 
     /// Waits until there is room for so many bytes.
@@ -85,6 +103,21 @@ impl Disk {
     /// Queues a write.
     pub async fn send(&self, write: Write) -> io::Result<()> {
         self.queue.send(write).await.map_err(|lost| ended(&lost))
+    }
+
+    /// Has the committed place written, with the next write or soon.
+    pub fn commit(&self, place: LogId) {
+        let mut committed = self.committed.lock();
+        committed.unwritten = Some(place);
+        if !std::mem::replace(&mut committed.is_due, true) {
+            let disk = self.clone();
+            ground::spawn(Box::pin(async move {
+                ground::sleep_until(ground::now() + COMMITTED_WAITS).await;
+                disk.committed.lock().is_due = false;
+                // If the thread has ended, it has written it.
+                let _ = disk.send(Write::Committed).await;
+            }));
+        }
     }
 
     /// Ends the thread, once what is queued is written. Never called from the loop.
@@ -108,6 +141,7 @@ fn ended(cause: &dyn std::fmt::Display) -> io::Error {
 /// Writes what has been queued, all of it at once.
 struct Writer {
     journal: Journal,
+    committed: Arc<Mutex<Committed>>,
     /// Why nothing is written any more.
     failed: Option<String>,
 }
@@ -121,9 +155,14 @@ impl Writer {
             use crate::sys::vfs::fault::{self, Action, Operation};
             fault::arm(Action::Fail(Operation::Sync, 5), 0);
         }
-        let is_write = batch.iter().any(|write| !matches!(write, Write::Read(..) | Write::End));
-        if is_write && self.failed.is_none() {
-            let written = self.journal.write(|journal| batch.iter().try_for_each(|write| put(journal, write)));
+        let is_write = batch.iter().any(|write| !matches!(write, Write::Read(..) | Write::Committed | Write::End));
+        let takes_along = is_write || batch.iter().any(|write| matches!(write, Write::Committed | Write::End));
+        let committed = if takes_along { self.committed.lock().unwritten.take() } else { None };
+        if (is_write || committed.is_some()) && self.failed.is_none() {
+            let written = self.journal.write(|journal| {
+                batch.iter().try_for_each(|write| put(journal, write))?;
+                committed.map_or(Ok(()), |id| journal.set(JournalFact::Committed, &codec::encode(&codec::LogIdRow::from(id))))
+            });
             self.failed = written.err().map(|error| error.to_string());
         }
         for write in batch.drain(..) {
@@ -161,14 +200,13 @@ fn put(journal: &JournalWrite<'_>, write: &Write) -> std::result::Result<(), Tro
         }
         Write::Vote(..) if faults::on(Fault::VoteNotKept) => Ok(()),
         Write::Vote(vote, _) => journal.set(JournalFact::Vote, &codec::encode(&codec::VoteRow::from(*vote))),
-        Write::Committed(id) => journal.set(JournalFact::Committed, &codec::encode(&codec::LogIdRow::from(*id))),
         Write::DropFrom(index, _) => journal.drop_from(*index),
         Write::Purge(id) => {
             journal.set(JournalFact::Purged, &codec::encode(&codec::LogIdRow::from(*id)))?;
             journal.drop_before(id.index + 1)
         }
         Write::Set(name, bytes, _) => journal.set(*name, bytes),
-        Write::Read(..) | Write::End => Ok(()),
+        Write::Read(..) | Write::Committed | Write::End => Ok(()),
         #[cfg(test)]
         Write::Break => Ok(()),
     }
@@ -186,7 +224,7 @@ fn tell(journal: &Journal, write: Write, result: io::Result<()>) {
         }
         Write::Vote(_, done) | Write::DropFrom(_, done) | Write::Set(_, _, done) => drop(done.send(result)),
         Write::Read(range, done) => drop(done.send(result.and_then(|()| read(journal, range)))),
-        Write::Committed(_) | Write::Purge(_) | Write::End => {}
+        Write::Committed | Write::Purge(_) | Write::End => {}
         #[cfg(test)]
         Write::Break => {}
     }

@@ -144,7 +144,16 @@ pub async fn timeout_at<T>(moment: Instant, work: impl Future<Output = T>) -> Op
     }
 }
 
-fn sleep_until(moment: Instant) -> Task {
+/// Lets a task run beside this one; nobody waits for it.
+pub fn spawn(task: Task) {
+    match current() {
+        None => drop(tokio::spawn(task)),
+        Some(ground) => ground.spawn(task),
+    }
+}
+
+/// Ready when that time has come.
+pub fn sleep_until(moment: Instant) -> Task {
     match current() {
         None => Box::pin(tokio::time::sleep_until(moment.into())),
         Some(ground) => ground.until(moment),

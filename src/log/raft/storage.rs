@@ -268,10 +268,10 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         self.tail.lock().committed = committed;
-        match committed {
-            Some(id) => self.disk.send(Write::Committed(id)).await,
-            None => Ok(()),
+        if let Some(place) = committed {
+            self.disk.commit(place);
         }
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
