@@ -40,6 +40,8 @@ enum Promised {
 #[derive(Default)]
 struct Promises {
     objects: BTreeMap<u64, Promised>,
+    /// The object of the promise that was given last: a node that lacks it is old.
+    latest: u64,
     /// The highest count of attempts that was answered, and which counts were.
     attempts: u32,
     counts: BTreeMap<u32, u64>,
@@ -181,12 +183,12 @@ impl Client {
     }
 
     fn act(&mut self) {
-        match self.roll(10) {
+        match self.roll(11) {
             0..=3 => self.create(),
             4 | 5 => self.replace(),
             6 => self.destroy(),
             7 => self.attempt(),
-            8 => self.read(),
+            8 | 9 => self.read(),
             _ => self.use_a_destroyed_one(),
         }
     }
@@ -224,6 +226,12 @@ impl Client {
         outcome
     }
 
+    fn promise(&self, number: u64, promised: Promised) {
+        let mut promises = self.all.promises();
+        promises.objects.insert(number, promised);
+        promises.latest = number;
+    }
+
     fn expect(&self, what: &str, number: u64, outcome: Outcome) {
         let told = format!("client {}: {what} {number}: {outcome:?}", self.me);
         if outcome == Outcome::Done {
@@ -240,7 +248,7 @@ impl Client {
         let create = Change::CreateObjects { token: TOKEN, token_generation: 1, objects: vec![row(number, 1)] };
         let outcome = self.change(create, false);
         self.expect("create", number, outcome);
-        self.all.promises().objects.insert(number, Promised::There(1));
+        self.promise(number, Promised::There(1));
         self.objects.push((number, 1));
     }
 
@@ -256,7 +264,7 @@ impl Client {
         let outcome = self.change(Change::ReplaceObject { token: TOKEN, row: row(number, version + 1) }, false);
         self.expect("replace", number, outcome);
         self.objects[at].1 = version + 1;
-        self.all.promises().objects.insert(number, Promised::There(version + 1));
+        self.promise(number, Promised::There(version + 1));
     }
 
     fn destroy(&mut self) {
@@ -266,7 +274,7 @@ impl Client {
         let delete = Change::DeleteObject { token: TOKEN, id: id(number), expected_version: version };
         let outcome = self.change(delete, true);
         self.expect("destroy", number, outcome);
-        self.all.promises().objects.insert(number, Promised::Gone);
+        self.promise(number, Promised::Gone);
         self.try_to_use(number);
     }
 
@@ -292,7 +300,9 @@ impl Client {
         if known.is_empty() {
             return;
         }
-        let (number, before) = known[self.roll(known.len() as u64) as usize];
+        let latest = self.all.promises().latest;
+        let latest = known.iter().position(|(number, _)| *number == latest).filter(|_| self.roll(3) > 0);
+        let (number, before) = known[latest.unwrap_or(self.roll(known.len() as u64) as usize)];
         let version = self.ask(move |running| {
             running.group.barrier()?;
             running.store.object_version(TOKEN, id(number))
