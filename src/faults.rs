@@ -90,6 +90,10 @@ faults! {
     SingleBytesAreLost,
     /// `C_GenerateRandom` leaves the buffer as it was.
     RandomIsNotWritten,
+    /// Where no operation runs, `CKR_ARGUMENTS_BAD` says so.
+    NothingRunsCode,
+    /// `C_GetObjectSize` tells 0.
+    SizesAreNone,
 
     // Objects and their rules.
     /// A sensitive key's value is shown to whoever reads it.
@@ -130,6 +134,8 @@ faults! {
     // A token.
     /// PINs of any length are taken.
     PinLengthUnchecked,
+    /// A locked PIN is looked at all the same.
+    LockedPinIsTaken,
     /// `CKA_ALWAYS_AUTHENTICATE` asks for nothing.
     AlwaysAuthenticateIgnored,
     /// `C_SetAttributeValue` keeps what it changed before it failed.

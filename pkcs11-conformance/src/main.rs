@@ -171,7 +171,8 @@ fn act(command: Commands) -> Result<ExitCode, String> {
         Commands::Explain { case } => {
             let case =
                 cases::all().find(|known| known.id == case).ok_or_else(|| format!("no case is called {case}; see `list`"))?;
-            println!("{}\nPKCS#11 {}\n{}: {}\n", case.id, case.section, case.level.word(), case.level.means());
+            let standard = if case.section.starts_with("PKCS") { "" } else { "PKCS #11 " };
+            println!("{}\n{standard}{}\n{}: {}\n", case.id, case.section, case.level.word(), case.level.means());
             println!("{}\n\n{}", case.says, cases::why(case));
             Ok(ExitCode::SUCCESS)
         }

@@ -103,8 +103,9 @@ impl Report<'_> {
             let case = case(&result.id);
             let _ = writeln!(
                 rows,
-                "<tr class=\"{word}\"><td>{word}</td><td>{id}</td><td>{section}</td><td>{reason}<details><summary>rule</summary>{says}</details></td></tr>",
+                "<tr class=\"{word}\"><td>{word}</td><td>{level}</td><td>{id}</td><td>{section}</td><td>{reason}<details><summary>rule</summary>{says}</details></td></tr>",
                 word = result.verdict.word(),
+                level = case.map_or("", |case| case.level.word()),
                 id = escape(&result.id),
                 section = escape(case.map_or("", |case| case.section)),
                 reason = escape(result.verdict.reason()),
@@ -114,10 +115,12 @@ impl Report<'_> {
         let tally: Vec<String> = self.tally().iter().map(|(word, count)| format!("{count} {word}")).collect();
         format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>PKCS#11 conformance</title><style>\
-             body{{font:15px system-ui;margin:2em}}td{{padding:.3em .8em;border-top:1px solid #ddd;vertical-align:top}}\
+             body{{font:15px system-ui;margin:2em}}table{{border-collapse:collapse}}th{{text-align:left}}\
+             th,td{{padding:.3em .8em;border-top:1px solid #ddd;vertical-align:top}}#only:checked~table .pass{{display:none}}\
              .pass td:first-child{{color:#207020}}.fail td:first-child,.crash td:first-child,.hang td:first-child{{color:#b00020;font-weight:bold}}\
              .skip td:first-child,.deviation td:first-child{{color:#806000}}details{{color:#555}}</style>\
-             <h1>{module}</h1><p>{tally}</p><table>\n{rows}</table></html>\n",
+             <h1>{module}</h1><p>{tally}</p><input type=\"checkbox\" id=\"only\"> <label for=\"only\">only what did not pass</label><table>\n\
+             <tr><th>verdict</th><th>level</th><th>case</th><th>PKCS #11</th><th>what was seen</th></tr>\n{rows}</table></html>\n",
             module = escape(self.module),
             tally = tally.join(", "),
         )
@@ -126,11 +129,12 @@ impl Report<'_> {
 
 /// Two modules side by side: only the cases on which they differ.
 pub fn compare(a: &Report<'_>, b: &Report<'_>) -> String {
-    let mut text = format!("{:<44} {:<24} {}\n", "case", a.module, b.module);
+    let width = a.module.len().max("deviation".len());
+    let mut text = format!("{:<44} {:<width$} {}\n", "case", a.module, b.module);
     let others: BTreeMap<&str, &Verdict> = b.results.iter().map(|result| (result.id.as_str(), &result.verdict)).collect();
     for result in a.results {
         if let Some(other) = others.get(result.id.as_str()).filter(|other| other.word() != result.verdict.word()) {
-            let _ = writeln!(text, "{:<44} {:<24} {}", result.id, result.verdict.word(), other.word());
+            let _ = writeln!(text, "{:<44} {:<width$} {}", result.id, result.verdict.word(), other.word());
         }
     }
     text

@@ -16,33 +16,41 @@ pub fn make_token(plan: &mut Plan) -> Result<(), String> {
     plan.settings.token_label = format!("conformance-{}-{moment}", std::process::id());
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = plan.start(&program, &["__setup"])?.wait_with_output().map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(());
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    match output.status.code() {
+        Some(0) => Ok(()),
+        Some(UNUSABLE) => Err(format!("the module cannot be used: {said}")),
+        _ => Err(format!("no token could be made on the module ({said}): name one by --token-label, with --so-pin and --pin")),
     }
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    Err(format!("no token could be made on the module ({}): name one by --token-label, with --so-pin and --pin", said.trim()))
 }
+
+/// The child's exit code where the module does not load or initialise: another token would not help.
+const UNUSABLE: i32 = 2;
 
 /// The child's side. Returns the exit code.
 pub fn child() -> i32 {
     let settings = std::env::var(SETTINGS_VARIABLE).map_err(|error| error.to_string());
     let settings = settings.and_then(|text| serde_json::from_str::<Settings>(&text).map_err(|error| error.to_string()));
-    let made = settings.and_then(Context::new).and_then(|context| {
-        make(&context).map_err(|stop| match stop {
-            Stop::Fail(reason) | Stop::Skip(reason) | Stop::Deviation(reason) => reason,
-        })
-    });
-    match made {
+    let context = match settings.and_then(Context::new) {
+        Ok(context) => context,
+        Err(reason) => return told(&reason, UNUSABLE),
+    };
+    match context.initialize() {
+        Rv::OK => {}
+        rv => return told(&format!("C_Initialize answered {rv}"), UNUSABLE),
+    }
+    match make(&context) {
         Ok(()) => 0,
-        Err(reason) => {
-            println!("{reason}");
-            1
-        }
+        Err(Stop::Fail(reason) | Stop::Skip(reason) | Stop::Deviation(reason)) => told(&reason, 1),
     }
 }
 
+fn told(reason: &str, code: i32) -> i32 {
+    println!("{reason}");
+    code
+}
+
 fn make(context: &Context) -> Result<(), Stop> {
-    context.ok(context.initialize(), "C_Initialize")?;
     let slot = context.spare_slot()?;
     init_token(context, slot, &context.settings.token_label)
 }

@@ -81,6 +81,7 @@ impl Partition {
         };
         let attempts = match self.propose_for(origin, Change::ReserveAttempt { token, role: role_number(role) })? {
             Outcome::Attempt { attempts } => attempts,
+            Outcome::Locked if faults::on(Fault::LockedPinIsTaken) => 0,
             Outcome::Locked => {
                 return Err(refuse(Code::PinLocked, "the PIN is locked after too many wrong ones: the SO sets a new one"));
             }

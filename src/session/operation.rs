@@ -185,5 +185,6 @@ impl<O> AnyCell for Cell<O> {
 }
 
 fn not_initialised() -> Error {
-    refuse(Code::OperationNotInitialized, "no such operation was started in this session")
+    let code = if faults::on(Fault::NothingRunsCode) { Code::ArgumentsBad } else { Code::OperationNotInitialized };
+    refuse(code, "no such operation was started in this session")
 }

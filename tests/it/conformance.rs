@@ -69,7 +69,7 @@ fn verdicts(token: &Token, configuration: Option<PathBuf>, filter: &str) -> BTre
     let suite = Module::Ours.path().with_file_name("pkcs11-conformance");
     assert!(suite.exists(), "build it: cargo build --release --workspace --bins");
     let run = token.run_file(&suite).deadline(LONG).args(["run", "--limit", "300", "--json", "results.json", "--filter", filter]);
-    let run = run.arg("--module").arg(Module::Ours.path());
+    let run = run.args(["--coverage", "coverage.txt"]).arg("--module").arg(Module::Ours.path());
     let run = match configuration {
         Some(file) => run.env("HSMPOOL_CONF", file),
         None => run,
@@ -101,12 +101,15 @@ fn differences(verdicts: &BTreeMap<String, (String, String)>) -> Vec<String> {
 
 #[test]
 fn the_embedded_token_conforms() {
-    let verdicts = verdicts(&Token::by_default(""), None, "/");
+    let token = Token::by_default("");
+    let verdicts = verdicts(&token, None, "/");
     assert!(verdicts.len() > 565, "{} cases", verdicts.len());
     assert_eq!(differences(&verdicts), [""; 0]);
     for (id, _) in SKIPPED.iter().chain(DEVIATES) {
         assert!(verdicts.contains_key(*id), "{id} is no case");
     }
+    let coverage = std::fs::read_to_string(token.file("coverage.txt")).expect("the table of return values was asked for");
+    assert!(coverage.trim_end().ends_with("and 0 are holes"), "{coverage}");
 }
 
 #[test]

@@ -65,8 +65,9 @@ fn initialize_twice(context: &Context) -> Outcome {
 }
 
 fn initialize_reserved(context: &Context) -> Outcome {
-    let mut something = 1_u8;
-    let mut arguments = CK_C_INITIALIZE_ARGS { pReserved: ptr::from_mut(&mut something).cast(), ..Default::default() };
+    // A module that takes it for a text must find the text's end.
+    let mut something = *b"neither a file nor a setting\0";
+    let mut arguments = CK_C_INITIALIZE_ARGS { pReserved: something.as_mut_ptr().cast(), ..Default::default() };
     let arguments: CK_VOID_PTR = ptr::from_mut(&mut arguments).cast();
     answers!(ck!(context.module, C_Initialize, arguments), [CKR_ARGUMENTS_BAD], "C_Initialize with a reserved argument");
     Ok(())

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::crypt::{Deed, must};
 use crate::module::{Module, Rv};
 use crate::run::step;
-use crate::template::Mechanism;
+use crate::template::{Mechanism, Template};
 use crate::{answers, check, ck_3_0, ck_3_2};
 
 /// The chapter's cases.
@@ -122,8 +122,10 @@ fn starting(module: &Module, at: CK_SESSION_HANDLE, kind: CK_MECHANISM_TYPE, key
     let (mut bytes, mut n, mut made) = ([0; 64], 64, 0);
     let (p, mut mechanism) = (bytes.as_mut_ptr(), Mechanism::new(kind).raw());
     let m = &mut mechanism;
-    let mut label = CK_ATTRIBUTE { type_: CKA_LABEL, pValue: null_mut(), ulValueLen: 0 };
-    let a = &mut label;
+    // A template that nothing can be said against.
+    let mut template = Template::secret_key(CKK_GENERIC_SECRET, &[CKA_DERIVE]).ulong(CKA_VALUE_LEN, 32);
+    let mut list = template.list();
+    let (a, count) = (list.as_mut_ptr(), list.len() as CK_ULONG);
     let mut answers: Vec<Answer> = answers_of!(ck_3_0, module;
         C_MessageEncryptInit(at, m, key),
         C_MessageDecryptInit(at, m, key),
@@ -132,11 +134,11 @@ fn starting(module: &Module, at: CK_SESSION_HANDLE, kind: CK_MECHANISM_TYPE, key
     )
     .collect();
     answers.extend(answers_of!(ck_3_2, module;
-        C_EncapsulateKey(at, m, key, a, 1, p, &mut n, &mut made),
-        C_DecapsulateKey(at, m, key, a, 1, p, 64, &mut made),
+        C_EncapsulateKey(at, m, key, a, count, p, &mut n, &mut made),
+        C_DecapsulateKey(at, m, key, a, count, p, 64, &mut made),
         C_VerifySignatureInit(at, m, key, p, 64),
         C_WrapKeyAuthenticated(at, m, key, key, p, 0, p, &mut n),
-        C_UnwrapKeyAuthenticated(at, m, key, p, 32, a, 1, p, 0, &mut made),
+        C_UnwrapKeyAuthenticated(at, m, key, p, 32, a, count, p, 0, &mut made),
     ));
     answers
 }
