@@ -52,6 +52,13 @@ struct Kept {
     scope: Scope,
 }
 
+impl Kept {
+    /// `None` for a token object.
+    fn of(named: &Named, scope: Scope) -> Option<Self> {
+        named.capsule.clone().map(|capsule| Self { capsule, private: named.private, scope })
+    }
+}
+
 /// A login as nodes know it.
 #[derive(Clone, Copy)]
 pub struct Bound {
@@ -204,8 +211,7 @@ impl Belongings {
 
     /// A session object of `scope` that is new, or was changed.
     pub fn keep(&self, token: TokenId, named: &Named, scope: Scope) {
-        if let Some(capsule) = &named.capsule {
-            let kept = Kept { capsule: capsule.clone(), private: named.private, scope };
+        if let Some(kept) = Kept::of(named, scope) {
             self.capsules.write().insert((token, named.id), kept);
         }
     }
@@ -234,10 +240,12 @@ impl Belongings {
     pub fn replace(&self, token: TokenId, ids: &[ObjectId], objects: &[Named], scope: Scope) {
         let mut capsules = self.capsules.write();
         for id in ids {
-            capsules.remove(&(token, *id));
+            let now = objects.iter().find(|named| named.id == *id).and_then(|named| Kept::of(named, scope));
+            match now {
+                Some(kept) => capsules.insert((token, *id), kept),
+                None => capsules.remove(&(token, *id)),
+            };
         }
-        drop(capsules);
-        objects.iter().filter(|named| ids.contains(&named.id)).for_each(|named| self.keep(token, named, scope));
     }
 
     /// Session objects that are gone.

@@ -133,3 +133,26 @@ impl Child {
         belongings.bound(access).is_none_or(|bound| bound.scope == self.scope) && self.settled.lock().contains(&token)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::sys::process::tests::in_child;
+    use crate::world::Real;
+
+    #[test]
+    fn a_child_has_one_scope_of_its_own_and_its_maker_none() {
+        let kin = Kin::default();
+        let is_none = || kin.child(&Real, || panic!("nothing begins here")).unwrap().is_none();
+        assert!(is_none());
+        assert!(in_child(|| {
+            let begun = Cell::new(0);
+            let [first, second] = [0; 2].map(|_| kin.child(&Real, || begun.set(begun.get() + 1)).unwrap().unwrap().scope);
+            let grandchild_s = in_child(|| kin.child(&Real, || {}).unwrap().unwrap().scope != first);
+            first == second && begun.get() == 1 && grandchild_s
+        }));
+        assert!(is_none());
+    }
+}

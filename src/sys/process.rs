@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub fn end_at_closed_pipes() {
 
 /// Most descriptors of the kind [`Descriptor`] in one process.
 const DESCRIPTORS_MAX: usize = 4096;
+/// Most sockets that children do not keep: each connection has two.
+const SOCKETS_MAX: usize = 16_384;
 /// What an armed word holds; a wiped one holds zero.
 const ARMED: u32 = 1;
 
@@ -157,9 +159,10 @@ impl<T> Drop for PerProcess<T> {
     }
 }
 
-/// Open descriptors that no child may keep: `generation << 32 | descriptor + 1`, or zero for a free slot. A fixed array of atomics,
-/// because a child must be able to walk it whatever other threads were doing at the fork.
-static DESCRIPTORS: [AtomicU64; DESCRIPTORS_MAX] = [const { AtomicU64::new(0) }; DESCRIPTORS_MAX];
+/// Open descriptors that no child may keep.
+static DESCRIPTORS: Table<DESCRIPTORS_MAX> = Table::new();
+/// Open sockets that no child is to keep: a table of their own, so that many connections leave room for what must be in the other.
+static SOCKETS: Table<SOCKETS_MAX> = Table::new();
 /// Counts the forks that led to this process, as far as descriptors are concerned.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Tells whether the descriptors are this process's own.
@@ -205,21 +208,51 @@ pub fn keep_memory_private() -> io::Result<()> {
     if unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A place in [`DESCRIPTORS`].
+/// Descriptors as `generation << 32 | descriptor + 1`, or zero for a free slot. A fixed array of atomics, because a child must be able to walk it
+/// whatever other threads were doing at the fork.
+struct Table<const SLOTS: usize> {
+    slots: [AtomicU64; SLOTS],
+    /// Where the next search begins.
+    next: AtomicUsize,
+}
+
+impl<const SLOTS: usize> Table<SLOTS> {
+    const fn new() -> Self {
+        Self { slots: [const { AtomicU64::new(0) }; SLOTS], next: AtomicUsize::new(0) }
+    }
+
+    /// `None`: it is full.
+    fn take(&'static self, raw: RawFd) -> Option<Slot> {
+        close_inherited();
+        let mark = (u64::from(GENERATION.load(Ordering::Acquire)) << 32) | u64::from(raw.cast_unsigned() + 1);
+        let is_free = |slot: &AtomicU64| slot.load(Ordering::Relaxed) == 0;
+        let free =
+            |slot: &&AtomicU64| is_free(slot) && slot.compare_exchange(0, mark, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let (before, after) = self.slots.split_at(self.next.fetch_add(1, Ordering::Relaxed) % SLOTS);
+        after.iter().chain(before).find(free).map(|slot| Slot { slot, mark })
+    }
+
+    /// In a child, closes what is of that generation of processes, or of one before it.
+    fn close(&self, generation: u32) {
+        for slot in &self.slots {
+            let mark = slot.load(Ordering::Acquire);
+            let inherited = mark != 0 && (mark >> 32) <= u64::from(generation);
+            if inherited && slot.compare_exchange(mark, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                let raw = ((mark & u64::from(u32::MAX)) as u32 - 1).cast_signed();
+                // SAFETY: the parent's descriptor, inherited under the same number; its owner here finds the slot freed.
+                unsafe { libc::close(raw) };
+            }
+        }
+    }
+}
+
+/// A place in a table.
 struct Slot {
     slot: &'static AtomicU64,
     mark: u64,
 }
 
 impl Slot {
-    /// `None`: the process has [`DESCRIPTORS_MAX`] of them.
-    fn take(raw: RawFd) -> Option<Self> {
-        close_inherited();
-        let mark = (u64::from(GENERATION.load(Ordering::Acquire)) << 32) | u64::from(raw.cast_unsigned() + 1);
-        let free = |slot: &&AtomicU64| slot.compare_exchange(0, mark, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        DESCRIPTORS.iter().find(free).map(|slot| Self { slot, mark })
-    }
-
     fn is_ours(&self) -> bool {
         self.slot.load(Ordering::Acquire) == self.mark
     }
@@ -242,7 +275,7 @@ pub struct Descriptor {
 impl Descriptor {
     /// Takes a descriptor over. Error: the process has [`DESCRIPTORS_MAX`] of them.
     pub fn new(owned: OwnedFd) -> io::Result<Self> {
-        match Slot::take(owned.as_raw_fd()) {
+        match DESCRIPTORS.take(owned.as_raw_fd()) {
             Some(slot) => Ok(Self { raw: owned.into_raw_fd(), slot }),
             None => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         }
@@ -270,7 +303,7 @@ pub struct Shield(Option<Slot>);
 impl Shield {
     /// Until it is dropped.
     pub fn over(owned: &impl AsFd) -> Self {
-        Self(Slot::take(owned.as_fd().as_raw_fd()))
+        Self(SOCKETS.take(owned.as_fd().as_raw_fd()))
     }
 }
 
@@ -281,7 +314,7 @@ impl Drop for Shield {
 }
 
 /// Something with a descriptor, of which forked children close their copy at birth: a socket that a child kept would stay open when the parent
-/// has closed it or is dead. Where the process has too many of them, children keep it.
+/// has closed it or is dead. Beyond [`SOCKETS_MAX`] of them children keep it.
 pub struct Unshared<T> {
     slot: Option<Slot>,
     inner: ManuallyDrop<T>,
@@ -290,7 +323,7 @@ pub struct Unshared<T> {
 impl<T: AsFd> Unshared<T> {
     /// Takes it over.
     pub fn new(inner: T) -> Self {
-        Self { slot: Slot::take(inner.as_fd().as_raw_fd()), inner: ManuallyDrop::new(inner) }
+        Self { slot: SOCKETS.take(inner.as_fd().as_raw_fd()), inner: ManuallyDrop::new(inner) }
     }
 }
 
@@ -320,15 +353,8 @@ fn close_inherited() {
     // Of the threads that notice, one does it.
     if noticed && GENERATION.compare_exchange(generation, generation + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
         word.rearm();
-        for slot in &DESCRIPTORS {
-            let mark = slot.load(Ordering::Acquire);
-            let inherited = mark != 0 && (mark >> 32) <= u64::from(generation);
-            if inherited && slot.compare_exchange(mark, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                let raw = ((mark & u64::from(u32::MAX)) as u32 - 1).cast_signed();
-                // SAFETY: the parent's descriptor, inherited under the same number; its owner here finds the slot freed.
-                unsafe { libc::close(raw) };
-            }
-        }
+        DESCRIPTORS.close(generation);
+        SOCKETS.close(generation);
     }
 }
 

@@ -305,6 +305,13 @@ fn threads() -> Vec<String> {
     tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok()).collect()
 }
 
+/// Files of this process whose path has the word in it.
+fn open_files_in(word: &str) -> Vec<PathBuf> {
+    let descriptors = std::fs::read_dir("/proc/self/fd").expect("Linux has it").flatten();
+    let files = descriptors.filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
+    files.filter(|file| file.display().to_string().contains(word)).collect()
+}
+
 fn threads_that_take(signal: libc::c_int) -> Vec<String> {
     let blocks = |status: &String| {
         let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("each thread has a mask").trim();
@@ -324,7 +331,7 @@ fn host_twice() {
         while !is_there(&ends) {
             work.turn();
         }
-        assert!(threads().len() > before, "the node has threads");
+        assert!(threads().len() > before && !open_files_in("node4").is_empty(), "the node has threads and files");
         assert_eq!(
             threads_that_take(libc::SIGTERM).len(),
             before,
@@ -335,6 +342,7 @@ fn host_twice() {
         module.finalize().expect("finalises");
         // One that has said that it ends may not be gone from the kernel's list yet.
         wait_until("the node's threads are gone", || threads().len() == before);
+        assert_eq!(open_files_in("node4"), Vec::<PathBuf>::new(), "log and store are closed, the claim is given back");
         println!("finalised {round}");
         if round < 2 {
             wait_until("it is to be initialised", || is_there(&format!("initialise {round}")));

@@ -123,9 +123,10 @@ impl Token {
         token
     }
 
-    /// The same over a pool, under the policy that a SoftHSM configuration means.
+    /// The same over a pool, with the policy and the children of forks that a SoftHSM configuration means.
     pub fn initialised_over_a_pool() -> Self {
         let token = Self::over_a_pool("--policy compatible");
+        token.configure("library.reset_on_fork = false\n");
         token.initialise(LABEL);
         token
     }
