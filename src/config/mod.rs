@@ -4,7 +4,7 @@
 //! `SOFTHSM2_CONF`, `~/.config/softhsm2/softhsm2.conf`, `/etc/softhsm/softhsm2.conf`. Without any, the defaults hold.
 //!
 //! Knows: ck, error, limits, sys.
-//! Crates: serde, toml.
+//! Crates: parking_lot, serde, toml.
 
 mod environment;
 #[cfg(any(test, fuzzing))]
