@@ -85,11 +85,12 @@ fn a_child_s_login_and_objects_are_its_own_and_outlive_the_parent_s() {
         assert_eq!(parent.read(server, &Who::from(&parent.access), &parent.capsule), Ok(()), "the parent's");
     }
     // Each destroys its own copy.
-    let destroy =
-        |who: Who| Request { sequence: Some(0), ..Request::new(Some(parent.token), who, 0, Ask::Destroy { id: parent.key }) };
-    ask(first, "app", &destroy(own.clone())).expect("the child's");
+    let held = vec![Held { id: parent.key, version: capsule.version }];
+    let destroy = Request::new(Some(parent.token), own.clone(), 0, Ask::Destroy { id: parent.key });
+    ask(first, "app", &Request { sequence: Some(0), held: held.clone(), ..destroy }).expect("the child's");
     let read = Ask::Read { id: parent.key, wanted: Vec::new() };
-    ask(first, "app", &Request::new(Some(parent.token), Who::from(&parent.access), 0, read)).expect("the parent's is there");
+    let read = Request::new(Some(parent.token), Who::from(&parent.access), 0, read);
+    ask(first, "app", &Request { held, ..read }).expect("the parent's is there");
     house.admin.tokens().unwrap().remove(0).logout(&parent.access).unwrap();
     assert_eq!(parent.read(third, &Who::from(&parent.access), &parent.capsule), Err(Rv::USER_NOT_LOGGED_IN), "it has logged out");
     assert_eq!(parent.read(third, &own, &capsule), Ok(()), "the child has not");
