@@ -9,6 +9,7 @@
 mod cache;
 mod connections;
 mod fork;
+mod numbering;
 mod queue;
 mod sync;
 mod table;
@@ -16,8 +17,16 @@ mod table;
 // What the files find in the crate that they are of.
 use connections::client;
 use fork::sys;
-use hsmpool::{error, faults, limits, mechanism, object, secret, token};
+use hsmpool::{error, faults, mechanism, object, secret, token};
 use table::sessions;
+
+/// Few requests are kept, so that threads meet at the bound.
+mod limits {
+    pub use hsmpool::limits::*;
+
+    pub const REQUEST_STEPS: u64 = 1;
+    pub const REQUESTS_KEPT_PER_CLIENT: u64 = 2;
+}
 
 #[path = "../../src/ffi/gate.rs"]
 mod gate;
@@ -25,6 +34,8 @@ mod gate;
 mod handle;
 #[path = "../../src/wire/kept.rs"]
 mod kept;
+#[path = "../../src/pool/numbers.rs"]
+mod numbers;
 #[path = "../../src/partition/ready.rs"]
 mod ready;
 #[path = "../../src/store/turnstile.rs"]
@@ -52,10 +63,11 @@ struct Model {
     fails: fn(),
 }
 
-const MODELS: [Model; 6] = [
+const MODELS: [Model; 7] = [
     Model { name: "the cache of opened keys, and a destruction", works: cache::works, fails: cache::fails },
     Model { name: "the queue of writers of the store", works: queue::works, fails: queue::fails },
     Model { name: "the table of handles, and the end of a session", works: table::works, fails: table::fails },
+    Model { name: "the numbers of an application's changes", works: numbering::works, fails: numbering::fails },
     Model { name: "kept connections, and a restart", works: connections::works, fails: connections::fails },
     Model { name: "the gate, and a fork under calls", works: fork::works, fails: fork::fails },
     Model { name: "the gate of a forked child", works: fork::child_works, fails: fork::child_fails },
