@@ -13,6 +13,8 @@ mod numbering;
 mod queue;
 mod sync;
 mod table;
+#[path = "../pools/words.rs"]
+mod words;
 
 // What the files find in the crate that they are of.
 use connections::client;
@@ -47,6 +49,7 @@ use std::time::Instant;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
+use words::{are_for_others, number};
 
 /// Orders of each model that are tried without a word: half by chance, half with few changes of thread at chosen places.
 const ORDERS_DEFAULT: usize = 4_000;
@@ -75,13 +78,10 @@ const MODELS: [Model; 7] = [
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let number = words.iter().position(|word| word == "--orders").and_then(|at| words.get(at + 1)?.parse().ok());
-    let is_named = |word: &&String| !word.starts_with('-') && !"models".contains(word.as_str());
-    // What cargo's own harness is asked for by name is not here.
-    if words.iter().any(|word| word == "--list") || (number.is_none() && words.iter().any(|word| is_named(&word))) {
+    if are_for_others(&words, "models", &["--orders"]) {
         return ExitCode::SUCCESS;
     }
-    let orders = number.unwrap_or(ORDERS_DEFAULT);
+    let orders = number(&words, "--orders").map_or(ORDERS_DEFAULT, |orders| orders as usize);
     for Model { name, works, fails } in MODELS {
         let begun = Instant::now();
         try_orders(RandomScheduler::new(orders / 2), works);
