@@ -7,7 +7,7 @@
 pub use std::sync::{OnceLock, atomic};
 pub use std::thread_local;
 
-pub use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+pub use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
 /// The standard library's, which keep no tables beside them: one that is made after a fork works whatever other threads did at the fork.
 pub mod standard {

@@ -3,7 +3,7 @@
 //! Nothing that the application holds depends on one node: logins are tickets, session objects are capsules, operations in parts are
 //! replayed, changes are named so that they happen once. A call fails only when no node answered until its deadline.
 //!
-//! Knows: ck, error, faults, limits, mechanism, object, secret, sys, token, wire, world.
+//! Knows: ck, error, faults, limits, mechanism, object, secret, sync, sys, token, wire, world.
 //! Crates: parking_lot.
 
 mod admin;

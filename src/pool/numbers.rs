@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::limits::{REQUEST_STEPS, REQUESTS_KEPT_PER_CLIENT};
+use crate::sync::{Condvar, Mutex};
 
 /// Changes that may be under way from the oldest on: the log keeps that many answers. Those who would go beyond wait, since the oldest one could
 /// no longer be sent again.

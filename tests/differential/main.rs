@@ -10,9 +10,13 @@ mod faults;
 mod house;
 mod program;
 mod twins;
+#[path = "../pools/words.rs"]
+mod words;
 
 use std::process::ExitCode;
 use std::time::Instant;
+
+use words::{are_for_others, number};
 
 /// Programs that are run without a word.
 const SEEDS_DEFAULT: u64 = 12;
@@ -21,13 +25,10 @@ const KEPT: &str = include_str!("kept.txt");
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let number = |name: &str| words.iter().position(|word| word == name).and_then(|at| words.get(at + 1)?.parse::<u64>().ok());
-    let (seeds, from, one) = (number("--seeds"), number("--from").unwrap_or(1), number("--seed"));
-    // What cargo's own harness is asked for by name is not here.
-    let is_named = |word: &String| !word.starts_with('-') && !"differential".contains(word.as_str());
-    if words.iter().any(|word| word == "--list") || (seeds.or(one).is_none() && words.iter().any(is_named)) {
+    if are_for_others(&words, "differential", &["--seeds", "--from", "--seed"]) {
         return ExitCode::SUCCESS;
     }
+    let (seeds, from, one) = (number(&words, "--seeds"), number(&words, "--from").unwrap_or(1), number(&words, "--seed"));
     let kept = KEPT.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
     let seeds: Vec<u64> = match (one, seeds) {
         (Some(seed), _) => vec![seed],

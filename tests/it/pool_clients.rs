@@ -302,6 +302,9 @@ fn work_in_a_zone() {
     }
 }
 
+/// How long a zone is away when stalls are measured: the time is what the measurement is of, and nothing is waited for.
+const AWAY: Duration = Duration::from_secs(2);
+
 /// `cargo test --release --test it stalls_of_key_use -- --ignored --nocapture`: how long signatures take while zones die and fall silent.
 #[test]
 #[ignore = "a measurement"]
@@ -316,7 +319,7 @@ fn stalls_of_key_use_are_measured() {
                 break;
             }
             pool.signal(signal, zone);
-            std::thread::sleep(Duration::from_secs(2));
+            std::thread::sleep(AWAY);
             if signal == libc::SIGSTOP {
                 pool.signal(libc::SIGCONT, zone);
             } else {

@@ -9,15 +9,26 @@
 mod cache;
 mod connections;
 mod fork;
+mod numbering;
 mod queue;
 mod sync;
 mod table;
+#[path = "../pools/words.rs"]
+mod words;
 
 // What the files find in the crate that they are of.
 use connections::client;
 use fork::sys;
-use hsmpool::{error, faults, limits, mechanism, object, secret, token};
+use hsmpool::{error, faults, mechanism, object, secret, token};
 use table::sessions;
+
+/// Few requests are kept, so that threads meet at the bound.
+mod limits {
+    pub use hsmpool::limits::*;
+
+    pub const REQUEST_STEPS: u64 = 1;
+    pub const REQUESTS_KEPT_PER_CLIENT: u64 = 2;
+}
 
 #[path = "../../src/ffi/gate.rs"]
 mod gate;
@@ -25,6 +36,8 @@ mod gate;
 mod handle;
 #[path = "../../src/wire/kept.rs"]
 mod kept;
+#[path = "../../src/pool/numbers.rs"]
+mod numbers;
 #[path = "../../src/partition/ready.rs"]
 mod ready;
 #[path = "../../src/store/turnstile.rs"]
@@ -36,6 +49,7 @@ use std::time::Instant;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
+use words::{are_for_others, number};
 
 /// Orders of each model that are tried without a word: half by chance, half with few changes of thread at chosen places.
 const ORDERS_DEFAULT: usize = 4_000;
@@ -52,10 +66,11 @@ struct Model {
     fails: fn(),
 }
 
-const MODELS: [Model; 6] = [
+const MODELS: [Model; 7] = [
     Model { name: "the cache of opened keys, and a destruction", works: cache::works, fails: cache::fails },
     Model { name: "the queue of writers of the store", works: queue::works, fails: queue::fails },
     Model { name: "the table of handles, and the end of a session", works: table::works, fails: table::fails },
+    Model { name: "the numbers of an application's changes", works: numbering::works, fails: numbering::fails },
     Model { name: "kept connections, and a restart", works: connections::works, fails: connections::fails },
     Model { name: "the gate, and a fork under calls", works: fork::works, fails: fork::fails },
     Model { name: "the gate of a forked child", works: fork::child_works, fails: fork::child_fails },
@@ -63,13 +78,10 @@ const MODELS: [Model; 6] = [
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let number = words.iter().position(|word| word == "--orders").and_then(|at| words.get(at + 1)?.parse().ok());
-    let is_named = |word: &&String| !word.starts_with('-') && !"models".contains(word.as_str());
-    // What cargo's own harness is asked for by name is not here.
-    if words.iter().any(|word| word == "--list") || (number.is_none() && words.iter().any(|word| is_named(&word))) {
+    if are_for_others(&words, "models", &["--orders"]) {
         return ExitCode::SUCCESS;
     }
-    let orders = number.unwrap_or(ORDERS_DEFAULT);
+    let orders = number(&words, "--orders").map_or(ORDERS_DEFAULT, |orders| orders as usize);
     for Model { name, works, fails } in MODELS {
         let begun = Instant::now();
         try_orders(RandomScheduler::new(orders / 2), works);

@@ -2,7 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shuttle::rand::{Rng, thread_rng};
 pub use shuttle::sync::atomic;
@@ -22,8 +22,40 @@ impl<T> Mutex<T> {
         Self(shuttle::sync::Mutex::new(value))
     }
 
-    pub fn lock(&self) -> shuttle::sync::MutexGuard<'_, T> {
-        self.0.lock().expect("a panic ends the model")
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        MutexGuard(Some(self.0.lock().expect("a panic ends the model")))
+    }
+}
+
+/// Empty only while its owner waits.
+pub struct MutexGuard<'a, T>(Option<shuttle::sync::MutexGuard<'a, T>>);
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("nobody looks while it waits")
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("nobody looks while it waits")
+    }
+}
+
+/// Whoever waits here waits for ever, if nobody wakes it: then the scheduler tells of a deadlock.
+#[derive(Default)]
+pub struct Condvar(shuttle::sync::Condvar);
+
+impl Condvar {
+    pub fn wait_while_for<T>(&self, guard: &mut MutexGuard<'_, T>, mut waits: impl FnMut(&mut T) -> bool, _: Duration) {
+        while waits(guard) {
+            guard.0 = guard.0.take().map(|held| self.0.wait(held).expect("a panic ends the model"));
+        }
+    }
+
+    pub fn notify_all(&self) {
+        self.0.notify_all();
     }
 }
 

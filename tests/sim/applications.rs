@@ -21,7 +21,7 @@ use hsmpool::token::{Access, Admin, Reading, Role, Scope, Token};
 
 use crate::cast::Cast;
 use crate::known::Known;
-use crate::outside::{Contact, Outside, Way};
+use crate::outside::{Line, Outside, Way};
 use crate::run::OPERATOR;
 use crate::scheduler::Owner;
 use crate::world::{Running, World};
@@ -89,19 +89,19 @@ impl Applications {
     }
 
     /// An application's module, as it is after `C_Initialize`.
-    fn module(&self, me: Owner) -> Result<(PooledAdmin, Arc<Mutex<Contact>>)> {
+    fn module(&self, me: Owner) -> Result<(PooledAdmin, Arc<Line>)> {
         let places = VIEW.map(|(node, zone)| Place { zone: zone.into(), name: format!("node {node}") });
         let own_zone = VIEW[me as usize % VIEW.len()].1;
-        let contact = Arc::new(Mutex::new(Contact::Lost));
+        let line = Line::new();
         let way = Way {
             world: self.world.clone(),
             from: me,
             nodes: VIEW.map(|(node, _)| node).to_vec(),
             caller: Caller { name: format!("application {me}").into(), tokens: None, operates: false },
-            contact: contact.clone(),
+            line: line.clone(),
         };
         let pool = Pool::new(View::new(own_zone.into(), places.to_vec()), Box::new(way), Arc::new(Outside::new(&self.world, me)));
-        Ok((PooledAdmin::new(pool)?, contact))
+        Ok((PooledAdmin::new(pool)?, line))
     }
 
     fn run_one(self: Arc<Self>, me: Owner) {
@@ -183,7 +183,7 @@ struct Application {
     all: Arc<Applications>,
     me: Owner,
     scope: Scope,
-    contact: Arc<Mutex<Contact>>,
+    line: Arc<Line>,
     used: Arc<dyn Token>,
     guarded: Arc<dyn Token>,
     /// The user's login at the used token.
@@ -193,13 +193,15 @@ struct Application {
     /// The user's at the guarded one, and the number of the PIN that it was made with.
     entered: Option<(Access, u64)>,
     keys: Vec<ObjectId>,
+    /// The destroyed key that was tried last.
+    probed: Option<ObjectId>,
     session_keys: Vec<(ObjectId, [u8; 16])>,
     made: u64,
 }
 
 impl Application {
     fn begin(all: Arc<Applications>, me: Owner) -> Result<Self> {
-        let (admin, contact) = all.module(me)?;
+        let (admin, line) = all.module(me)?;
         let scope = Scope([me as u8; 16]);
         let mut tokens = admin.tokens()?;
         let [used, _] = lock(&all.tokens).unwrap_or([TokenId([0; 16]); 2]);
@@ -213,14 +215,16 @@ impl Application {
         let so = is_first.then(|| guarded.login(&scope, Role::SecurityOfficer, &pin("so-pin"))).transpose()?;
         let so = so.map(|so| so.with_write(true));
         let (keys, session_keys) = (Vec::new(), Vec::new());
-        Ok(Self { all, me, scope, contact, used, guarded, user, so, entered: None, keys, session_keys, made: 0 })
+        Ok(Self { all, me, scope, line, used, guarded, user, so, entered: None, keys, probed: None, session_keys, made: 0 })
     }
 
     fn live(&mut self) {
         while !*lock(&self.all.ends) {
             sleep(Duration::from_millis(self.roll(60)));
+            self.may_fail("a look at what is gone", 0, Self::probe);
             let what = self.roll(22);
             self.may_fail("something", what, |me| me.act(what));
+            lock(&self.all.known).answered += 1;
         }
         self.may_fail("its end", 0, Self::rest);
     }
@@ -230,7 +234,6 @@ impl Application {
         if let Err(error) = work(self) {
             self.broken(format!("{doing} ({what}) failed: {error}"));
         }
-        lock(&self.all.known).answered += 1;
     }
 
     fn act(&mut self, what: u64) -> Result<()> {
@@ -271,7 +274,7 @@ impl Application {
 
     /// Whether the node that answered last was in contact with its group.
     fn in_contact(&self) -> bool {
-        *lock(&self.contact) == Contact::Kept
+        self.line.in_contact()
     }
 
     fn fresh(&mut self) -> u64 {

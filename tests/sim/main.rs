@@ -14,6 +14,9 @@ mod known;
 mod outside;
 mod run;
 mod scheduler;
+#[path = "../pools/words.rs"]
+#[allow(dead_code, reason = "each program uses a part of it")]
+mod words;
 mod world;
 
 use std::process::ExitCode;
@@ -22,6 +25,7 @@ use std::time::Instant;
 use applications::Applications;
 use cast::Casting;
 use clients::Clients;
+use words::are_for_others;
 
 /// Who may use the group.
 const CASTS: [(&str, Casting); 2] = [("log", Clients::cast), ("pool", Applications::cast)];
@@ -41,24 +45,22 @@ struct Asked {
 fn asked() -> Result<Option<Asked>, String> {
     let full = std::env::var_os("HSMPOOL_TEST_FULL").is_some_and(|value| value == "1");
     let mut asked = Asked { seeds: if full { 500 } else { SEEDS_DEFAULT }, from: 1, cast: None, shows: false, gate: false };
-    let mut words = std::env::args().skip(1);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if are_for_others(&words, "sim", &["--seeds", "--from", "--seed", "--cast"]) {
+        return Ok(None);
+    }
+    let mut words = words.into_iter();
     while let Some(word) = words.next() {
-        if word == "--cast" {
-            let name = words.next().filter(|name| CASTS.iter().any(|cast| cast.0 == *name));
-            asked.cast = Some(name.ok_or("--cast wants log or pool")?);
-            continue;
-        }
         let mut number = || words.next().and_then(|text| text.parse().ok()).ok_or(format!("{word} wants a number"));
         match word.as_str() {
             "--seeds" => asked.seeds = number()?,
             "--from" => asked.from = number()?,
-            "--gate" => asked.gate = true,
-            // For the harness of other tests, with a value.
-            "--test-threads" | "--skip" | "--format" | "--color" => drop(words.next()),
             "--seed" => (asked.from, asked.seeds, asked.shows) = (number()?, 1, true),
-            // What cargo's own harness is asked for by name is not here.
-            "--list" => return Ok(None),
-            name if !name.starts_with('-') && !"sim".contains(name) => return Ok(None),
+            "--gate" => asked.gate = true,
+            "--cast" => {
+                let name = words.next().filter(|name| CASTS.iter().any(|cast| cast.0 == *name));
+                asked.cast = Some(name.ok_or("--cast wants log or pool")?);
+            }
             _ => {}
         }
     }

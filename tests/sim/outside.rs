@@ -1,7 +1,7 @@
 //! The world outside of a simulated process, and an application's way to the nodes.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -101,8 +101,31 @@ pub struct Way {
     /// By their numbers in the application's view.
     pub nodes: Vec<NodeId>,
     pub caller: Caller,
+    pub line: Arc<Line>,
+}
+
+/// What an application's thread and its way share.
+pub struct Line {
     /// How the last node stood that answered.
-    pub contact: Arc<Mutex<Contact>>,
+    contact: Mutex<Contact>,
+    /// Each request goes so many nodes further than the module thinks.
+    turn: AtomicUsize,
+}
+
+impl Line {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { contact: Mutex::new(Contact::Lost), turn: AtomicUsize::new(0) })
+    }
+
+    /// Whether the node that answered last was in contact with its group.
+    pub fn in_contact(&self) -> bool {
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) == Contact::Kept
+    }
+
+    /// Lets the module reach another node first.
+    pub fn turn(&self, turn: usize) {
+        self.turn.store(turn, Ordering::Relaxed);
+    }
 }
 
 impl Way {
@@ -121,8 +144,12 @@ impl Way {
         }
     }
 
+    fn node(&self, node: usize) -> NodeId {
+        self.nodes[(node + self.line.turn.load(Ordering::Relaxed)) % self.nodes.len()]
+    }
+
     fn heard(&self, contact: Contact) {
-        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = contact;
+        *self.line.contact.lock().unwrap_or_else(PoisonError::into_inner) = contact;
     }
 }
 
@@ -132,7 +159,7 @@ impl Link for Way {
             // This application has ended, and what it drops tells nobody any more.
             return Err(Failure(refuse(Code::DeviceError, "the application has ended")));
         }
-        let answer = self.world.ask(self.from, self.nodes[node], patience, self.answer(request));
+        let answer = self.world.ask(self.from, self.node(node), patience, self.answer(request));
         let (answer, contact) = answer.ok_or_else(|| Failure(refuse(Code::DeviceError, "the node is silent")))?;
         self.heard(contact);
         answer.map_err(Failure)
@@ -161,7 +188,7 @@ impl Track for Lanes<'_> {
         let back = self.back.clone();
         // The race may be over.
         let done = move |sent| drop(back.send((node, sent)));
-        self.way.world.send(self.way.from, self.way.nodes[node], self.way.answer(self.request), done);
+        self.way.world.send(self.way.from, self.way.node(node), self.way.answer(self.request), done);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use hsmpool::mechanism::{Mechanism, Params};
 use hsmpool::object::{ObjectId, Template};
 use hsmpool::token::Role;
 
-use super::{Application, SESSION_KEYS_MAX, aes, called, lock, mechanism, pin, there};
+use super::{Application, SESSION_KEYS_MAX, VIEW, aes, called, lock, mechanism, pin, there};
 use crate::known::{KnownKey, Promised};
 
 impl Application {
@@ -45,6 +45,23 @@ impl Application {
         let last_gone = keys.iter().position(|(id, _)| Some(*id) == last_gone).filter(|_| self.roll(2) == 0);
         let (id, key) = keys[last_gone.unwrap_or(self.roll(keys.len() as u64) as usize)];
         self.use_key(id, key)
+    }
+
+    /// The key whose destruction has returned last is tried at once, by those who did not destroy it: each node may be the one that has not heard of it.
+    pub(super) fn probe(&mut self) -> Result<()> {
+        let (gone, key) = {
+            let known = lock(&self.all.known);
+            let gone = known.last_gone.filter(|gone| self.probed != Some(*gone));
+            (gone, gone.and_then(|gone| known.keys.get(&gone).copied()))
+        };
+        let (Some(id), Some(key)) = (gone, key) else { return Ok(()) };
+        self.probed = Some(id);
+        let used = (0..VIEW.len()).try_for_each(|turn| {
+            self.line.turn(turn);
+            self.use_key(id, key)
+        });
+        self.line.turn(0);
+        used
     }
 
     fn use_key(&self, id: ObjectId, key: KnownKey) -> Result<()> {
@@ -86,6 +103,7 @@ impl Application {
         let Some(key) = promise(Promised::Gone) else { return Ok(()) };
         lock(&self.all.known).last_gone = Some(id);
         self.note(format!("key {} is destroyed", key.number));
+        self.probed = Some(id);
         self.use_key(id, key)
     }
 
