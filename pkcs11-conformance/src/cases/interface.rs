@@ -123,7 +123,7 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-pub(super) fn not_there(name: &str) -> Stop {
+fn not_there(name: &str) -> Stop {
     Stop::Skip(format!("the module exports no {name}: it is one of 2.40"))
 }
 
@@ -287,7 +287,7 @@ fn info_version(context: &Context) -> Outcome {
 /// Skips the case where a function of 3.x is not there or not supported.
 pub(super) fn supported(answer: Option<Rv>, name: &str) -> Result<Rv, Stop> {
     match answer {
-        None => Err(not_there("interface of 3.x")),
+        None => Err(Stop::Skip(format!("the module has no table with {name}"))),
         Some(Rv(CKR_FUNCTION_NOT_SUPPORTED)) => Err(Stop::Skip(format!("{name} is not supported"))),
         Some(rv) => Ok(rv),
     }

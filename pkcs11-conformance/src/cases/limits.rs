@@ -4,6 +4,8 @@ use std::ptr::null_mut;
 
 use cryptoki_sys::*;
 
+use super::session::state;
+use super::token::set_pin;
 use crate::case::{Case, Level, Outcome, Stop};
 use crate::context::{Context, Session};
 use crate::crypt::{code, must};
@@ -64,12 +66,6 @@ const USER: CK_USER_TYPE = CKU_USER as CK_USER_TYPE;
 const TRIES_MAX: usize = 16;
 /// Sessions that are opened to find the end of them.
 const SESSIONS_MAX: CK_ULONG = 4096;
-
-fn set_pin(session: &Session<'_>, old: &str, new: &str) -> Rv {
-    let (mut old, mut new) = (old.as_bytes().to_vec(), new.as_bytes().to_vec());
-    let (old_len, new_len) = (old.len() as CK_ULONG, new.len() as CK_ULONG);
-    ck!(session.context.module, C_SetPIN, session.handle, old.as_mut_ptr(), old_len, new.as_mut_ptr(), new_len)
-}
 
 fn pin_locks(context: &Context) -> Outcome {
     let slot = context.own_token("pin-locks")?;
@@ -166,12 +162,6 @@ fn too_many(context: &Context) -> Outcome {
     answers!(rv, [CKR_SESSION_COUNT], "C_OpenSession beyond ulMaxSessionCount");
     drop(open);
     context.session_on(slot, false).map(drop)
-}
-
-fn state(session: &Session<'_>) -> Result<CK_STATE, Stop> {
-    let mut info = CK_SESSION_INFO::default();
-    session.context.ok(ck!(session.context.module, C_GetSessionInfo, session.handle, &mut info), "C_GetSessionInfo")?;
-    Ok(info.state)
 }
 
 fn two_tokens(context: &Context) -> Outcome {

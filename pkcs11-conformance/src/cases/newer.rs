@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 use cryptoki_sys::*;
 
 use super::codes::{Answer, NO_MECHANISM};
-use super::interface::{not_there, supported};
+use super::interface::supported;
 use crate::case::{Case, Level, Outcome, Stop};
 use crate::context::Context;
 use crate::crypt::{Deed, must};
@@ -190,7 +190,7 @@ fn all_give(answers: Vec<Answer>, codes: &[CK_RV]) -> Outcome {
 }
 
 fn check_there(answers: &[Answer]) -> Outcome {
-    if answers.is_empty() { Err(not_there("interface of 3.x")) } else { Ok(()) }
+    if answers.is_empty() { Err(Stop::Skip("the module has no table with these functions".into())) } else { Ok(()) }
 }
 
 fn not_initialised(context: &Context) -> Outcome {

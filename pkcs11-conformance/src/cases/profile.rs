@@ -101,6 +101,11 @@ fn judged(context: &Context, profile: CK_PROFILE_ID, name: &str, demands: &[Dema
             Err(Stop::Fail(reason) | Stop::Skip(reason) | Stop::Deviation(reason)) => Some(reason),
         })
         .collect();
+    verdict(claimed, name, &lacking)
+}
+
+/// What a claim, or none, is worth beside what the token lacks.
+fn verdict(claimed: bool, name: &str, lacking: &[String]) -> Outcome {
     match (claimed, lacking.is_empty()) {
         (true, true) => Ok(()),
         (true, false) => Err(Stop::Fail(format!("the token claims the {name} profile: {}", lacking.join("; ")))),
@@ -279,4 +284,20 @@ fn derives_data(session: &Session<'_>) -> Outcome {
         check!(value.len() == 12, "{} bytes were derived for {label:?}, not 12", value.len());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_held_to_what_the_profile_asks_for_and_none_is_not() {
+        let lacking = ["C_LoginUser is not supported".to_owned()];
+        assert_eq!(verdict(true, "extended", &[]), Ok(()));
+        assert!(matches!(verdict(true, "extended", &lacking), Err(Stop::Fail(reason)) if reason.contains(&lacking[0])));
+        assert!(matches!(verdict(false, "extended", &lacking), Err(Stop::Skip(reason)) if reason.contains(&lacking[0])));
+        assert!(
+            matches!(verdict(false, "extended", &[]), Err(Stop::Skip(reason)) if reason.ends_with("has all that it asks for"))
+        );
+    }
 }

@@ -189,7 +189,7 @@ fn handle_zero(context: &Context) -> Outcome {
     Ok(())
 }
 
-fn state(session: &Session<'_>) -> Result<CK_STATE, Stop> {
+pub(super) fn state(session: &Session<'_>) -> Result<CK_STATE, Stop> {
     let mut info = CK_SESSION_INFO::default();
     session.context.ok(ck!(session.context.module, C_GetSessionInfo, session.handle, &mut info), "C_GetSessionInfo")?;
     Ok(info.state)

@@ -191,7 +191,7 @@ fn started(context: &Context) -> Outcome {
     context.ok(context.initialize(), "C_Initialize")
 }
 
-fn set_pin(session: &Session<'_>, old: &str, new: &str) -> Rv {
+pub(super) fn set_pin(session: &Session<'_>, old: &str, new: &str) -> Rv {
     let (mut old, mut new) = (old.as_bytes().to_vec(), new.as_bytes().to_vec());
     let (old_len, new_len) = (old.len() as CK_ULONG, new.len() as CK_ULONG);
     ck!(session.context.module, C_SetPIN, session.handle, old.as_mut_ptr(), old_len, new.as_mut_ptr(), new_len)
