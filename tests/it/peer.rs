@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cryptoki_sys::*;
 
-use crate::abi::{Mechanism, Session, Template};
+use crate::abi::{Loaded, Mechanism, Session, Template};
 use crate::harness::{Jobs, LABEL, PIN, Run, Server, child, loaded_module, wait_until};
 use crate::pool::{ACKNOWLEDGED, ENOUGH, LABELS, LocalPool, SECONDS, acknowledged, acknowledged_labels, goes_on};
 use crate::processes::key_pair;
@@ -84,6 +84,7 @@ fn ended_well(application: Server) -> String {
 fn a_host_that_is_killed_costs_nobody_a_call_and_it_sees_none_fail_when_others_are() {
     let (pool, mut host) = PeerPool::create("host a node");
     assert_eq!(pool.pool.nodes()[2]["peer"], true);
+    pool.pool.command("status").ok().says("(in an application)");
     let application = pool.application();
     let mut said = Vec::new();
     for _ in 0..2 {
@@ -299,6 +300,32 @@ fn host() {
     module.finalize().expect("finalises");
 }
 
+/// A child that is as if not initialised, and initialises anew with the configuration that makes its parent a node.
+fn initialise_in_a_child(module: &Loaded) {
+    // SAFETY: the node's threads hold no lock of ours or of the allocator's at the fork, which waits for them.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "cannot fork");
+    if pid > 0 {
+        let mut status = 0;
+        // SAFETY: the pid is of our own child, not waited for before.
+        assert_eq!((unsafe { libc::waitpid(pid, &mut status, 0) }, status), (pid, 0), "the child failed");
+        return;
+    }
+    // SAFETY: no handler is set: a child that hangs is ended.
+    unsafe { libc::alarm(60) };
+    let works = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        module.initialize().expect("the child initialises");
+        let own = module.user_session(LABEL, PIN).expect("the child logs in by itself");
+        let keys = own.find(Template::new().number(CKA_CLASS, CKO_PRIVATE_KEY)).expect("searches");
+        own.sign(&Mechanism::plain(CKM_ECDSA), keys[0], &[7; 32]).expect("signs");
+        assert_eq!(threads().len(), 1, "a client has no thread");
+        drop(own);
+        module.finalize().expect("the child finalises");
+    }));
+    // SAFETY: ends the child at once: it must run neither the test harness nor the parent's exit handlers.
+    unsafe { libc::_exit(i32::from(works.is_err())) };
+}
+
 /// What the kernel says of each thread of this process.
 fn threads() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux has it").flatten();
@@ -338,6 +365,8 @@ fn host_twice() {
             "signals are the host's: {:?}",
             threads_that_take(libc::SIGTERM)
         );
+        initialise_in_a_child(&module);
+        work.turn();
         drop(work);
         module.finalize().expect("finalises");
         // One that has said that it ends may not be gone from the kernel's list yet.
