@@ -34,6 +34,11 @@ impl Judge {
         self.entries.len()
     }
 
+    /// Whose the last entry before an index is.
+    pub fn leader_before(&self, index: u64) -> Option<(u64, NodeId)> {
+        self.entries.range(..index).next_back().map(|(_, entry)| entry.leader)
+    }
+
     /// Takes in what a member has shown. Error: which promise it breaks.
     pub fn saw(&mut self, member: Owner, seen: Seen) -> Result<(), String> {
         let Seen::Applied { index, leader, request, changed, facts } = seen;

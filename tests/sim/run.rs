@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsmpool::error;
-use hsmpool::log::raft::{Group, NodeId};
+use hsmpool::log::raft::{Group, GroupStatus, NodeId};
 use hsmpool::sys::vfs::memory::{Dice, Loss};
 
 use crate::cast::{Cast, Casting};
 use crate::judge::Judge;
 use crate::scheduler::{Owner, Scheduler};
-use crate::world::{Running, World, member};
+use crate::world::{World, member};
 
 /// Who forms the group and changes it.
 pub const OPERATOR: Owner = 50;
@@ -374,7 +374,7 @@ impl Run {
             return self.world.fail(format!("the survivor cannot go on alone: {error}"));
         }
         self.world.start(SURVIVOR);
-        let serves = |run: &Self| run.world.running(SURVIVOR).is_some_and(|node| is_level(&node));
+        let serves = |run: &Self| run.leader().is_some();
         if !self.until(HEALED, serves) && self.sound() {
             self.show_all();
             self.world.fail(format!("the survivor does not serve {HEALED:?} after it was alone"));
@@ -403,10 +403,16 @@ impl Run {
 
     /// All members, as the leader knows them.
     fn members(&self) -> Option<Vec<NodeId>> {
+        self.leader().map(|leads| leads.voters.keys().chain(leads.learners.keys()).copied().collect())
+    }
+
+    /// The leader, if it has applied an entry of its own: only then it knows what was committed before it.
+    fn leader(&self) -> Option<GroupStatus> {
         let nodes: Vec<NodeId> = self.world.net().nodes.keys().copied().collect();
         let statuses = nodes.iter().filter_map(|node| self.world.running(*node)).map(|running| running.group.status());
         let leads = statuses.filter(|status| status.leader == Some(status.node)).max_by_key(|status| status.term)?;
-        Some(leads.voters.keys().chain(leads.learners.keys()).copied().collect())
+        let last = self.judge.leader_before(leads.applied_before);
+        (last == Some((leads.term, leads.node)) && leads.applied_before == leads.committed_before).then_some(leads)
     }
 
     /// Notes how every node is.
@@ -451,10 +457,4 @@ impl Run {
             self.world.fail(format!("{when}: {told}"));
         }
     }
-}
-
-/// Whether a node leads and has applied all that it knows of.
-fn is_level(node: &Running) -> bool {
-    let status = node.group.status();
-    status.leader == Some(status.node) && status.applied_before == status.committed_before
 }
