@@ -30,7 +30,6 @@ const FAULTS: &[(Fault, Finder)] = &[
     (Fault::VoteNotKept, Seeds("log", 8)),
     (Fault::ReadsAreStale, Seeds("log", 12)),
     (Fault::DestroyDoesNotWait, Seeds("log", 4)),
-    (Fault::DestroyDoesNotWait, Seeds("pool", 8)),
     (Fault::CommitsInOneZone, Seeds("log", 12)),
     (Fault::RetriesAreRenumbered, Seeds("pool", 4)),
     (Fault::RequestNotRecorded, Programs(12)),
