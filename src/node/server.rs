@@ -228,6 +228,11 @@ impl Server {
                     other => other,
                 })
             }
+            // An object that is not here may have been made elsewhere: only who has everything may say that there is none.
+            Err(Stop::Refused(error)) if names_no_object(&error) => {
+                self.catch_up()?;
+                self.run(&token, &access, request)
+            }
             other => other,
         }
     }
@@ -398,6 +403,14 @@ impl Server {
         }
         Ok(Reply::Bytes(output))
     }
+}
+
+/// Whether an object was asked for that is not there.
+fn names_no_object(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        Code::ObjectHandleInvalid | Code::KeyHandleInvalid | Code::WrappingKeyHandleInvalid | Code::UnwrappingKeyHandleInvalid
+    )
 }
 
 /// Whether the answer must show all that was committed anywhere before.

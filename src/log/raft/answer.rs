@@ -124,7 +124,7 @@ impl Group {
             }
             Ask::Reach { before, wait_milliseconds } => {
                 let deadline = soon(wait_milliseconds.min(PEER_ANSWER_MAX_MILLISECONDS));
-                let there = self.progress().wait(deadline, |mark| mark.before >= before);
+                let there = self.progress().wait(deadline, |mark| mark.before >= before) && self.keep_committed(deadline);
                 Ok(if there { Answer::Done } else { Answer::NotYet })
             }
             Ask::Manage { manage } => self.manage_here(&manage, soon(1000 * CALL_DEADLINE_SECONDS)).map(|()| Answer::Done),

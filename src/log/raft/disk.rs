@@ -30,8 +30,8 @@ pub enum Write {
     Append(Vec<Entry>, IOFlushed<Types>, Flushed, OwnedSemaphorePermit),
     /// A vote.
     Vote(Vote, Done<()>),
-    /// Has what [`Disk::commit`] was told written, unless another write has taken it along. Nobody waits for it.
-    Committed,
+    /// Has what [`Disk::commit`] was told written, unless another write has taken it along.
+    Committed(Option<Done<()>>),
     /// Drops the entries from an index on.
     DropFrom(u64, Done<()>),
     /// Drops the entries up to one. Nobody waits for it.
@@ -115,9 +115,14 @@ impl Disk {
                 ground::sleep_until(ground::now() + COMMITTED_WAITS).await;
                 disk.committed.lock().is_due = false;
                 // If the thread has ended, it has written it.
-                let _ = disk.send(Write::Committed).await;
+                let _ = disk.send(Write::Committed(None)).await;
             }));
         }
+    }
+
+    /// Waits until the committed place is on the disk.
+    pub async fn keep_committed(&self) -> io::Result<()> {
+        self.ask(|done| Write::Committed(Some(done))).await
     }
 
     /// Ends the thread, once what is queued is written. Never called from the loop.
@@ -155,8 +160,8 @@ impl Writer {
             use crate::sys::vfs::fault::{self, Action, Operation};
             fault::arm(Action::Fail(Operation::Sync, 5), 0);
         }
-        let is_write = batch.iter().any(|write| !matches!(write, Write::Read(..) | Write::Committed | Write::End));
-        let takes_along = is_write || batch.iter().any(|write| matches!(write, Write::Committed | Write::End));
+        let is_write = batch.iter().any(|write| !matches!(write, Write::Read(..) | Write::Committed(_) | Write::End));
+        let takes_along = is_write || batch.iter().any(|write| matches!(write, Write::Committed(_) | Write::End));
         let committed = if takes_along { self.committed.lock().unwritten.take() } else { None };
         if (is_write || committed.is_some()) && self.failed.is_none() {
             let written = self.journal.write(|journal| {
@@ -206,7 +211,7 @@ fn put(journal: &JournalWrite<'_>, write: &Write) -> std::result::Result<(), Tro
             journal.drop_before(id.index + 1)
         }
         Write::Set(name, bytes, _) => journal.set(*name, bytes),
-        Write::Read(..) | Write::Committed | Write::End => Ok(()),
+        Write::Read(..) | Write::Committed(_) | Write::End => Ok(()),
         #[cfg(test)]
         Write::Break => Ok(()),
     }
@@ -222,9 +227,11 @@ fn tell(journal: &Journal, write: Write, result: io::Result<()>) {
             drop(permit);
             callback.io_completed(result);
         }
-        Write::Vote(_, done) | Write::DropFrom(_, done) | Write::Set(_, _, done) => drop(done.send(result)),
+        Write::Vote(_, done) | Write::DropFrom(_, done) | Write::Set(_, _, done) | Write::Committed(Some(done)) => {
+            drop(done.send(result));
+        }
         Write::Read(range, done) => drop(done.send(result.and_then(|()| read(journal, range)))),
-        Write::Committed | Write::Purge(_) | Write::End => {}
+        Write::Committed(None) | Write::Purge(_) | Write::End => {}
         #[cfg(test)]
         Write::Break => {}
     }

@@ -90,6 +90,8 @@ impl Log for Group {
             return Ok(());
         }
         let before = self.progress().mark().before;
+        // A member that cannot keep it serves no longer than its lease, like one that is silent.
+        self.keep_committed(self.deadline());
         let longest = LEASE + Duration::from_millis(SERVING_LEASE_MARGIN_MILLISECONDS);
         let (until, others) = (ground::now() + longest.saturating_sub(applied_ago), self.others());
         let missed: Result<Vec<NodeId>> = self.block_on(async {
@@ -124,6 +126,12 @@ impl Log for Group {
 }
 
 impl Group {
+    /// Has on the disk that all is committed which is applied here: a revocation then outlives a power failure, also where the member is cut off
+    /// afterwards. Tells whether it is so.
+    pub(super) fn keep_committed(&self, deadline: Instant) -> bool {
+        self.within(deadline, self.log().keep_committed()).is_ok_and(|kept| kept.is_ok())
+    }
+
     fn wait_for(&self, deadline: Instant, what: &str, passed: impl Fn(super::progress::Mark) -> bool) -> Result<()> {
         if self.progress().wait(deadline, passed) {
             return Ok(());

@@ -164,6 +164,11 @@ impl LogStore {
         self.disk.send(Write::Break).await.unwrap();
     }
 
+    /// Has the committed place on the disk when this returns: after a power failure the member applies up to it before it does anything else.
+    pub async fn keep_committed(&self) -> io::Result<()> {
+        self.disk.keep_committed().await
+    }
+
     /// Writes a fact beside the log; durable when this returns.
     pub async fn set(&self, name: JournalFact, bytes: Vec<u8>) -> io::Result<()> {
         self.disk.ask(|done| Write::Set(name, bytes, done)).await
