@@ -5,8 +5,8 @@ use std::ffi::{CStr, CString, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::lock::DatabaseLock;
-use super::shared::{SharedIndex, stays_attached};
+use super::lock::{DatabaseLock, another_is_attached};
+use super::shared::{LOOK_AGAIN, LOOKS_MAX, SharedIndex};
 use crate::sys::process::Descriptor;
 
 thread_local! {
@@ -60,7 +60,7 @@ pub enum Read {
 impl File {
     /// Opens `path` with flags of `open(2)`; a file that is made is for its user alone.
     pub fn open(path: &CStr, flags: c_int) -> io::Result<Self> {
-        let (descriptor, _made) = open_like(None, path, flags)?;
+        let descriptor = open_descriptor(path, flags, 0o600)?;
         Ok(Self::of(descriptor, path.to_owned(), flags & libc::O_CREAT != 0))
     }
 
@@ -69,13 +69,26 @@ impl File {
     /// Error: `ESTALE`: the log is missing, but others use one: it has been removed.
     pub fn open_log(path: &CStr, flags: c_int, database: &CStr) -> io::Result<Self> {
         let database = open_descriptor(database, libc::O_RDONLY, 0)?;
-        let (descriptor, made) = open_like(Some(&stat_of(&database)?), path, flags)?;
-        if made && stays_attached(&database)? {
-            unlink(path)?;
-            return Err(io::Error::from_raw_os_error(libc::ESTALE));
-        }
+        let makes = flags & libc::O_CREAT != 0;
+        let mut looks = 0..LOOKS_MAX;
+        let descriptor = loop {
+            match open_descriptor(path, flags & !libc::O_CREAT, 0) {
+                Err(missing) if makes && missing.kind() == io::ErrorKind::NotFound => {}
+                opened => break opened?,
+            }
+            // Others came first, and theirs will be found; or a dying process lets go of its files; or it has been removed.
+            if another_is_attached(&database)? {
+                looks.next().ok_or_else(|| io::Error::from_raw_os_error(libc::ESTALE))?;
+                std::thread::sleep(LOOK_AGAIN);
+                continue;
+            }
+            match make_like(&stat_of(&database)?, path, flags) {
+                Err(found) if found.kind() == io::ErrorKind::AlreadyExists => {}
+                made => break made?,
+            }
+        };
         // Whoever made it: another connection, which never syncs, or a process that died before it did.
-        Ok(Self::of(descriptor, path.to_owned(), flags & libc::O_CREAT != 0))
+        Ok(Self::of(descriptor, path.to_owned(), makes))
     }
 
     /// A file without a name, in memory: SQLite's scratch space.
@@ -218,22 +231,30 @@ fn stat_named(path: &CStr) -> io::Result<libc::stat> {
     Ok(found)
 }
 
-/// Opens a file, and tells whether it was made. One that is made gets the mode, and from root the owner, of the file that it stands beside, so that
-/// all who may use one may use the other; without such a file it is for its user alone.
-pub fn open_like(like: Option<&libc::stat>, path: &CStr, flags: c_int) -> io::Result<(Descriptor, bool)> {
-    let made = flags & libc::O_CREAT != 0 && !access(path, libc::F_OK)?;
-    let mode = like.map_or(0o600, |like| like.st_mode & 0o777);
-    let opened = open_descriptor(path, flags, mode)?;
-    if let (true, Some(like)) = (made, like) {
-        let raw = opened.raw()?;
-        // SAFETY: no pointers involved. Only root may give files away.
-        let given =
-            unsafe { libc::fchmod(raw, mode) == 0 && (libc::geteuid() != 0 || libc::fchown(raw, like.st_uid, like.st_gid) == 0) };
-        if !given {
-            return Err(io::Error::last_os_error());
+/// Opens a file that stands beside another one, made if need be.
+pub fn open_like(like: &libc::stat, path: &CStr, flags: c_int) -> io::Result<Descriptor> {
+    loop {
+        match open_descriptor(path, flags, 0) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match make_like(like, path, flags) {
+            Err(found) if found.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made,
         }
     }
-    Ok((opened, made))
+}
+
+/// Makes a file with the mode, and from root the owner, of the file that it stands beside, so that all who may use one may use the other. Error:
+/// `AlreadyExists`: of all who make it at once, one has made it.
+fn make_like(like: &libc::stat, path: &CStr, flags: c_int) -> io::Result<Descriptor> {
+    let mode = like.st_mode & 0o777;
+    let made = open_descriptor(path, flags | libc::O_CREAT | libc::O_EXCL, mode)?;
+    let raw = made.raw()?;
+    // SAFETY: no pointers involved. Only root may give files away.
+    let given =
+        unsafe { libc::fchmod(raw, mode) == 0 && (libc::geteuid() != 0 || libc::fchown(raw, like.st_uid, like.st_gid) == 0) };
+    if given { Ok(made) } else { Err(io::Error::last_os_error()) }
 }
 
 fn open_descriptor(path: &CStr, flags: c_int, mode: libc::mode_t) -> io::Result<Descriptor> {

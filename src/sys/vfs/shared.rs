@@ -17,8 +17,8 @@ const SWITCH_AT: i64 = LOCKS_AT + 8;
 const FRESH_BYTES: i64 = 3;
 
 /// How often to look whether others are still there, and the pause in between.
-const LOOKS_MAX: u32 = 50;
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+pub const LOOKS_MAX: u32 = 50;
+pub const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Part of a file, mapped for sharing. Not inherited by children, who would otherwise keep the description and its locks alive.
 pub struct Mapping {
@@ -76,7 +76,7 @@ impl SharedIndex {
     ///
     /// Error: `ESTALE`: others use an index that has been removed. A second one beside it would have locks of its own.
     pub fn open(database: &Descriptor, path: CString) -> io::Result<Option<Self>> {
-        let (file, _made) = open_like(Some(&stat_of(database)?), &path, libc::O_RDWR | libc::O_CREAT)?;
+        let file = open_like(&stat_of(database)?, &path, libc::O_RDWR)?;
         if lock::set(&file, Hold::Exclusive, SWITCH_AT, 1)? {
             if stays_attached(database)? {
                 return Err(io::Error::from_raw_os_error(libc::ESTALE));
@@ -149,7 +149,7 @@ impl SharedIndex {
 }
 
 /// Whether others use an index or log of this database, and not just for the moment that a dying process needs to let go of its files.
-pub fn stays_attached(database: &Descriptor) -> io::Result<bool> {
+fn stays_attached(database: &Descriptor) -> io::Result<bool> {
     for _ in 0..LOOKS_MAX {
         if !lock::another_is_attached(database)? {
             return Ok(false);

@@ -1,13 +1,16 @@
 //! The layer against SQLite's own, and against itself.
 
+use std::ffi::CString;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{WalIndex, open};
+use super::{WalIndex, file, lock, open};
+use crate::sys::process::Descriptor;
 use crate::sys::process::tests::in_child;
 
 /// A database with a table, in a directory of its own that goes with it.
@@ -228,4 +231,28 @@ fn scratch_files_are_in_memory() {
     assert_eq!(sorted, 20_000);
     let names = std::fs::read_dir(&database.0).unwrap().count();
     assert!(names <= 3, "{names} files");
+}
+
+/// Of several that come at once one makes the log, and is attached before the others have opened it: theirs is no log that was removed.
+#[test]
+fn a_log_that_another_one_is_just_making_is_used_and_stays() {
+    let database = Database::new();
+    let log = database.0.join("test.db-wal");
+    let name = |path: &std::path::Path| CString::new(path.as_os_str().as_bytes()).unwrap();
+    let other = Descriptor::new(std::fs::File::open(database.path()).unwrap().into()).unwrap();
+    lock::set_attached(&other, true).unwrap();
+    assert!(!database.has("-wal"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            std::fs::write(&log, "theirs").unwrap();
+        });
+        let opened = file::File::open_log(&name(&log), libc::O_RDWR | libc::O_CREAT, &name(&database.path()));
+        opened.map(drop).unwrap();
+    });
+    assert_eq!(std::fs::read(&log).unwrap(), b"theirs");
+    std::fs::remove_file(&log).unwrap();
+    let removed = file::File::open_log(&name(&log), libc::O_RDWR | libc::O_CREAT, &name(&database.path()));
+    assert_eq!(removed.err().and_then(|error| error.raw_os_error()), Some(libc::ESTALE));
+    assert!(!database.has("-wal"), "nothing is made in its place");
 }
