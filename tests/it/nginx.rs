@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::harness::{PIN, Token, free_port, promises, wait_until};
+use crate::harness::{PIN, Token, free_port, promises_everywhere, wait_until};
 
-promises!(workers_sign_after_the_fork);
+promises_everywhere!(workers_sign_after_the_fork);
 
 const HANDSHAKES_MAX: u32 = 200;
 
