@@ -39,6 +39,8 @@ pub const RSA_MODULUS_MIN_BITS: u64 = 512;
 pub const FORK_WAIT_MAX_MILLISECONDS: u64 = 1000;
 /// Most sessions of one application.
 pub const SESSIONS_MAX: usize = 1 << 20;
+/// Sets of copies that threads keep of a token, each for itself; more threads share them.
+pub const HANDS_PER_TOKEN: usize = 32;
 /// A partition gives a client a new ticket for one that is older than this.
 pub const TICKET_RENEWED_AFTER_SECONDS: u64 = 300;
 /// A login of which no partition has heard for so long is over.

@@ -1,7 +1,6 @@
 //! The gate between calls and the one library of the process: calls pass without meeting each other, C_Initialize and C_Finalize wait
 //! until nobody is inside, a fork waits for a moment, and a forked child finds a gate of its own.
 
-use std::cell::Cell;
 use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +8,8 @@ use std::time::{Duration, Instant};
 use crate::error::{Code, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::limits::FORK_WAIT_MAX_MILLISECONDS;
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use crate::sync::{Mutex, OnceLock, RwLock, RwLockReadGuard, thread_local};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use crate::sync::{Mutex, OnceLock, RwLock, RwLockReadGuard, thread_number};
 use crate::sys::process::ForkWord;
 
 /// Doors of a gate. Threads are spread over them, so that two calls at once touch no common cache line.
@@ -27,8 +26,6 @@ pub trait Guest: Send + Sync {
 pub struct Gate<T: 'static> {
     /// This process's side of the gate; null before the first use. Otherwise from `Box::into_raw`, and never freed.
     side: AtomicPtr<Side<T>>,
-    /// Gives each thread a door.
-    threads: AtomicUsize,
 }
 
 /// The gate as one process sees it. A fork leaves its locks in whatever state they were, so a child makes a side of its own.
@@ -52,13 +49,13 @@ struct Door<T>(RwLock<Option<Arc<T>>>);
 impl<T: Guest> Gate<T> {
     /// An empty gate.
     pub const fn new() -> Self {
-        Self { side: AtomicPtr::new(ptr::null_mut()), threads: AtomicUsize::new(0) }
+        Self { side: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// Runs `work` on the value, which stays until it returns; `None` when there is none.
     #[inline]
     pub fn with<R>(&self, work: impl FnOnce(&T) -> R) -> Option<R> {
-        let door = self.side().doors[self.door_of_this_thread()].0.read();
+        let door = self.side().doors[thread_number() % DOORS].0.read();
         door.as_deref().map(work)
     }
 
@@ -158,19 +155,6 @@ impl<T: Guest> Gate<T> {
         };
         side.settled.get_or_init(|| side.inherit());
         side
-    }
-
-    #[inline]
-    fn door_of_this_thread(&self) -> usize {
-        thread_local! {
-            static DOOR: Cell<usize> = const { Cell::new(usize::MAX) };
-        }
-        DOOR.with(|door| {
-            if door.get() == usize::MAX {
-                door.set(self.threads.fetch_add(1, Ordering::Relaxed) % DOORS);
-            }
-            door.get()
-        })
     }
 }
 

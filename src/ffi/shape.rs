@@ -108,10 +108,12 @@ unsafe fn begin_judged(
         if mechanism.is_null() {
             return work(&module.library, session, None);
         }
-        // Which session is asked before which mechanism: clients probe handles with any mechanism at hand.
-        module.library.check_session(session)?;
         // SAFETY: the caller's promise.
-        let mechanism = unsafe { params::mechanism(mechanism, dialect(module)) }?;
-        work(&module.library, session, Some(mechanism))
+        let mechanism = unsafe { params::mechanism(mechanism, dialect(module)) };
+        if mechanism.is_err() {
+            // A wrong session is told before a wrong mechanism: clients probe handles with any mechanism at hand.
+            module.library.check_session(session)?;
+        }
+        work(&module.library, session, Some(mechanism?))
     })
 }

@@ -17,7 +17,9 @@ pub trait Material: Any + Send + Sync + Sized {
 }
 
 /// An object with its prepared material. Shared by all sessions that use the key; no lock during use.
-pub struct Key {
+pub struct Key(Arc<Parts>);
+
+struct Parts {
     object: Object,
     material: OnceCell<Box<dyn Any + Send + Sync>>,
 }
@@ -25,12 +27,17 @@ pub struct Key {
 impl Key {
     /// Nothing is prepared yet.
     pub fn new(object: Object) -> Self {
-        Self { object, material: OnceCell::new() }
+        Self(Arc::new(Parts { object, material: OnceCell::new() }))
+    }
+
+    /// The very same key, counted apart: threads that hold one each do not write to each other's count.
+    pub fn another(&self) -> Self {
+        Self(self.0.clone())
     }
 
     /// The object with all its attributes.
     pub fn object(&self) -> &Object {
-        &self.object
+        &self.0.object
     }
 
     /// The family's material. A key type belongs to one family, hence one material type.
@@ -38,8 +45,9 @@ impl Key {
     /// Errors: what [`Material::prepare`] says; `KeyTypeInconsistent` if another family came first.
     pub fn material<M: Material>(&self) -> Result<&M> {
         let material = self
+            .0
             .material
-            .get_or_try_init(|| M::prepare(&self.object).map(|material| Box::new(material) as Box<dyn Any + Send + Sync>))?;
+            .get_or_try_init(|| M::prepare(&self.0.object).map(|material| Box::new(material) as Box<dyn Any + Send + Sync>))?;
         material
             .downcast_ref()
             .ok_or_else(|| refuse(Code::KeyTypeInconsistent, "the key was prepared for another family of mechanisms"))
@@ -66,13 +74,13 @@ impl<M: Material> Deref for Prepared<M> {
     type Target = M;
 
     fn deref(&self) -> &M {
-        let material = self.key.material.get().and_then(|material| material.downcast_ref());
+        let material = self.key.0.material.get().and_then(|material| material.downcast_ref());
         material.expect("`of` prepared it, and material is never taken away")
     }
 }
 
 impl AsRef<Object> for Key {
     fn as_ref(&self) -> &Object {
-        &self.object
+        self.object()
     }
 }

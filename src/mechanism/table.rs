@@ -86,26 +86,44 @@ const FAMILIES: &[&[Row]] = &[
     super::dh::ROWS,
 ];
 
-/// The rows by ascending number, and their numbers side by side: a search touches few cache lines.
-struct Sorted {
-    kinds: Vec<MechanismType>,
-    rows: Vec<&'static Row>,
+/// The rows by ascending number, and a hash table of them without deletion: each operation looks for its row several times.
+struct Rows {
+    sorted: Vec<&'static Row>,
+    places: [Option<&'static Row>; PLACES],
 }
 
-static SORTED: LazyLock<Sorted> = LazyLock::new(|| {
-    let mut rows: Vec<&'static Row> = FAMILIES.iter().flat_map(|family| family.iter()).collect();
-    rows.sort_by_key(|row| row.kind);
-    Sorted { kinds: rows.iter().map(|row| row.kind).collect(), rows }
+/// More than twice the number of rows.
+const PLACES: usize = 1 << PLACES_BITS;
+const PLACES_BITS: u32 = 9;
+
+static ROWS: LazyLock<Rows> = LazyLock::new(|| {
+    let mut sorted: Vec<&'static Row> = FAMILIES.iter().flat_map(|family| family.iter()).collect();
+    sorted.sort_by_key(|row| row.kind);
+    let mut places = [None; PLACES];
+    for row in &sorted {
+        let free = places_of(row.kind).find(|at| places[*at].is_none());
+        places[free.expect("there are more places than rows")] = Some(*row);
+    }
+    Rows { sorted, places }
 });
+
+/// Where a mechanism's row may be, in this order.
+fn places_of(kind: MechanismType) -> impl Iterator<Item = usize> {
+    /// 2^64 divided by the golden ratio, odd.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let first = (kind.0.wrapping_mul(SPREAD) >> (u64::BITS - PLACES_BITS)) as usize;
+    (first..first + PLACES).map(|at| at % PLACES)
+}
 
 /// Every mechanism, by ascending number.
 pub fn all() -> &'static [&'static Row] {
-    &SORTED.rows
+    &ROWS.sorted
 }
 
 /// The row of a mechanism, if we have it.
 pub fn find(kind: MechanismType) -> Option<&'static Row> {
-    SORTED.kinds.binary_search(&kind).ok().map(|at| SORTED.rows[at])
+    let rows = &*ROWS;
+    places_of(kind).map_while(|at| rows.places[at]).find(|row| row.kind == kind)
 }
 
 #[cfg(test)]
@@ -121,5 +139,7 @@ mod tests {
             assert_eq!(row.keys.is_empty(), row.verbs.digest.is_some(), "{} has key types unless it is a digest", row.kind);
             assert!(row.sizes.0 <= row.sizes.1, "{} has a range of sizes", row.kind);
         }
+        assert!(2 * all().len() < super::PLACES, "a search that fails ends soon");
+        assert!(find(crate::ck::MechanismType(u64::MAX)).is_none());
     }
 }

@@ -19,7 +19,7 @@ impl Call<'_> {
             let all = store.find(self.state.id, &[], shown)?;
             found.extend(all.into_iter().map(|hit| Reference { id: hit.id, token: true, private: hit.private }));
         } else {
-            let public = store.find(self.state.id, &tags(&self.facts.public, template)?, false)?;
+            let public = store.find(self.state.id, &tags(&self.facts().public, template)?, false)?;
             self.keep_matches(public, template, false, &mut found)?;
             if self.access.sees_private() {
                 let private = self.with_seals(true, |seals| store.find(self.state.id, &tags(seals, template)?, true))?;

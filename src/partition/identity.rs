@@ -146,6 +146,7 @@ impl Partition {
         if !user_left {
             state.ready.forget_private();
         }
+        state.hands.let_all_go();
     }
 
     /// `C_Finalize`: the application's logins and session objects are gone.
@@ -158,6 +159,7 @@ impl Partition {
         if !user_left {
             state.ready.forget_private();
         }
+        state.hands.let_all_go();
     }
 
     /// `C_SetPIN`.

@@ -65,7 +65,7 @@ impl Call<'_> {
             self.permitted(row, wrapping, Code::WrappingKeyHandleInvalid, Code::WrappingKeyTypeInconsistent)?;
         let wrapping = self.open(wrapping, Code::WrappingKeyHandleInvalid)?;
         let key = self.open(key, Code::KeyHandleInvalid)?;
-        policy::may_wrap(key.object(), wrapping.object(), self.facts.policy)?;
+        policy::may_wrap(key.object(), wrapping.object(), self.facts().policy)?;
         make(mechanism, permitted, &encoding::inner_encoding(key.object())?)
     }
 

@@ -9,6 +9,7 @@ mod admin;
 mod check;
 mod ephemeral;
 mod find;
+mod hands;
 mod identity;
 mod import;
 mod inherit;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Partition;
+use super::hands::{Near, Place};
 use super::origin::{Origin, Step, made};
 use super::seal::{ObjectName, ObjectSeals};
-use super::state::{Facts, Login, TokenState};
+use super::state::{Facts, Known, Login, TokenState};
 use crate::ck::{AttributeType, ObjectClass};
 use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
@@ -14,7 +15,7 @@ use crate::mechanism::{Key, encoding};
 use crate::object::policy::{self, Revealed};
 use crate::object::template::{self, Context, Standing};
 use crate::object::{Object, ObjectId, Template, Value, encode, index};
-use crate::store::{Change, Marks, ObjectRow, Tag};
+use crate::store::{Change, ObjectRow, Tag};
 use crate::token::{Access, Reading, Reference, Role, TokenId};
 use crate::world::World;
 
@@ -23,21 +24,24 @@ pub(super) struct Call<'a> {
     pub partition: &'a Partition,
     pub state: &'a TokenState,
     pub access: &'a Access,
-    pub facts: Arc<Facts>,
     /// Read before any row that this request looks at.
-    pub marks: Marks,
+    pub known: Near<Known>,
     pub origin: Option<&'a Origin>,
 }
 
 impl<'a> Call<'a> {
     pub fn new(partition: &'a Partition, state: &'a TokenState, access: &'a Access, origin: Option<&'a Origin>) -> Result<Self> {
-        let (facts, marks) = state.known(partition)?;
-        Ok(Self { partition, state, access, facts, marks, origin })
+        Ok(Self { partition, state, access, known: state.known(partition)?, origin })
+    }
+
+    /// The token and its holders of PINs.
+    pub fn facts(&self) -> &Facts {
+        &self.known.facts
     }
 
     /// The login, checked; public sessions have none.
     pub fn login(&self) -> Result<Option<Arc<Login>>> {
-        self.access.login.map(|_| self.state.login_of(self.access, &self.facts)).transpose()
+        self.access.login.map(|_| self.state.login_of(self.access, self.facts())).transpose()
     }
 
     /// Who asks and under which policy, as the attribute rules want it.
@@ -47,32 +51,51 @@ impl<'a> Call<'a> {
             Some(Role::User) => Standing::User,
             Some(Role::SecurityOfficer) => Standing::SecurityOfficer,
         };
-        Ok(Context { standing, write: self.access.write, policy: self.facts.policy })
+        Ok(Context { standing, write: self.access.write, policy: self.facts().policy })
     }
 
     /// An object that `access` may see; `otherwise` is the code for one that it may not, or that is not there.
     pub fn open(&self, id: ObjectId, otherwise: Code) -> Result<Arc<Key>> {
         let may_be_held = self.origin.is_none_or(|origin| origin.held.contains(&id));
-        let session_object = self.state.ephemeral.get(self.access.scope, id).filter(|_| may_be_held);
-        let key = match session_object {
-            Some(key) => Some(key),
-            None => self.open_token_object(id)?,
+        let places = [Some(Place::Store(self.known.marks.of(id))), may_be_held.then_some(Place::Session(self.access.scope))];
+        let (key, proven) = match self.state.hands.key(id, places, &self.known, self.access) {
+            Some(at_hand) => at_hand,
+            None => (self.look_up(id, places)?.ok_or_else(|| gone(otherwise))?, false),
         };
-        let key = key.ok_or_else(|| gone(otherwise))?;
         if key.object().is_private() {
             if !self.access.sees_private() {
                 return Err(gone(otherwise));
             }
-            self.state.login_of(self.access, &self.facts)?;
+            if !proven {
+                let moment = self.state.hands.moment();
+                self.state.login_of(self.access, self.facts())?;
+                self.state.hands.keep_login(&moment, self.access, &self.known);
+            }
         }
         Ok(key)
     }
 
-    fn open_token_object(&self, id: ObjectId) -> Result<Option<Arc<Key>>> {
+    /// An object that is not at hand, and from now on is.
+    fn look_up(&self, id: ObjectId, places: [Option<Place>; 2]) -> Result<Option<Arc<Key>>> {
+        let moment = self.state.hands.moment();
+        for place in places.into_iter().rev().flatten() {
+            let key = match place {
+                Place::Session(scope) => self.state.ephemeral.get(scope, id),
+                Place::Store(mark) => self.open_token_object(id, mark)?,
+            };
+            if let Some(key) = key {
+                self.state.hands.keep_key(&moment, &key, place);
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    fn open_token_object(&self, id: ObjectId, mark: u64) -> Result<Option<Arc<Key>>> {
         let (store, token) = (&self.partition.store, self.state.id);
         self.state.ready.open(
             id,
-            self.marks.of(id),
+            mark,
             || store.object_version(token, id),
             || {
                 let row = store.object(token, id)?.filter(|row| !row.private || self.access.sees_private());
@@ -91,9 +114,9 @@ impl<'a> Call<'a> {
     /// The seals for private objects need the user's login; those for public ones need nothing.
     pub fn with_seals<T>(&self, private: bool, work: impl FnOnce(&ObjectSeals) -> Result<T>) -> Result<T> {
         if !private {
-            return work(&self.facts.public);
+            return work(&self.facts().public);
         }
-        let login = self.state.login_of(self.access, &self.facts)?;
+        let login = self.state.login_of(self.access, self.facts())?;
         if login.role != Role::User {
             return Err(refuse(Code::UserNotLoggedIn, "private objects need the user's login"));
         }
@@ -157,7 +180,7 @@ impl<'a> Call<'a> {
             objects.iter().filter(|object| object.is_token()).map(|object| self.row(object)).collect::<Result<Vec<_>>>()?;
         if !rows.is_empty() {
             let change =
-                Change::CreateObjects { token: self.state.id, token_generation: self.facts.row.generation, objects: rows };
+                Change::CreateObjects { token: self.state.id, token_generation: self.facts().row.generation, objects: rows };
             let mut change = Some(change);
             self.partition.decide(self.origin, token_gone, || {
                 // A conflict means that the token was initialised meanwhile: then its keys are others, and nothing can be kept.
@@ -172,7 +195,7 @@ impl<'a> Call<'a> {
                 (true, Some(_)) => {}
                 // The mark is from before it was committed: if somebody has changed it since, it is another one by now.
                 (true, None) => {
-                    let mark = self.marks.of(key.object().id);
+                    let mark = self.known.marks.of(key.object().id);
                     self.state.ready.put(key, mark);
                 }
                 (false, _) => self.state.ephemeral.put(self.access.scope, key),
@@ -250,6 +273,7 @@ impl<'a> Call<'a> {
             if !self.state.ephemeral.replace(self.access.scope, &old, Arc::new(Key::new(new))) {
                 return Err(gone(Code::ObjectHandleInvalid));
             }
+            self.state.hands.let_go(&[id]);
             return Ok(reference);
         }
         self.partition.decide(
@@ -278,10 +302,11 @@ impl<'a> Call<'a> {
         let key = self.open(id, Code::ObjectHandleInvalid)?;
         policy::may_destroy(key.object())?;
         if !key.object().is_token() {
-            return match self.state.ephemeral.remove(self.access.scope, id) {
-                true => Ok(()),
-                false => Err(gone(Code::ObjectHandleInvalid)),
-            };
+            if !self.state.ephemeral.remove(self.access.scope, id) {
+                return Err(gone(Code::ObjectHandleInvalid));
+            }
+            self.state.hands.let_go(&[id]);
+            return Ok(());
         }
         self.may_write()?;
         self.partition.decide(
@@ -295,6 +320,7 @@ impl<'a> Call<'a> {
             },
         )?;
         self.state.ready.forget(id);
+        self.state.hands.let_go(&[id]);
         self.partition.spread(self.origin)
     }
 }

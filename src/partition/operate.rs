@@ -49,13 +49,13 @@ impl Call<'_> {
             return Err(refuse(types, format!("{} does not work with a {key_type} key", row.kind)));
         }
         let authenticate = object.flag(AttributeType::ALWAYS_AUTHENTICATE) && !faults::on(Fault::AlwaysAuthenticateIgnored);
-        let permitted = policy::permit(key, row.kind, self.facts.policy, &self.today())?;
+        let permitted = policy::permit(key, row.kind, self.facts().policy, &self.today())?;
         Ok((permitted, authenticate))
     }
 
     /// `YYYYMMDD`, needed under the strict policy only.
     fn today(&self) -> [u8; 8] {
-        match self.facts.policy {
+        match self.facts().policy {
             Policy::Strict => *utc_time(self.partition.world.now().as_secs()).first_chunk().unwrap_or(b"00000000"),
             _ => *b"00000000",
         }
@@ -75,7 +75,7 @@ impl Call<'_> {
 
     /// Under the strict policy no key encrypts or authenticates twice under one nonce.
     fn spend_nonce(&self, mechanism: &Mechanism, key: ObjectId) -> Result<()> {
-        match self.facts.policy {
+        match self.facts().policy {
             Policy::Strict => self.state.nonces.spend(key, mechanism, self.origin.and_then(Origin::numbered_use)),
             _ => Ok(()),
         }

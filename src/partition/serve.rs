@@ -57,7 +57,10 @@ impl LocalToken {
         let call = self.call(access)?;
         for capsule in capsules {
             if let Some(object) = call.open_capsule(&capsule.0)? {
+                let id = object.id;
                 call.state.ephemeral.put(access.scope, Arc::new(Key::new(object)));
+                // In place of an earlier version.
+                call.state.hands.let_go(&[id]);
             }
         }
         Ok(())
@@ -124,7 +127,7 @@ impl Call<'_> {
             true => (Scope([0; 16]), None),
             false => (self.access.scope, self.access.login.filter(|_| private)),
         };
-        Name { scope, login, token_generation: self.facts.row.generation, held }
+        Name { scope, login, token_generation: self.facts().row.generation, held }
     }
 
     fn with_capsule_seal<T>(&self, private: bool, work: impl FnOnce(&Seal) -> Result<T>) -> Result<T> {

@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 
 use super::Partition;
 use super::ephemeral::Ephemeral;
+use super::hands::{Hands, Near};
 use super::nonces::Nonces;
 use super::ready::ReadyKeys;
 use super::seal::{Key32, ObjectSeals, authenticate};
@@ -23,7 +24,8 @@ use crate::token::{Access, LoginId, Role, Scope, TokenId};
 /// In-memory state of one token.
 pub(super) struct TokenState {
     pub id: TokenId,
-    known: RwLock<Option<Known>>,
+    known: RwLock<Option<Arc<Known>>>,
+    pub hands: Hands<Known>,
     pub logins: RwLock<HashMap<LoginId, Arc<Login>>>,
     pub ready: ReadyKeys,
     pub ephemeral: Ephemeral,
@@ -31,12 +33,12 @@ pub(super) struct TokenState {
 }
 
 /// What was read last.
-struct Known {
+pub(super) struct Known {
     /// As long as the log has this version, nothing has changed.
     version: Version,
-    /// Read after the version and before the facts, or when the facts were still good.
-    marks: Marks,
-    facts: Arc<Facts>,
+    /// Read after the version and before the facts, or when the facts were still good: what is opened from now on is kept under them.
+    pub marks: Marks,
+    pub facts: Arc<Facts>,
 }
 
 /// The rows of the token and its PIN holders, as of one moment.
@@ -89,6 +91,7 @@ impl TokenState {
         Self {
             id,
             known: RwLock::new(None),
+            hands: Hands::default(),
             logins: RwLock::default(),
             ready: ReadyKeys::default(),
             ephemeral: Ephemeral::default(),
@@ -100,17 +103,22 @@ impl TokenState {
     ///
     /// Errors: `TokenNotPresent` when it has been deleted; `StoreRefused` when its row was bent.
     pub fn facts(&self, partition: &Partition) -> Result<Arc<Facts>> {
-        self.known(partition).map(|(facts, _)| facts)
+        self.known(partition).map(|known| known.facts.clone())
     }
 
     /// The same, with the marks that objects opened from now on are kept under.
-    pub fn known(&self, partition: &Partition) -> Result<(Arc<Facts>, Marks)> {
+    pub fn known(&self, partition: &Partition) -> Result<Near<Known>> {
         let now = partition.log.version();
-        if let Some(known) = &*self.known.read()
-            && known.version == now
-        {
-            return Ok((known.facts.clone(), known.marks));
+        if let Some(known) = self.hands.known(|known| known.version == now) {
+            return Ok(known);
         }
+        let known = self.known.read().clone().filter(|known| known.version == now);
+        let known = known.map_or_else(|| self.know_anew(partition, now), Ok)?;
+        Ok(self.hands.learn(known.clone(), |id| known.marks.of(id)))
+    }
+
+    /// Reads what has changed until `now`, or until later.
+    fn know_anew(&self, partition: &Partition, now: Version) -> Result<Arc<Known>> {
         // Before the facts: what changes in between makes these marks old, not the facts.
         let marks = partition.store.marks()?;
         let fresh = match self.facts_at(&marks) {
@@ -126,9 +134,11 @@ impl TokenState {
             self.logins.write().clear();
             self.ephemeral.clear();
             self.nonces.clear();
+            self.hands.let_all_go();
         }
-        *known = Some(Known { version: now, marks, facts: fresh.clone() });
-        Ok((fresh, marks))
+        let fresh = Arc::new(Known { version: now, marks, facts: fresh });
+        *known = Some(fresh.clone());
+        Ok(fresh)
     }
 
     /// The facts that were read last, if no token or user was changed since.

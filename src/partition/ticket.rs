@@ -141,6 +141,7 @@ impl Partition {
         // Ended in between: then nobody may find it.
         if tickets.ended.lock().contains_key(&id) {
             state.logins.write().remove(&id);
+            state.hands.let_all_go();
             return Err(dead());
         }
         (age > TICKET_RENEWED_AFTER_SECONDS).then(|| self.ticket(state.id, id, &login)).transpose()

@@ -113,6 +113,7 @@ impl Token for LocalToken {
         for id in ids {
             self.state.ephemeral.remove(*scope, *id);
         }
+        self.state.hands.let_go(ids);
     }
 
     fn leave(&self, scope: &Scope) {

@@ -17,7 +17,8 @@ use crate::limits::SESSIONS_MAX;
 use crate::mechanism::{Recover, Signer, Verifier};
 use crate::token::{Access, Reference, Token};
 
-/// One session.
+/// One session, on cache lines of its own.
+#[repr(align(128))]
 pub(super) struct Session {
     pub handle: Handle<Session>,
     pub slot: Arc<Slot>,

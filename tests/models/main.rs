@@ -9,6 +9,7 @@
 mod cache;
 mod connections;
 mod fork;
+mod letting_go;
 mod numbering;
 mod queue;
 mod sync;
@@ -22,16 +23,19 @@ use fork::sys;
 use hsmpool::{error, faults, mechanism, object, secret, token};
 use table::sessions;
 
-/// Few requests are kept, so that threads meet at the bound.
+/// Few requests are kept and few hands there are, so that threads meet.
 mod limits {
     pub use hsmpool::limits::*;
 
     pub const REQUEST_STEPS: u64 = 1;
     pub const REQUESTS_KEPT_PER_CLIENT: u64 = 2;
+    pub const HANDS_PER_TOKEN: usize = 2;
 }
 
 #[path = "../../src/ffi/gate.rs"]
 mod gate;
+#[path = "../../src/partition/hands.rs"]
+mod hands;
 #[path = "../../src/session/handle.rs"]
 mod handle;
 #[path = "../../src/wire/kept.rs"]
@@ -66,8 +70,9 @@ struct Model {
     fails: fn(),
 }
 
-const MODELS: [Model; 7] = [
+const MODELS: [Model; 8] = [
     Model { name: "the cache of opened keys, and a destruction", works: cache::works, fails: cache::fails },
+    Model { name: "keys at hand, and letting one go", works: letting_go::works, fails: letting_go::fails },
     Model { name: "the queue of writers of the store", works: queue::works, fails: queue::fails },
     Model { name: "the table of handles, and the end of a session", works: table::works, fails: table::fails },
     Model { name: "the numbers of an application's changes", works: numbering::works, fails: numbering::fails },

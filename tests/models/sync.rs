@@ -8,6 +8,11 @@ use shuttle::rand::{Rng, thread_rng};
 pub use shuttle::sync::atomic;
 pub use shuttle::thread_local;
 
+/// The scheduler's number.
+pub fn thread_number() -> usize {
+    shuttle::current::me().into()
+}
+
 pub mod standard {
     pub use shuttle::sync::{Condvar, Mutex, MutexGuard};
     pub use std::sync::PoisonError;
