@@ -68,10 +68,10 @@ impl Halves {
         Self { inner: half(0x36), outer: half(0x36 ^ 0x5c) }
     }
 
-    fn finish(&self, message: Hasher) -> Digest {
+    fn finish(&self, message: &mut Hasher) -> Digest {
         let mut outer = self.outer.clone();
-        outer.update(&message.finish());
-        outer.finish()
+        outer.update(&message.finish_here());
+        outer.finish_here()
     }
 }
 
@@ -94,8 +94,9 @@ impl Hmac {
         Ok(Self { key, message, len })
     }
 
-    fn mac(self) -> Digest {
-        self.key.halves(self.message.hash()).finish(self.message)
+    /// Ends it.
+    fn mac(&mut self) -> Digest {
+        self.key.halves(self.message.hash()).finish(&mut self.message)
     }
 }
 
@@ -109,7 +110,7 @@ impl Signer for Hmac {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, out: &mut [u8]) -> Result<usize> {
+    fn finish(mut self: Box<Self>, out: &mut [u8]) -> Result<usize> {
         let len = self.len;
         out[..len].copy_from_slice(&self.mac()[..len]);
         Ok(len)
@@ -122,7 +123,7 @@ impl Verifier for Hmac {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, signature: &[u8]) -> Result<()> {
+    fn finish(mut self: Box<Self>, signature: &[u8]) -> Result<()> {
         let len = self.len;
         check_mac(signature, &self.mac()[..len])
     }

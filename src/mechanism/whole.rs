@@ -53,8 +53,8 @@ impl<S: SignOnce> Signer for OverDigest<S> {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, out: &mut [u8]) -> Result<usize> {
-        self.once.sign(&self.hasher.finish(), out)
+    fn finish(mut self: Box<Self>, out: &mut [u8]) -> Result<usize> {
+        self.once.sign(&self.hasher.finish_here(), out)
     }
 
     fn hash(&self) -> Option<Hash> {
@@ -73,8 +73,8 @@ impl<S: VerifyOnce> Verifier for OverDigest<S> {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, signature: &[u8]) -> Result<()> {
-        self.once.verify(&self.hasher.finish(), signature)
+    fn finish(mut self: Box<Self>, signature: &[u8]) -> Result<()> {
+        self.once.verify(&self.hasher.finish_here(), signature)
     }
 
     fn hash(&self) -> Option<Hash> {

@@ -5,13 +5,12 @@ mod sha512;
 
 use std::fmt;
 
-use zeroize::Zeroize;
-
 use self::sha512::Sha512;
 use super::table::{Input, Row};
 use super::{Digester, Mechanism, Verbs};
 use crate::ck::MechanismType;
 use crate::error::{Code, Result, refuse};
+use crate::sys::awslc::wipe;
 use crate::sys::awslc::digest::{Md5, Sha1, Sha3, Sha3Size, Sha224, Sha256};
 
 pub use self::saved::restore;
@@ -136,7 +135,7 @@ impl std::ops::Deref for Digest {
 
 impl Drop for Digest {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        wipe(&mut self.bytes);
     }
 }
 
@@ -176,9 +175,14 @@ impl Hasher {
     }
 
     /// The digest.
-    pub fn finish(self) -> Digest {
+    pub fn finish(mut self) -> Digest {
+        self.finish_here()
+    }
+
+    /// The digest, without moving the state, of which each move leaves a copy. Nothing may be asked of it afterwards.
+    pub(super) fn finish_here(&mut self) -> Digest {
         let mut digest = Digest { bytes: [0; Hash::OUTPUT_MAX_BYTES], len: self.hash.output_len() };
-        match self.state {
+        match &mut self.state {
             State::Md5(state) => state.finish(front(&mut digest)),
             State::Sha1(state) => state.finish(front(&mut digest)),
             State::Sha224(state) => state.finish(front(&mut digest)),

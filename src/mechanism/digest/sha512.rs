@@ -2,6 +2,7 @@
 
 use zeroize::Zeroize;
 
+use crate::sys::awslc::wipe;
 use crate::sys::simd::sha512::{BLOCK_BYTES, compress};
 
 /// Initial value of SHA-384 (FIPS 180-4, 5.3.4).
@@ -105,7 +106,7 @@ impl Sha512 {
     }
 
     /// Writes as many bytes of the digest as `out` takes, at most 64.
-    pub fn finish(mut self, out: &mut [u8]) {
+    pub fn finish(&mut self, out: &mut [u8]) {
         let filled = self.filled();
         let bits = self.length * 8;
         let mut tail = [[0; BLOCK_BYTES]; 2];
@@ -116,7 +117,7 @@ impl Sha512 {
         let used = if filled < BLOCK_BYTES - 16 { 1 } else { 2 };
         bytes[used * BLOCK_BYTES - 16..used * BLOCK_BYTES].copy_from_slice(&bits.to_be_bytes());
         compress(&mut self.words, &tail[..used]);
-        tail.zeroize();
+        wipe(tail.as_flattened_mut());
         for (part, word) in out.chunks_mut(8).zip(&self.words) {
             part.copy_from_slice(&word.to_be_bytes()[..part.len()]);
         }
@@ -127,6 +128,6 @@ impl Drop for Sha512 {
     /// The state of a MAC is as good as its key.
     fn drop(&mut self) {
         self.words.zeroize();
-        self.pending.zeroize();
+        wipe(&mut self.pending);
     }
 }

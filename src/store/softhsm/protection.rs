@@ -43,7 +43,7 @@ fn stretch(salt: &[u8], pin: &Secret) -> Option<Secret> {
     Some(key)
 }
 
-fn finish(hash: Sha256, key: &mut Secret) -> Option<()> {
+fn finish(mut hash: Sha256, key: &mut Secret) -> Option<()> {
     hash.finish(key.expose_mut().try_into().ok()?);
     Some(())
 }

@@ -7,6 +7,8 @@ use std::ptr::NonNull;
 use aws_lc_sys as lc;
 use zeroize::Zeroize;
 
+use super::wipe;
+
 /// A digest of the MD4 line between two blocks: what is needed to carry on elsewhere.
 pub struct Midway<'a, const WORDS: usize> {
     /// The chaining words.
@@ -46,8 +48,8 @@ macro_rules! contexts {
                 unsafe { lc::$update(&mut self.0, data.as_ptr().cast(), data.len()) };
             }
 
-            /// The digest.
-            pub fn finish(mut self, out: &mut [u8; $OUT]) {
+            /// The digest. What is taken afterwards goes nowhere.
+            pub fn finish(&mut self, out: &mut [u8; $OUT]) {
                 // SAFETY: the context was initialised by `new`; `out` is as long as the digest.
                 unsafe { lc::$finish(out.as_mut_ptr(), &mut self.0) };
             }
@@ -84,7 +86,7 @@ macro_rules! contexts {
             /// The state of a MAC is as good as its key.
             fn drop(&mut self) {
                 self.0.h.zeroize();
-                self.0.data.zeroize();
+                wipe(&mut self.0.data);
             }
         }
         )*
@@ -168,10 +170,10 @@ impl Sha3 {
         assert_eq!(done, 1, "SHA-3 takes any input until it is finished");
     }
 
-    /// Writes the digest to the front of `out`, which is at least that long.
-    pub fn finish(self, out: &mut [u8]) {
+    /// Writes the digest to the front of `out`, which is at least that long. Panics when it is asked for twice.
+    pub fn finish(&mut self, out: &mut [u8]) {
         assert!(out.len() >= self.size.output_len(), "the caller gives room for the digest");
-        // SAFETY: the context was initialised by `new` and is finished once, as `self` is spent; `out` has room; the length is not asked for.
+        // SAFETY: the context was initialised by `new` and may be finished at any time; `out` has room; the length is not asked for.
         let done = unsafe { lc::EVP_DigestFinal_ex(self.context.as_ptr(), out.as_mut_ptr(), std::ptr::null_mut()) };
         assert_eq!(done, 1, "SHA-3 can always be finished once");
     }
