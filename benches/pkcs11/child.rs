@@ -18,6 +18,7 @@ const WORK: &str = "HSMPOOL_BENCH_WORK";
 const MODULE: &str = "HSMPOOL_BENCH_MODULE";
 const FIGURE_MS: &str = "HSMPOOL_BENCH_MS";
 const OBJECTS: &str = "HSMPOOL_BENCH_OBJECTS";
+const TOKENS: &str = "HSMPOOL_BENCH_TOKENS";
 const PROCESSOR_TIME: &str = "HSMPOOL_BENCH_PROCESSOR_TIME";
 
 /// The work that has the raw library sign beside a creator of the module.
@@ -38,6 +39,7 @@ pub fn ask(subject: &Subject, work: &str, options: &Options) -> Option<f64> {
     if let Subject::Module { path, store } = subject {
         let configuration = store.directory().join("softhsm2.conf");
         command.env(MODULE, path).env("SOFTHSM2_CONF", configuration).env("HOME", store.directory()).env_remove("HSMPOOL_CONF");
+        command.env(TOKENS, store.tokens());
     }
     if let Subject::Pool { path, configuration } = subject {
         command.env(MODULE, path).env("HSMPOOL_CONF", configuration);
@@ -58,7 +60,8 @@ pub fn run(work: &str) {
     match (work, module()) {
         ("fill", Some(module)) => {
             module.initialize().expect("initialises");
-            store::fill(&module, number(OBJECTS));
+            let tokens = std::env::var_os(TOKENS).map(PathBuf::from).unwrap_or_default();
+            store::fill(&module, &tokens, number(OBJECTS));
             println!("1");
         }
         ("create until killed", Some(module)) => create_until_killed(&module),

@@ -34,6 +34,11 @@ impl Store {
     pub fn directory(&self) -> &Path {
         &self.directory
     }
+
+    /// Where the module keeps its tokens.
+    pub fn tokens(&self) -> PathBuf {
+        self.directory.join("tokens")
+    }
 }
 
 impl Drop for Store {
@@ -48,8 +53,8 @@ const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07
 const P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
 const ED25519: &[u8] = b"\x13\x0cedwards25519";
 
-/// Makes the token, the keys and so many further objects.
-pub fn fill(module: &Loaded, objects: usize) {
+/// Makes the token, the keys and so many further objects. `tokens`: where the module keeps its tokens.
+pub fn fill(module: &Loaded, tokens: &Path, objects: usize) {
     module.make_token(LABEL, SO_PIN, PIN).unwrap_or_else(|rv| panic!("making a token: {rv:?}"));
     let session = module.user_session(LABEL, PIN).expect("the token's own PIN");
     for bits in [2048, 3072, 4096] {
@@ -68,7 +73,28 @@ pub fn fill(module: &Loaded, objects: usize) {
     secret(&session, WANTED, CKK_AES);
     for number in 0..objects {
         secret(&session, &format!("object {number}"), CKK_AES);
+        if number == 0
+            && let Some(file) = newest_object_file(tokens)
+        {
+            (1..objects).for_each(|number| copy_object(&file, number));
+            return;
+        }
     }
+}
+
+/// SoftHSM's file of the object that was made last; `None` for stores of another kind. SoftHSM makes objects ever more slowly, a hundred
+/// thousand would take a day: so the others are copies of one under new names, which is what they would be but for their labels.
+fn newest_object_file(tokens: &Path) -> Option<PathBuf> {
+    let files = |directory: &Path| std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let objects = files(tokens).flat_map(|token| files(&token).collect::<Vec<_>>());
+    let objects = objects.filter(|path| path.extension().is_some_and(|kind| kind == "object") && !path.ends_with("token.object"));
+    objects.max_by_key(|path| path.metadata().and_then(|it| it.modified()).expect("a file just made has a time"))
+}
+
+/// Files are named by a UUID.
+fn copy_object(file: &Path, number: usize) {
+    let copy = file.with_file_name(format!("{number:08x}-0000-4000-8000-000000000000.object"));
+    std::fs::copy(file, copy).expect("the store's directory is writable");
 }
 
 fn named(label: &str) -> Template {
