@@ -6,12 +6,13 @@ use hsmpool::mechanism::Key;
 use hsmpool::object::{Object, ObjectId, Template};
 use hsmpool::token::{Access, LoginId, Role, Scope};
 use shuttle::sync::Mutex;
-use shuttle::sync::atomic::{AtomicBool, Ordering};
+use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shuttle::thread;
 
 use crate::hands::{Hands, Place};
 
-const ID: ObjectId = ObjectId([7; 16]);
+/// Session objects, let go one after the other: each is one more chance to meet.
+const IDS: [ObjectId; 4] = [ObjectId([1; 16]), ObjectId([2; 16]), ObjectId([3; 16]), ObjectId([4; 16])];
 const SCOPE: Scope = Scope([1; 16]);
 
 /// What is known: nothing here depends on more of it than that it is the same.
@@ -20,11 +21,12 @@ struct Known;
 struct Token {
     hands: Hands<Known>,
     known: Arc<Known>,
-    /// The session object, and whether the login is good.
-    found: Mutex<Option<Arc<Key>>>,
+    /// The session objects that are there, and whether the login is good.
+    found: Mutex<Vec<Arc<Key>>>,
     logged_in: Mutex<bool>,
-    /// The call that let both go has returned.
-    returned: AtomicBool,
+    /// The calls that let so many objects, and the login, go have returned.
+    objects_gone: AtomicUsize,
+    no_login: AtomicBool,
 }
 
 fn access() -> Access {
@@ -33,22 +35,22 @@ fn access() -> Access {
 
 impl Token {
     fn new() -> Self {
-        let object = Object { id: ID, version: 1, attributes: Template::new() };
-        let found = Mutex::new(Some(Arc::new(Key::new(object))));
+        let key = |id| Arc::new(Key::new(Object { id, version: 1, attributes: Template::new() }));
+        let found = Mutex::new(IDS.map(key).to_vec());
         let (hands, known) = (Hands::default(), Arc::new(Known));
-        Self { hands, known, found, logged_in: Mutex::new(true), returned: AtomicBool::new(false) }
+        Self { hands, known, found, logged_in: Mutex::new(true), objects_gone: 0.into(), no_login: false.into() }
     }
 
     /// As `partition::object` does. Tells whether the object was there, and whether its login was good.
-    fn open(&self, early: bool) -> (bool, bool) {
+    fn open(&self, id: ObjectId, early: bool) -> (bool, bool) {
         let (hands, access) = (&self.hands, access());
         let known = hands.known(|_| true).unwrap_or_else(|| hands.learn(self.known.clone(), |_| 0));
         let place = Place::Session(SCOPE);
-        let (opened, mut proven) = match hands.key(ID, [None, Some(place)], &known, &access) {
+        let (opened, mut proven) = match hands.key(id, [None, Some(place)], &known, &access) {
             Some((_, proven)) => (true, proven),
             None => {
                 let early = early.then(|| hands.moment());
-                let found = self.found.lock().unwrap().clone();
+                let found = self.found.lock().unwrap().iter().find(|key| key.object().id == id).cloned();
                 if let Some(key) = &found {
                     hands.keep_key(&early.unwrap_or_else(|| hands.moment()), key, place);
                 }
@@ -66,25 +68,33 @@ impl Token {
     }
 
     fn let_go(&self) {
-        *self.found.lock().unwrap() = None;
-        self.hands.let_go(&[ID]);
+        for id in IDS {
+            // Whoever makes the users is ahead of them otherwise.
+            (0..4).for_each(|_| thread::yield_now());
+            self.found.lock().unwrap().retain(|key| key.object().id != id);
+            self.hands.let_go(&[id]);
+            self.objects_gone.fetch_add(1, Ordering::SeqCst);
+        }
         *self.logged_in.lock().unwrap() = false;
         self.hands.let_all_go();
-        self.returned.store(true, Ordering::SeqCst);
+        self.no_login.store(true, Ordering::SeqCst);
     }
 }
 
 fn play(early: bool) {
     let token = Arc::new(Token::new());
     let look = move |token: &Token| {
-        let is_over = token.returned.load(Ordering::SeqCst);
-        let (opened, proven) = token.open(early);
-        assert!(!is_over || !opened, "a key that was let go was used");
-        assert!(!is_over || !proven, "a login that was let go was used");
+        for (at, id) in IDS.into_iter().enumerate() {
+            let is_gone = token.objects_gone.load(Ordering::SeqCst) > at;
+            let no_login = token.no_login.load(Ordering::SeqCst);
+            let (opened, proven) = token.open(id, early);
+            assert!(!(is_gone && opened), "a key that was let go was used");
+            assert!(!(no_login && proven), "a login that was let go was used");
+        }
     };
     let users = [(); 2].map(|()| {
         let token = token.clone();
-        thread::spawn(move || (0..3).for_each(|_| look(&token)))
+        thread::spawn(move || (0..2).for_each(|_| look(&token)))
     });
     token.let_go();
     look(&token);

@@ -34,10 +34,10 @@ mod limits {
 
 #[path = "../../src/ffi/gate.rs"]
 mod gate;
-#[path = "../../src/partition/hands.rs"]
-mod hands;
 #[path = "../../src/session/handle.rs"]
 mod handle;
+#[path = "../../src/partition/hands.rs"]
+mod hands;
 #[path = "../../src/wire/kept.rs"]
 mod kept;
 #[path = "../../src/pool/numbers.rs"]

@@ -10,8 +10,8 @@ use super::table::{Input, Row};
 use super::{Digester, Mechanism, Verbs};
 use crate::ck::MechanismType;
 use crate::error::{Code, Result, refuse};
-use crate::sys::awslc::wipe;
 use crate::sys::awslc::digest::{Md5, Sha1, Sha3, Sha3Size, Sha224, Sha256};
+use crate::sys::awslc::wipe;
 
 pub use self::saved::restore;
 
