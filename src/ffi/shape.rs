@@ -110,10 +110,9 @@ unsafe fn begin_judged(
         }
         // SAFETY: the caller's promise.
         let mechanism = unsafe { params::mechanism(mechanism, dialect(module)) };
-        if mechanism.is_err() {
-            // A wrong session is told before a wrong mechanism: clients probe handles with any mechanism at hand.
-            module.library.check_session(session)?;
-        }
-        work(&module.library, session, Some(mechanism?))
+        // A wrong session is told before a wrong mechanism: clients probe handles with any mechanism at hand. A right mechanism's session is looked
+        // at by `work`, first of all, and not here as well.
+        let mechanism = mechanism.or_else(|error| module.library.check_session(session).and(Err(error)))?;
+        work(&module.library, session, Some(mechanism))
     })
 }

@@ -35,6 +35,11 @@ impl Key {
         Self(self.0.clone())
     }
 
+    /// Whether it is the very same key, however it is counted.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The object with all its attributes.
     pub fn object(&self) -> &Object {
         &self.0.object

@@ -210,8 +210,8 @@ impl Server {
             self.catch_up()?;
         }
         let (sequence, use_number) = (request.sequence, request.use_number);
-        let held = request.held.iter().map(|held| held.id).collect();
-        let origin = Origin { scope: request.who.scope, sequence, use_number, client: caller.name.clone(), held };
+        let origin =
+            Origin { scope: request.who.scope, sequence, use_number, client: caller.name.clone(), held: request.held.clone() };
         let Some(id) = request.token else { return self.all_tokens(caller, &origin, &request.ask) };
         self.may_see(caller, id)?;
         let token = self.partition.token_on_behalf(id, origin.clone());

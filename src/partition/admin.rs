@@ -79,7 +79,10 @@ impl Partition {
         }
         match self.propose_for(origin, Change::DeleteToken { token })? {
             Outcome::Done => {
-                self.states.write().remove(&token);
+                // Logins and keys that calls under way still have are out of reach for others.
+                if let Some(state) = self.states.write().remove(&token) {
+                    state.put_away();
+                }
                 self.spread(origin)
             }
             _ => Err(refuse(Code::TokenNotPresent, "the token has been deleted already")),
@@ -148,6 +151,8 @@ impl Partition {
             expected_generation: Some(row.generation),
         };
         self.give_birth(birth, origin, so_pin)?;
+        // Whoever reads the new life first puts the old one away; nobody else may come for long.
+        drop(state.facts(self));
         self.spread(origin)?;
         Ok(id)
     }

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-
 use crate::mechanism::Key;
 use crate::object::ObjectId;
+use crate::sync::RwLock;
 use crate::token::Scope;
 
 /// Session objects of one token, by application.
@@ -23,10 +22,10 @@ impl Ephemeral {
     }
 
     /// Puts a new version in the place of the one that it was made from; false if that is no longer there.
-    pub fn replace(&self, scope: Scope, old: &Arc<Key>, new: Arc<Key>) -> bool {
+    pub fn replace(&self, scope: Scope, old: &Key, new: Arc<Key>) -> bool {
         let mut all = self.0.write();
         let Some(place) = all.get_mut(&scope).and_then(|objects| objects.get_mut(&old.object().id)) else { return false };
-        if !Arc::ptr_eq(place, old) {
+        if !place.is(old) {
             return false;
         }
         *place = new;

@@ -2,7 +2,12 @@
 //! at once write to no memory that they share, not even to count who holds a key.
 //!
 //! All of it is copies. What is known is good for one version of the log; a token object for one mark of its row; a login and a session object
-//! until they are let go, and then they are in no hand any more.
+//! until they are let go: when the call that ends them returns, they are in no hand any more. Until then one thread may be told that they are
+//! gone while another still uses them.
+//!
+//! Why nothing comes back that was let go: what lets go takes it away where it is found, then raises a count, then goes through the hands. What
+//! keeps something looks at the count before the look-up, and again under the lock of its hand. If the count is the same, the hand will still
+//! be gone through. If the first look was after the raise, the look-up did not find it.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -64,14 +69,18 @@ struct Held<K> {
     keys: [Option<HeldKey>; KEYS],
 }
 
-struct HeldKey {
-    key: Arc<Key>,
-    place: Place,
+impl<K> Held<K> {
+    const EMPTY: Self = Self { known: None, proven: None, keys: [const { None }; KEYS] };
 }
 
-/// Where a key was found.
+struct HeldKey {
+    key: Arc<Key>,
+    source: Source,
+}
+
+/// Where a key came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Source {
     /// In the store, with this mark of its row.
     Store(u64),
     /// Among an application's session objects.
@@ -83,8 +92,7 @@ pub(super) struct Moment(u64);
 
 impl<K> Default for Hands<K> {
     fn default() -> Self {
-        let empty = || Hand(Mutex::new(Held { known: None, proven: None, keys: [const { None }; KEYS] }));
-        Self { hands: std::array::from_fn(|_| empty()), let_go: AtomicU64::new(0) }
+        Self { hands: std::array::from_fn(|_| Hand(Mutex::new(Held::EMPTY))), let_go: AtomicU64::new(0) }
     }
 }
 
@@ -107,7 +115,7 @@ impl<K> Hands<K> {
         held.known = Some(known.clone());
         held.proven = None;
         for slot in &mut held.keys {
-            if let Some(HeldKey { key, place: Place::Store(seen) }) = slot
+            if let Some(HeldKey { key, source: Source::Store(seen) }) = slot
                 && *seen != mark(key.object().id)
             {
                 *slot = None;
@@ -121,11 +129,11 @@ impl<K> Hands<K> {
         Moment(self.let_go.load(Ordering::Acquire))
     }
 
-    /// A key that is at hand and was found in one of these places; and whether the login of `access` is good by what is `known`.
-    pub fn key(&self, id: ObjectId, places: [Option<Place>; 2], known: &Near<K>, access: &Access) -> Option<(Arc<Key>, bool)> {
+    /// A key that is at hand and was came from one of these sources; and whether the login of `access` is good by what is `known`.
+    pub fn key(&self, id: ObjectId, sources: &[Option<Source>], known: &Near<K>, access: &Access) -> Option<(Arc<Key>, bool)> {
         let held = self.mine().lock();
-        let HeldKey { key, place } = held.keys[place_of(id)].as_ref()?;
-        if key.object().id != id || !places.contains(&Some(*place)) {
+        let HeldKey { key, source } = held.keys[place_of(id)].as_ref()?;
+        if key.object().id != id || !sources.contains(&Some(*source)) {
             return None;
         }
         let proven = held.proven.is_some() && held.proven == claim(access) && held.known.as_ref().is_some_and(|it| it.is(known));
@@ -133,10 +141,10 @@ impl<K> Hands<K> {
     }
 
     /// Keeps a key that was looked up since `moment`, unless something was let go since.
-    pub fn keep_key(&self, moment: &Moment, key: &Key, place: Place) {
+    pub fn keep_key(&self, moment: &Moment, key: &Key, source: Source) {
         let mut held = self.mine().lock();
         if self.nothing_let_go_since(moment) {
-            held.keys[place_of(key.object().id)] = Some(HeldKey { key: Arc::new(key.another()), place });
+            held.keys[place_of(key.object().id)] = Some(HeldKey { key: Arc::new(key.another()), source });
         }
     }
 
@@ -148,7 +156,7 @@ impl<K> Hands<K> {
         }
     }
 
-    /// Looked at under the lock of a hand: whoever lets go later, comes to this hand later.
+    /// To be asked under the lock of a hand.
     fn nothing_let_go_since(&self, moment: &Moment) -> bool {
         self.let_go.load(Ordering::Acquire) == moment.0
     }
@@ -157,17 +165,14 @@ impl<K> Hands<K> {
     pub fn let_go(&self, ids: &[ObjectId]) {
         self.each(|held| {
             for id in ids {
-                held.keys[place_of(*id)].take_if(|held| held.key.object().id == *id);
+                held.keys[place_of(*id)].take_if(|it| it.key.object().id == *id);
             }
         });
     }
 
-    /// No login and no key is in any hand any more. To be called after logins or objects are gone where they were found.
+    /// The hands are empty. To be called after logins or objects are gone where they were found.
     pub fn let_all_go(&self) {
-        self.each(|held| {
-            held.proven = None;
-            held.keys = [const { None }; KEYS];
-        });
+        self.each(|held| *held = Held::EMPTY);
     }
 
     fn each(&self, mut work: impl FnMut(&mut Held<K>)) {

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::origin::Origin;
 use super::seal::{Key32, ObjectSeals};
 use super::state::Login;
-use super::ticket::dead;
 use super::token::LocalToken;
 use crate::error::Result;
 use crate::sys::awslc::sealing::hmac_sha256;
@@ -45,9 +44,6 @@ impl LocalToken {
         let (partition, state, _) = self.parts();
         let it = state.login_of(parent, &*state.facts(partition)?)?;
         let id = inherited_id(&it.token_key, login, heir)?;
-        if partition.has_ended(id) {
-            return Err(dead());
-        }
         let token_key = it.token_key.duplicate();
         let own = Login {
             scope: heir,
@@ -60,7 +56,7 @@ impl LocalToken {
             issued: AtomicU64::new(0),
         };
         let ticket = partition.ticket(state.id, id, &own)?;
-        state.logins.write().insert(id, Arc::new(own));
+        partition.take_in(state, id, Arc::new(own))?;
         Ok(Access { scope: heir, login: Some(id), ticket, ..parent.clone() })
     }
 }

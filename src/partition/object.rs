@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Partition;
-use super::hands::{Near, Place};
+use super::hands::{Near, Source};
 use super::origin::{Origin, Step, made};
 use super::seal::{ObjectName, ObjectSeals};
 use super::state::{Facts, Known, Login, TokenState};
@@ -16,6 +16,7 @@ use crate::object::policy::{self, Revealed};
 use crate::object::template::{self, Context, Standing};
 use crate::object::{Object, ObjectId, Template, Value, encode, index};
 use crate::store::{Change, ObjectRow, Tag};
+use crate::token::message::Held;
 use crate::token::{Access, Reading, Reference, Role, TokenId};
 use crate::world::World;
 
@@ -56,39 +57,53 @@ impl<'a> Call<'a> {
 
     /// An object that `access` may see; `otherwise` is the code for one that it may not, or that is not there.
     pub fn open(&self, id: ObjectId, otherwise: Code) -> Result<Arc<Key>> {
-        let may_be_held = self.origin.is_none_or(|origin| origin.held.contains(&id));
-        let places = [Some(Place::Store(self.known.marks.of(id))), may_be_held.then_some(Place::Session(self.access.scope))];
-        let (key, proven) = match self.state.hands.key(id, places, &self.known, self.access) {
-            Some(at_hand) => at_hand,
-            None => (self.look_up(id, places)?.ok_or_else(|| gone(otherwise))?, false),
-        };
-        if key.object().is_private() {
-            if !self.access.sees_private() {
-                return Err(gone(otherwise));
-            }
-            if !proven {
-                let moment = self.state.hands.moment();
-                self.state.login_of(self.access, self.facts())?;
-                self.state.hands.keep_login(&moment, self.access, &self.known);
-            }
+        let hands = &self.state.hands;
+        let sources = self.sources(id);
+        if let Some((key, proven)) = hands.key(id, &sources, &self.known, self.access)
+            && self.is_as_held(key.object())
+        {
+            self.may_see(key.object(), proven, otherwise)?;
+            return Ok(key);
         }
-        Ok(key)
-    }
-
-    /// An object that is not at hand, and from now on is.
-    fn look_up(&self, id: ObjectId, places: [Option<Place>; 2]) -> Result<Option<Arc<Key>>> {
-        let moment = self.state.hands.moment();
-        for place in places.into_iter().rev().flatten() {
-            let key = match place {
-                Place::Session(scope) => self.state.ephemeral.get(scope, id),
-                Place::Store(mark) => self.open_token_object(id, mark)?,
+        let moment = hands.moment();
+        for source in sources.into_iter().flatten() {
+            let key = match source {
+                Source::Session(scope) => self.state.ephemeral.get(scope, id),
+                Source::Store(mark) => self.open_token_object(id, mark)?,
             };
             if let Some(key) = key {
-                self.state.hands.keep_key(&moment, &key, place);
-                return Ok(Some(key));
+                self.may_see(key.object(), false, otherwise)?;
+                hands.keep_key(&moment, &key, source);
+                return Ok(key);
             }
         }
-        Ok(None)
+        Err(gone(otherwise))
+    }
+
+    /// Where an object may be, in the order of looking.
+    fn sources(&self, id: ObjectId) -> [Option<Source>; 2] {
+        let may_be_held = self.origin.is_none_or(|origin| origin.held.iter().any(|held| held.id == id));
+        [may_be_held.then_some(Source::Session(self.access.scope)), Some(Source::Store(self.known.marks.of(id)))]
+    }
+
+    /// Whether a copy of a session object is the version that the client holds: a newer one may be on its way into this partition.
+    fn is_as_held(&self, object: &Object) -> bool {
+        let held = Held { id: object.id, version: object.version };
+        self.origin.is_none_or(|origin| object.is_token() || origin.held.contains(&held))
+    }
+
+    /// Errors: `otherwise` for a private object without the user's login; `UserNotLoggedIn` for a login that is over.
+    fn may_see(&self, object: &Object, proven: bool, otherwise: Code) -> Result<()> {
+        if !object.is_private() || (proven && self.access.sees_private()) {
+            return Ok(());
+        }
+        if !self.access.sees_private() {
+            return Err(gone(otherwise));
+        }
+        let moment = self.state.hands.moment();
+        self.state.login_of(self.access, self.facts())?;
+        self.state.hands.keep_login(&moment, self.access, &self.known);
+        Ok(())
     }
 
     fn open_token_object(&self, id: ObjectId, mark: u64) -> Result<Option<Arc<Key>>> {
@@ -302,11 +317,9 @@ impl<'a> Call<'a> {
         let key = self.open(id, Code::ObjectHandleInvalid)?;
         policy::may_destroy(key.object())?;
         if !key.object().is_token() {
-            if !self.state.ephemeral.remove(self.access.scope, id) {
-                return Err(gone(Code::ObjectHandleInvalid));
-            }
+            let was_there = self.state.ephemeral.remove(self.access.scope, id);
             self.state.hands.let_go(&[id]);
-            return Ok(());
+            return if was_there { Ok(()) } else { Err(gone(Code::ObjectHandleInvalid)) };
         }
         self.may_write()?;
         self.partition.decide(

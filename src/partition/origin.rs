@@ -9,6 +9,7 @@ use crate::log::{Proposal, RequestId};
 use crate::object::ObjectId;
 use crate::store::{Change, Outcome};
 use crate::sys::awslc::sealing::hmac_sha256;
+use crate::token::message::Held;
 use crate::token::{Scope, TokenId};
 
 /// The request of a client, as it came over the wire.
@@ -23,7 +24,7 @@ pub struct Origin {
     /// Who sent it, as the connection proved: a certificate's name, or a user of this machine.
     pub client: Arc<str>,
     /// Session objects that the client has, of those that the request names: it may have destroyed others at another partition.
-    pub held: Vec<ObjectId>,
+    pub held: Vec<Held>,
 }
 
 /// Kinds of changes that a request can make, each at most once: so each has a number of its own under the request's.

@@ -129,16 +129,20 @@ impl TokenState {
         if let Some(old) = &*known
             && old.facts.row.generation != fresh.row.generation
         {
-            // Initialised again: nothing of the old life may be used.
-            self.ready.clear();
-            self.logins.write().clear();
-            self.ephemeral.clear();
-            self.nonces.clear();
-            self.hands.let_all_go();
+            self.put_away();
         }
         let fresh = Arc::new(Known { version: now, marks, facts: fresh });
         *known = Some(fresh.clone());
         Ok(fresh)
+    }
+
+    /// Initialised again, or deleted: nothing of the old life may be used.
+    pub fn put_away(&self) {
+        self.ready.clear();
+        self.logins.write().clear();
+        self.ephemeral.clear();
+        self.nonces.clear();
+        self.hands.let_all_go();
     }
 
     /// The facts that were read last, if no token or user was changed since.

@@ -231,6 +231,50 @@ fn a_destroyed_key_signs_nowhere_any_more() {
 }
 
 #[test]
+fn a_session_object_that_was_used_is_changed_again_and_again_and_is_gone_for_all_threads() {
+    let home = Home::new("session-object");
+    let admin = home.open(Policy::Default);
+    let token = ready_token(&admin);
+    let access = user(&*token);
+    let template = Template::from_iter([(A::VALUE_LEN, Value::Ulong(32)), (A::SIGN, Value::Bool(true))]);
+    let generate = Mechanism { kind: MechanismType::GENERIC_SECRET_KEY_GEN, params: Params::None };
+    let hmac = Mechanism { kind: MechanismType::SHA256_HMAC, params: Params::None };
+    let key = token.generate(&access, &generate, template).unwrap();
+    let signs = || token.sign(&access, &hmac, key.id).map(drop);
+    let elsewhere = || std::thread::scope(|scope| scope.spawn(signs).join().unwrap());
+    for may_sign in [true, false, true, false] {
+        let changes = Template::from_iter([(A::SIGN, Value::Bool(may_sign))]);
+        token.update(&access, key.id, changes).unwrap();
+        let expected = (!may_sign).then_some(Code::KeyFunctionNotPermitted);
+        assert_eq!((code(signs()), code(elsewhere())), (expected, expected));
+    }
+    token.destroy(&access, key.id).unwrap();
+    assert_eq!(code(signs()), Some(Code::KeyHandleInvalid));
+    assert_eq!(code(elsewhere()), Some(Code::KeyHandleInvalid));
+}
+
+#[test]
+fn a_login_that_is_over_uses_no_key_that_a_thread_has_at_hand() {
+    let home = Home::new("over");
+    let admin = home.open(Policy::Default);
+    let token = ready_token(&admin);
+    let (ours, other) = (user(&*token), token.login(&Scope([2; 16]), Role::User, &pin("user-pin")).unwrap());
+    let object = token.create(&ours, data("private", true)).unwrap();
+    let read = |access: &Access| code(token.read(access, object.id, &[A::LABEL]).map(drop));
+    let (so, public) = (token.login(&SCOPE, Role::SecurityOfficer, &pin("so-pin")).unwrap(), Access::public(SCOPE, true));
+    for _ in 0..2 {
+        assert_eq!((read(&ours), read(&other)), (None, None));
+        assert_eq!((read(&so), read(&public)), (Some(Code::ObjectHandleInvalid), Some(Code::ObjectHandleInvalid)));
+        let forged = Access { scope: Scope([2; 16]), ..ours.clone() };
+        assert_eq!(read(&forged), Some(Code::UserNotLoggedIn), "another application's login");
+    }
+    token.logout(&ours).unwrap();
+    assert_eq!((read(&ours), read(&other)), (Some(Code::UserNotLoggedIn), None));
+    token.leave(&Scope([2; 16]));
+    assert_eq!(read(&other), Some(Code::UserNotLoggedIn));
+}
+
+#[test]
 fn wrong_pins_are_counted_across_processes_and_lock_and_the_so_unlocks() {
     let home = Home::new("locks");
     let (first, second) = (home.open(Policy::Default), home.open(Policy::Default));

@@ -137,13 +137,7 @@ impl Partition {
         let login = self.read_ticket(tickets, access, origin, &facts, changed_pin).ok_or_else(dead)?;
         let login = Arc::new(login);
         let age = self.seconds().saturating_sub(login.issued.load(Ordering::Relaxed));
-        state.logins.write().insert(id, login.clone());
-        // Ended in between: then nobody may find it.
-        if tickets.ended.lock().contains_key(&id) {
-            state.logins.write().remove(&id);
-            state.hands.let_all_go();
-            return Err(dead());
-        }
+        self.take_in(state, id, login.clone())?;
         (age > TICKET_RENEWED_AFTER_SECONDS).then(|| self.ticket(state.id, id, &login)).transpose()
     }
 
@@ -195,9 +189,15 @@ impl Partition {
         ended.insert(login, now);
     }
 
-    /// Whether a login was ended here.
-    pub(super) fn has_ended(&self, login: LoginId) -> bool {
-        self.tickets.as_ref().is_some_and(|tickets| tickets.ended.lock().contains_key(&login))
+    /// A login that began elsewhere is good here from now on. Errors: `UserNotLoggedIn`: it was ended here, be it just now.
+    pub(super) fn take_in(&self, state: &TokenState, id: LoginId, login: Arc<Login>) -> Result<()> {
+        // Whoever ends a login says so first and then takes it out, under this lock.
+        let mut logins = state.logins.write();
+        if self.tickets.as_ref().is_some_and(|tickets| tickets.ended.lock().contains_key(&id)) {
+            return Err(dead());
+        }
+        logins.insert(id, login);
+        Ok(())
     }
 
     /// Proof of a context-specific login, for whichever partition the use reaches.

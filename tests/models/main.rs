@@ -32,6 +32,8 @@ mod limits {
     pub const HANDS_PER_TOKEN: usize = 2;
 }
 
+#[path = "../../src/partition/ephemeral.rs"]
+mod ephemeral;
 #[path = "../../src/ffi/gate.rs"]
 mod gate;
 #[path = "../../src/session/handle.rs"]
@@ -70,9 +72,11 @@ struct Model {
     fails: fn(),
 }
 
-const MODELS: [Model; 8] = [
+const MODELS: [Model; 10] = [
     Model { name: "the cache of opened keys, and a destruction", works: cache::works, fails: cache::fails },
-    Model { name: "keys at hand, and letting one go", works: letting_go::works, fails: letting_go::fails },
+    Model { name: "objects at hand, looked up late", works: letting_go::works, fails: letting_go::late_for_objects },
+    Model { name: "a login at hand, looked up late", works: letting_go::works, fails: letting_go::late_for_logins },
+    Model { name: "objects at hand, let go too early", works: letting_go::works, fails: letting_go::let_go_first },
     Model { name: "the queue of writers of the store", works: queue::works, fails: queue::fails },
     Model { name: "the table of handles, and the end of a session", works: table::works, fails: table::fails },
     Model { name: "the numbers of an application's changes", works: numbering::works, fails: numbering::fails },

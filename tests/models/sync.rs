@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use shuttle::rand::{Rng, thread_rng};
 pub use shuttle::sync::atomic;
-pub use shuttle::thread_local;
 
 /// The scheduler's number.
 pub fn thread_number() -> usize {

@@ -108,7 +108,7 @@ impl Hash {
     pub fn digest(self, parts: &[&[u8]]) -> Digest {
         let mut hasher = self.start();
         parts.iter().for_each(|part| hasher.update(part));
-        hasher.finish()
+        hasher.finish_here()
     }
 }
 
@@ -154,6 +154,8 @@ enum State {
     Sha256(Sha256),
     Sha512(Sha512),
     Sha3(Sha3),
+    /// Finished.
+    Spent,
 }
 
 impl Hasher {
@@ -171,6 +173,7 @@ impl Hasher {
             State::Sha256(state) => state.update(data),
             State::Sha512(state) => state.update(data),
             State::Sha3(state) => state.update(data),
+            State::Spent => spent(),
         }
     }
 
@@ -179,7 +182,7 @@ impl Hasher {
         self.finish_here()
     }
 
-    /// The digest, without moving the state, of which each move leaves a copy. Nothing may be asked of it afterwards.
+    /// The digest, without moving the state: each move would leave a copy. Nothing may be asked of it afterwards.
     pub(super) fn finish_here(&mut self) -> Digest {
         let mut digest = Digest { bytes: [0; Hash::OUTPUT_MAX_BYTES], len: self.hash.output_len() };
         match &mut self.state {
@@ -189,7 +192,9 @@ impl Hasher {
             State::Sha256(state) => state.finish(front(&mut digest)),
             State::Sha512(state) => state.finish(&mut digest.bytes[..digest.len]),
             State::Sha3(state) => state.finish(&mut digest.bytes),
+            State::Spent => spent(),
         }
+        self.state = State::Spent;
         digest
     }
 }
@@ -198,6 +203,10 @@ impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} in progress", self.hash)
     }
+}
+
+fn spent() -> ! {
+    unreachable!("a digest that is finished is asked for nothing")
 }
 
 fn front<const N: usize>(digest: &mut Digest) -> &mut [u8; N] {
@@ -214,8 +223,8 @@ impl Digester for Hasher {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, out: &mut [u8]) -> Result<()> {
-        let digest = Hasher::finish(*self);
+    fn finish(mut self: Box<Self>, out: &mut [u8]) -> Result<()> {
+        let digest = self.finish_here();
         out[..digest.len()].copy_from_slice(&digest);
         Ok(())
     }

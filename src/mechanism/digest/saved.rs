@@ -25,7 +25,7 @@ pub fn save(hasher: &Hasher) -> Option<Vec<u8>> {
             bytes.extend(pending);
             Some(bytes)
         }
-        State::Sha3(_) => None,
+        State::Sha3(_) | State::Spent => None,
     }
 }
 

@@ -48,7 +48,7 @@ macro_rules! contexts {
                 unsafe { lc::$update(&mut self.0, data.as_ptr().cast(), data.len()) };
             }
 
-            /// The digest. What is taken afterwards goes nowhere.
+            /// The digest. The state is of no use afterwards.
             pub fn finish(&mut self, out: &mut [u8; $OUT]) {
                 // SAFETY: the context was initialised by `new`; `out` is as long as the digest.
                 unsafe { lc::$finish(out.as_mut_ptr(), &mut self.0) };
@@ -170,7 +170,7 @@ impl Sha3 {
         assert_eq!(done, 1, "SHA-3 takes any input until it is finished");
     }
 
-    /// Writes the digest to the front of `out`, which is at least that long. Panics when it is asked for twice.
+    /// Writes the digest to the front of `out`, which is at least that long. Nothing may be asked of the state afterwards: it takes input for ever and gives zeros.
     pub fn finish(&mut self, out: &mut [u8]) {
         assert!(out.len() >= self.size.output_len(), "the caller gives room for the digest");
         // SAFETY: the context was initialised by `new` and may be finished at any time; `out` has room; the length is not asked for.
