@@ -7,7 +7,8 @@
 //!
 //! Why nothing comes back that was let go: what lets go takes it away where it is found, then raises a count, then goes through the hands. What
 //! keeps something looks at the count before the look-up, and again under the lock of its hand. If the count is the same, the hand will still
-//! be gone through. If the first look was after the raise, the look-up did not find it.
+//! be gone through. If the first look was after the raise, the look-up did not find it. A login is kept with what was known before it was looked
+//! up, and who ends logins lets that go as well.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ impl<T> Near<T> {
         Self(Arc::new(value))
     }
 
-    /// Whether it is the very same value, from whichever hand.
+    /// Whether it was learnt by the same hand at the same time.
     fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -143,22 +144,18 @@ impl<K> Hands<K> {
     /// Keeps a key that was looked up since `moment`, unless something was let go since.
     pub fn keep_key(&self, moment: &Moment, key: &Key, source: Source) {
         let mut held = self.mine().lock();
-        if self.nothing_let_go_since(moment) {
+        // Under the lock of the hand.
+        if self.let_go.load(Ordering::Acquire) == moment.0 {
             held.keys[place_of(key.object().id)] = Some(HeldKey { key: Arc::new(key.another()), source });
         }
     }
 
-    /// Keeps that the login of `access` was found good by what is `known`, since `moment`.
-    pub fn keep_login(&self, moment: &Moment, access: &Access, known: &Near<K>) {
+    /// Keeps that the login of `access` was found good after the hand had learnt what is `known`, unless it has let that go since.
+    pub fn keep_login(&self, access: &Access, known: &Near<K>) {
         let mut held = self.mine().lock();
-        if self.nothing_let_go_since(moment) && held.known.as_ref().is_some_and(|it| it.is(known)) {
+        if held.known.as_ref().is_some_and(|it| it.is(known)) {
             held.proven = claim(access);
         }
-    }
-
-    /// To be asked under the lock of a hand.
-    fn nothing_let_go_since(&self, moment: &Moment) -> bool {
-        self.let_go.load(Ordering::Acquire) == moment.0
     }
 
     /// These objects are in no hand any more. To be called after they are gone, or changed, where they were found.

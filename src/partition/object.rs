@@ -100,9 +100,8 @@ impl<'a> Call<'a> {
         if !self.access.sees_private() {
             return Err(gone(otherwise));
         }
-        let moment = self.state.hands.moment();
         self.state.login_of(self.access, self.facts())?;
-        self.state.hands.keep_login(&moment, self.access, &self.known);
+        self.state.hands.keep_login(self.access, &self.known);
         Ok(())
     }
 

@@ -1,5 +1,4 @@
-//! Session objects are changed and let go, and the login that they were found under too, while threads use them: once that has returned, nobody has
-//! the old at hand.
+//! A session object is changed or destroyed, or the login ends, while threads use them: once that has returned, nobody has the old at hand.
 
 use std::sync::Arc;
 
@@ -7,63 +6,54 @@ use hsmpool::mechanism::Key;
 use hsmpool::object::{Object, ObjectId, Template};
 use hsmpool::token::{Access, LoginId, Role, Scope};
 use shuttle::sync::Mutex;
-use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 
 use crate::ephemeral::Ephemeral;
 use crate::hands::{Hands, Near, Source};
 
-/// Session objects, changed and let go one after the other: each is one more chance to meet.
-const IDS: [ObjectId; 3] = [ObjectId([1; 16]), ObjectId([2; 16]), ObjectId([3; 16])];
+const ID: ObjectId = ObjectId([7; 16]);
 const SCOPE: Scope = Scope([1; 16]);
 
 /// What is known: nothing here depends on more of it than that it is the same.
 struct Known;
 
+/// What ends while others look.
 #[derive(Clone, Copy, PartialEq)]
-enum Mistake {
-    None,
-    /// The moment is looked at after the object was looked up, or after the login was.
-    LateForObjects,
-    LateForLogins,
-    /// Objects are taken out of the hands before they are taken away.
-    LetGoFirst,
+enum Ends {
+    /// What the object was: it is changed. The mistake: whoever looks it up looks at the moment afterwards.
+    OldVersion,
+    /// The object. The mistake: it is let go before it is taken away.
+    Object,
+    /// The login. The mistake: it is kept with what is known after the look-up.
+    Login,
 }
 
 struct Token {
-    mistake: Mistake,
+    ends: Ends,
+    mistaken: bool,
     hands: Hands<Known>,
     known: Arc<Known>,
     objects: Ephemeral,
     logged_in: Mutex<bool>,
-    /// So many objects were changed, and are gone, and the login is over, for calls that have returned.
-    changed: AtomicUsize,
-    gone: AtomicUsize,
-    no_login: AtomicBool,
+    /// The call that ended it has returned.
+    returned: AtomicBool,
 }
 
 fn access() -> Access {
     Access { role: Some(Role::User), login: Some(LoginId([3; 16])), ..Access::public(SCOPE, true) }
 }
 
-fn object(id: ObjectId, version: u64) -> Arc<Key> {
-    Arc::new(Key::new(Object { id, version, attributes: Template::new() }))
+fn object(version: u64) -> Arc<Key> {
+    Arc::new(Key::new(Object { id: ID, version, attributes: Template::new() }))
 }
 
 impl Token {
-    fn new(mistake: Mistake) -> Self {
+    fn new(ends: Ends, mistaken: bool) -> Self {
         let objects = Ephemeral::default();
-        IDS.into_iter().for_each(|id| objects.put(SCOPE, object(id, 1)));
-        Self {
-            mistake,
-            hands: Hands::default(),
-            known: Arc::new(Known),
-            objects,
-            logged_in: Mutex::new(true),
-            changed: 0.into(),
-            gone: 0.into(),
-            no_login: false.into(),
-        }
+        objects.put(SCOPE, object(1));
+        let (known, logged_in) = (Arc::new(Known), Mutex::new(true));
+        Self { ends, mistaken, hands: Hands::default(), known, objects, logged_in, returned: false.into() }
     }
 
     fn known(&self) -> Near<Known> {
@@ -71,17 +61,19 @@ impl Token {
     }
 
     /// In the steps of `partition::object`: the object, if it is there, and whether the login is good.
-    fn open(&self, id: ObjectId) -> (Option<Arc<Key>>, bool) {
+    fn open(&self) -> (Option<Arc<Key>>, bool) {
         let (hands, access, known) = (&self.hands, access(), self.known());
         let source = Source::Session(SCOPE);
-        let (found, proven) = match hands.key(id, &[Some(source)], &known, &access) {
+        let (found, proven) = match hands.key(ID, &[Some(source)], &known, &access) {
             Some((key, proven)) => (Some(key), proven),
             None => {
-                let moment = hands.moment();
-                let found = self.objects.get(SCOPE, id);
-                let late = hands.moment();
+                let mut moment = hands.moment();
+                let found = self.objects.get(SCOPE, ID);
+                if self.mistaken && self.ends == Ends::OldVersion {
+                    moment = hands.moment();
+                }
                 if let Some(key) = &found {
-                    hands.keep_key(if self.mistake == Mistake::LateForObjects { &late } else { &moment }, key, source);
+                    hands.keep_key(&moment, key, source);
                 }
                 (found, false)
             }
@@ -90,58 +82,52 @@ impl Token {
     }
 
     fn prove(&self, access: &Access, known: &Near<Known>) -> bool {
-        let moment = self.hands.moment();
         let is_good = *self.logged_in.lock().unwrap();
-        let late = self.hands.moment();
-        if is_good {
-            self.hands.keep_login(if self.mistake == Mistake::LateForLogins { &late } else { &moment }, access, known);
+        match is_good {
+            true if self.mistaken && self.ends == Ends::Login => self.hands.keep_login(access, &self.known()),
+            true => self.hands.keep_login(access, known),
+            false => {}
         }
         is_good
     }
 
-    /// Takes an object out of the hands, after it was changed or is gone.
-    fn let_go(&self, id: ObjectId, change: impl FnOnce()) {
-        if self.mistake == Mistake::LetGoFirst {
-            self.hands.let_go(&[id]);
-            change();
-        } else {
-            change();
-            self.hands.let_go(&[id]);
-        }
-    }
-
     fn end(&self) {
-        for id in IDS {
-            // Whoever makes the users is ahead of them otherwise.
-            (0..4).for_each(|_| thread::yield_now());
-            let old = self.open(id).0.expect("nobody else takes it away");
-            let replaces =
-                || assert!(self.objects.replace(SCOPE, &old, object(id, 2)), "the one at hand is the one that is there");
-            self.let_go(id, replaces);
-            self.changed.fetch_add(1, Ordering::SeqCst);
-            self.let_go(id, || assert!(self.objects.remove(SCOPE, id)));
-            self.gone.fetch_add(1, Ordering::SeqCst);
+        match self.ends {
+            Ends::OldVersion => {
+                let old = self.open().0.expect("nobody takes it away");
+                assert!(self.objects.replace(SCOPE, &old, object(2)), "the one at hand is the one that is there");
+                self.hands.let_go(&[ID]);
+            }
+            Ends::Object if self.mistaken => {
+                self.hands.let_go(&[ID]);
+                assert!(self.objects.remove(SCOPE, ID));
+            }
+            Ends::Object => {
+                assert!(self.objects.remove(SCOPE, ID));
+                self.hands.let_go(&[ID]);
+            }
+            Ends::Login => {
+                *self.logged_in.lock().unwrap() = false;
+                self.hands.let_all_go();
+            }
         }
-        *self.logged_in.lock().unwrap() = false;
-        self.hands.let_all_go();
-        self.no_login.store(true, Ordering::SeqCst);
+        self.returned.store(true, Ordering::SeqCst);
     }
 
     fn look(&self) {
-        for (at, id) in IDS.into_iter().enumerate() {
-            let is_changed = self.changed.load(Ordering::SeqCst) > at;
-            let is_gone = self.gone.load(Ordering::SeqCst) > at;
-            let no_login = self.no_login.load(Ordering::SeqCst);
-            let (found, proven) = self.open(id);
-            assert!(!(is_gone && found.is_some()), "an object that was let go is used");
-            assert!(!(is_changed && found.is_some_and(|key| key.object().version < 2)), "what an object was is used");
-            assert!(!(no_login && proven), "a login that is over is used");
-        }
+        let is_over = self.returned.load(Ordering::SeqCst);
+        let (found, proven) = self.open();
+        let ended = match self.ends {
+            Ends::OldVersion => found.is_some_and(|key| key.object().version == 2),
+            Ends::Object => found.is_none(),
+            Ends::Login => !proven,
+        };
+        assert!(!is_over || ended, "what was ended is used");
     }
 }
 
-fn play(mistake: Mistake) {
-    let token = Arc::new(Token::new(mistake));
+fn play(ends: Ends, mistaken: bool) {
+    let token = Arc::new(Token::new(ends, mistaken));
     let users = [(); 2].map(|()| {
         let token = token.clone();
         thread::spawn(move || (0..2).for_each(|_| token.look()))
@@ -152,18 +138,26 @@ fn play(mistake: Mistake) {
     token.look();
 }
 
-pub fn works() {
-    play(Mistake::None);
+pub fn change_works() {
+    play(Ends::OldVersion, false);
 }
 
-pub fn late_for_objects() {
-    play(Mistake::LateForObjects);
+pub fn change_fails() {
+    play(Ends::OldVersion, true);
 }
 
-pub fn late_for_logins() {
-    play(Mistake::LateForLogins);
+pub fn destruction_works() {
+    play(Ends::Object, false);
 }
 
-pub fn let_go_first() {
-    play(Mistake::LetGoFirst);
+pub fn destruction_fails() {
+    play(Ends::Object, true);
+}
+
+pub fn logout_works() {
+    play(Ends::Login, false);
+}
+
+pub fn logout_fails() {
+    play(Ends::Login, true);
 }
