@@ -126,6 +126,8 @@ pub enum Default {
     Bool(bool),
     /// True for private and secret keys and for data, false for what is public by nature (`CKA_PRIVATE`).
     IfSecret,
+    /// Empty for a certificate of attributes; others have none unless they are given one.
+    IfOfAttributes,
     /// An empty string, date, list or template.
     Empty,
     /// A number.
@@ -257,9 +259,9 @@ pub const RULES: &[Rule] = &[
     indexed(choice(A::CERTIFICATE_TYPE, Classes::CERTIFICATE, Default::Required)),
     indexed(text(A::ISSUER, Classes::CERTIFICATE)),
     indexed(text(A::SERIAL_NUMBER, Classes::CERTIFICATE)),
-    text(A::AC_ISSUER, Classes::CERTIFICATE),
-    fixed(A::OWNER, Classes::CERTIFICATE),
-    text(A::ATTR_TYPES, Classes::CERTIFICATE),
+    Rule { default: Default::IfOfAttributes, ..text(A::AC_ISSUER, Classes::CERTIFICATE) },
+    Rule { default: Default::IfOfAttributes, ..fixed(A::OWNER, Classes::CERTIFICATE) },
+    Rule { default: Default::IfOfAttributes, ..text(A::ATTR_TYPES, Classes::CERTIFICATE) },
     // Whoever is not the SO may only give the trust away (`template::for_create` and its like).
     flag(A::TRUSTED, Classes::CERTIFICATE.and(Classes::PUBLIC).and(Classes::SECRET), Given::ANY, false),
     choice(A::CERTIFICATE_CATEGORY, Classes::CERTIFICATE, Default::Ulong(0)),
@@ -545,6 +547,7 @@ impl Default {
             Self::Required => "required".to_owned(),
             Self::Bool(flag) => flag.to_string(),
             Self::IfSecret => "true for data, private and secret keys".to_owned(),
+            Self::IfOfAttributes => "empty for attribute certificates".to_owned(),
             Self::Empty => "empty".to_owned(),
             Self::Ulong(UNAVAILABLE_INFORMATION) => "unavailable".to_owned(),
             Self::Ulong(number) => number.to_string(),

@@ -20,16 +20,13 @@ pub unsafe fn iv(parameter: Parameter, len: usize) -> Result<Params> {
     Ok(Params::Iv(unsafe { parameter.bytes() }?))
 }
 
-/// `CK_GCM_PARAMS`. `ulIvBits` may be left 0 (PKCS#11 2.40's errata brought it in); else it agrees with `ulIvLen`.
+/// `CK_GCM_PARAMS`. `ulIvBits` says nothing: the standard tells not to use it (PKCS#11 3.0, 6.13.3), and graphene leaves in it whatever was there.
 ///
 /// # Safety
 /// The caller's promise, also for what the structure points to.
 pub unsafe fn gcm(parameter: Parameter) -> Result<Params> {
     // SAFETY: the caller's promise; numbers and data pointers.
     let raw = unsafe { parameter.structure::<CK_GCM_PARAMS>() }?;
-    if raw.ulIvBits != 0 && Some(raw.ulIvBits) != raw.ulIvLen.checked_mul(8) {
-        return Err(invalid(format!("ulIvBits is {}, but ulIvLen is {} bytes", raw.ulIvBits, raw.ulIvLen)));
-    }
     // SAFETY: the caller's promise.
     let (iv, aad) = unsafe { (pointed(raw.pIv, raw.ulIvLen, "pIv")?, pointed(raw.pAAD, raw.ulAADLen, "pAAD")?) };
     Ok(Params::Gcm { iv, aad, tag_bits: raw.ulTagBits })

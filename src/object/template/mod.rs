@@ -321,7 +321,8 @@ fn fill(attributes: &mut Template, class: ObjectClass, key_type: Option<KeyType>
             Default::Required => return Err(incomplete(rule.kind)),
             Default::Bool(flag) => Value::Bool(flag && !usage::yields(rule.kind, attributes, class, policy)),
             Default::IfSecret => Value::Bool(is_closed_class(class) || class == ObjectClass::DATA),
-            Default::Empty => empty(rule.value),
+            Default::IfOfAttributes if !is_of_attributes(attributes) => continue,
+            Default::Empty | Default::IfOfAttributes => empty(rule.value),
             Default::Ulong(number) => Value::Ulong(number),
         };
         attributes.set(rule.kind, value);
@@ -364,8 +365,8 @@ fn known(class: ObjectClass, key_type: Option<KeyType>) -> Result<()> {
 /// with the hashes by which it is known again.
 fn check_certificate(attributes: &Template) -> Result<()> {
     let need = |kind| if filled(attributes, kind) { Ok(()) } else { Err(incomplete(kind)) };
-    let kind = attributes.ulong(AttributeType::CERTIFICATE_TYPE).ok_or_else(|| incomplete(AttributeType::CERTIFICATE_TYPE))?;
-    if CertificateType(kind) == CertificateType::X_509_ATTR_CERT {
+    attributes.ulong(AttributeType::CERTIFICATE_TYPE).ok_or_else(|| incomplete(AttributeType::CERTIFICATE_TYPE))?;
+    if is_of_attributes(attributes) {
         need(AttributeType::OWNER)?;
         return need(AttributeType::VALUE);
     }
@@ -375,6 +376,11 @@ fn check_certificate(attributes: &Template) -> Result<()> {
         return need(AttributeType::HASH_OF_ISSUER_PUBLIC_KEY);
     }
     need(AttributeType::VALUE)
+}
+
+/// Whether it is a certificate of attributes, not of a key.
+fn is_of_attributes(attributes: &Template) -> bool {
+    attributes.ulong(AttributeType::CERTIFICATE_TYPE) == Some(CertificateType::X_509_ATTR_CERT.0)
 }
 
 fn filled(attributes: &Template, kind: AttributeType) -> bool {

@@ -92,6 +92,16 @@ fn templates_that_make_no_object_are_refused_with_the_code_that_says_why() {
 }
 
 #[test]
+fn a_certificate_has_the_attributes_of_its_type() {
+    let made = |more| for_create(with(certificate(), more), &DEFAULT).unwrap();
+    let (of_key, of_attributes) = (made(vec![]), made(vec![number(A::CERTIFICATE_TYPE, 1), bytes(A::OWNER, b"o")]));
+    for kind in [A::OWNER, A::AC_ISSUER, A::ATTR_TYPES] {
+        assert!(!of_key.has(kind), "{kind} of an X.509 certificate (PKCS#11 3.1, 4.6.3)");
+        assert!(of_attributes.has(kind), "{kind} of an attribute certificate (PKCS#11 3.1, 4.6.5)");
+    }
+}
+
+#[test]
 fn templates_that_real_clients_send_are_taken() {
     let by_url = [bytes(A::VALUE, b""), bytes(A::URL, b"http://a"), bytes(A::HASH_OF_SUBJECT_PUBLIC_KEY, &[1; 20])];
     let by_url = by_url.into_iter().chain([bytes(A::HASH_OF_ISSUER_PUBLIC_KEY, &[1; 20])]).collect();
