@@ -25,6 +25,7 @@ mod nginx;
 mod nss;
 mod opensc;
 mod openssl_engine;
+mod other_clients;
 mod p11kit;
 mod p11test;
 mod pages;
