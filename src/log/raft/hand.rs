@@ -57,7 +57,7 @@ impl Hand {
         let (done, answer) = oneshot::channel();
         // Who waited may have gone.
         let work = Box::new(move || drop(done.send(work())));
-        queue.send(work).map_err(|_gone| io::Error::other("a thread of the group has ended"))?;
+        queue.send(work).map_err(|gone| io::Error::other(format!("a thread of the group has ended: {gone}")))?;
         answer.await.map_err(io::Error::other)
     }
 
