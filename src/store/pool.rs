@@ -11,7 +11,7 @@ use super::batch::{Batch, Stamper};
 use super::trouble::Result;
 use super::turnstile::Turnstile;
 use crate::error::{Code, Doing, refuse};
-use crate::limits::{STORE_BUSY_MAX_MILLISECONDS, STORE_IDLE_READERS_MAX, STORE_WAL_PAGES};
+use crate::limits::{MEMBER_WAL_PAGES, STORE_BUSY_MAX_MILLISECONDS, STORE_IDLE_READERS_MAX, STORE_WAL_PAGES};
 use crate::sys::process::NoFork;
 use crate::sys::vfs::{self, WalIndex};
 
@@ -122,7 +122,7 @@ impl Pool {
             if answer.is_err() && !sql.is_autocommit() {
                 run(sql, "ROLLBACK")?;
             }
-            let tidied = tidy(sql).and_then(|()| Ok(sql.execute_batch(self.durability())?));
+            let tidied = tidy(sql).and_then(|()| Ok(sql.execute_batch(&self.durability())?));
             let answer = answer?;
             tidied.map(|()| answer)
         })
@@ -136,8 +136,11 @@ impl Pool {
         drop(turn.take());
     }
 
-    fn durability(&self) -> &'static str {
-        if self.relaxed.load(Ordering::Acquire) { "PRAGMA synchronous = NORMAL" } else { "PRAGMA synchronous = FULL" }
+    fn durability(&self) -> String {
+        match self.relaxed.load(Ordering::Acquire) {
+            true => format!("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {MEMBER_WAL_PAGES}"),
+            false => "PRAGMA synchronous = FULL".to_string(),
+        }
     }
 
     /// Runs `work` on the connection that writes, when it is this thread's turn.
@@ -156,7 +159,7 @@ impl Pool {
             Some(sql) => sql,
             None => {
                 let sql = connect(&self.path)?;
-                sql.execute_batch(self.durability())?;
+                sql.execute_batch(&self.durability())?;
                 sql
             }
         };

@@ -8,9 +8,13 @@ use crate::sync::standard::{Condvar, Mutex, MutexGuard, PoisonError};
 /// no tables beside them, so that one made after a fork works whatever other threads did at the fork.
 pub struct Turnstile<T> {
     queue: Mutex<Queue>,
-    turned: Condvar,
+    /// Each waits at the place of its number, so that a turn wakes the next one and not all who wait.
+    turned: [Condvar; PLACES],
     value: Mutex<T>,
 }
+
+/// More threads than that share places, and are woken together.
+const PLACES: usize = 64;
 
 #[derive(Default)]
 struct Queue {
@@ -24,10 +28,14 @@ pub struct Turn<'a, T> {
     value: MutexGuard<'a, T>,
 }
 
+fn place(places: &[Condvar; PLACES], number: u64) -> &Condvar {
+    &places[number as usize % PLACES]
+}
+
 impl<T> Turnstile<T> {
     /// Guards `value`.
     pub fn new(value: T) -> Self {
-        Self { queue: Mutex::default(), turned: Condvar::new(), value: Mutex::new(value) }
+        Self { queue: Mutex::default(), turned: std::array::from_fn(|_| Condvar::new()), value: Mutex::new(value) }
     }
 
     /// Waits for its turn.
@@ -36,7 +44,7 @@ impl<T> Turnstile<T> {
         let mine = queue.next;
         queue.next += 1;
         while queue.admitted != mine {
-            queue = self.turned.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = place(&self.turned, mine).wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         drop(queue);
         Turn { turnstile: self, value: self.value.lock().unwrap_or_else(PoisonError::into_inner) }
@@ -58,8 +66,11 @@ impl<T> DerefMut for Turn<'_, T> {
 
 impl<T> Drop for Turn<'_, T> {
     fn drop(&mut self) {
-        self.turnstile.queue.lock().unwrap_or_else(PoisonError::into_inner).admitted += 1;
-        self.turnstile.turned.notify_all();
+        let mut queue = self.turnstile.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.admitted += 1;
+        if queue.admitted != queue.next {
+            place(&self.turnstile.turned, queue.admitted).notify_all();
+        }
     }
 }
 

@@ -33,8 +33,8 @@ use crate::limits::{
 use crate::store::{Journal, JournalFact, Store};
 use crate::sys::awslc::random;
 
-/// Threads of the loop that must not block.
-const LOOP_THREADS: usize = 2;
+/// Threads of the loop that must not block. One: with more, each that wakes up first wakes another, which finds nothing to do.
+const LOOP_THREADS: usize = 1;
 /// How long a member waits before it asks again who leads.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// How long a member that leaves tries to hand over.
@@ -136,7 +136,7 @@ pub struct Group {
     /// None in a simulation, which has no threads of its own.
     handle: Option<Handle>,
     /// What ends with the member, in this order.
-    engine: Mutex<Option<(Runtime, Option<JoinHandle<()>>)>>,
+    engine: Mutex<Option<(Runtime, Vec<JoinHandle<()>>)>>,
     /// Held by whoever takes the group's name.
     joining: tokio::sync::Mutex<()>,
     /// Whether the threads have ended; held shared by whoever needs their clock.
@@ -167,6 +167,7 @@ impl Group {
         store.replicate()?;
         let progress = Arc::new(Progress::default());
         let machine = Machine::new(store.clone(), progress.clone())?;
+        let applier = machine.thread();
         let tail = Tail::load(&journal)?;
         let lease = Arc::new(Lease::new(settings.isolated_use, &journal)?);
         let runtime = if ground::current().is_some() { None } else { Some(start_threads()?) };
@@ -190,7 +191,7 @@ impl Group {
             log,
             raft,
             handle,
-            engine: Mutex::new(runtime.map(|runtime| (runtime, writer))),
+            engine: Mutex::new(runtime.map(|runtime| (runtime, writer.into_iter().chain(applier).collect()))),
             joining: tokio::sync::Mutex::new(()),
             ended: RwLock::new(false),
             member: settings.member,
@@ -269,7 +270,7 @@ impl Group {
     /// Leaves: hands over if it leads and another voter can, then stops. A second call does nothing. Everybody who waits for this member gets an
     /// error.
     pub fn shutdown(&self) {
-        let Some((runtime, writer)) = self.engine.lock().take() else { return };
+        let Some((runtime, threads)) = self.engine.lock().take() else { return };
         self.lease.end();
         self.hand_over();
         // Whether or not its tasks ended in order, they are gone afterwards.
@@ -280,7 +281,7 @@ impl Group {
         runtime.shutdown_timeout(Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS) + HAND_OVER_MAX);
         self.log.close();
         let renewal = self.renewal.lock().take().filter(|thread| thread.thread().id() != std::thread::current().id());
-        for thread in writer.into_iter().chain(renewal) {
+        for thread in threads.into_iter().chain(renewal) {
             // A panic of that thread has been reported by itself.
             let _ = thread.join();
         }
@@ -322,13 +323,16 @@ impl Group {
         there: impl Fn(NodeId, &Member, Duration) -> Tried<T>,
     ) -> Result<T> {
         loop {
-            let metrics = self.metrics();
-            if let Err(fatal) = &metrics.running_state {
-                return Err(super::status::poisoned(fatal));
-            }
-            let leader = metrics.current_leader;
-            let record = leader.and_then(|leader| metrics.membership_config.membership().get_node(&leader));
-            let tried = match (leader, record) {
+            let (leader, record) = self.look(|metrics| {
+                if let Err(fatal) = &metrics.running_state {
+                    return Err(super::status::poisoned(fatal));
+                }
+                let leader = metrics.current_leader;
+                let other = leader.filter(|leader| *leader != self.wires.node);
+                let record = other.and_then(|leader| metrics.membership_config.membership().get_node(&leader).cloned());
+                Ok((leader, record))
+            })?;
+            let tried = match (leader, &record) {
                 (Some(leader), _) if leader == self.wires.node => here(deadline),
                 (Some(leader), Some(member)) => there(leader, member, deadline.saturating_duration_since(ground::now())),
                 _ => Err(Retry::Again(refuse(Code::DeviceError, "no leader is known"))),
@@ -366,7 +370,12 @@ impl Group {
     }
 
     pub(super) fn metrics(&self) -> RaftMetrics<Types> {
-        self.raft.metrics().borrow_watched().clone()
+        self.look(Clone::clone)
+    }
+
+    /// Looks at the metrics without copying them: shortly, as openraft waits meanwhile.
+    pub(super) fn look<T>(&self, at: impl FnOnce(&RaftMetrics<Types>) -> T) -> T {
+        at(&self.raft.metrics().borrow_watched())
     }
 
     pub(super) fn raft(&self) -> &Raft {

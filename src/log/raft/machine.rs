@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
@@ -14,6 +15,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
 
 use super::ground::{Ground, Seen};
+use super::hand::{For, Hand};
 use super::progress::{Mark, Progress};
 use super::types::{Applied, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
 use super::{codec, ground};
@@ -66,15 +68,23 @@ pub struct Machine {
     progress: Arc<Progress>,
     standing: Arc<Mutex<(Option<LogId>, StoredMembership)>>,
     snapshot: Arc<Mutex<Option<SnapshotMeta>>>,
+    applier: Hand,
 }
 
 impl Machine {
     /// The state machine over a store that this process replicates.
     pub fn new(store: Arc<Store>, progress: Arc<Progress>) -> Result<Self> {
+        let applier =
+            Hand::start("raft-store", For::Disk).doing(Code::HostMemory, "cannot start the thread that applies the log")?;
         let standing = codec::standing(&store.place()?)?;
         let (changes, _) = store.set_hash()?;
         progress.set(Mark { before: standing.0.map_or(0, |id| id.index + 1), changes });
-        Ok(Self { store, progress, standing: Arc::new(Mutex::new(standing)), snapshot: Arc::default() })
+        Ok(Self { store, progress, standing: Arc::new(Mutex::new(standing)), snapshot: Arc::default(), applier })
+    }
+
+    /// The thread that applies, to be waited for once the machine is dropped.
+    pub fn thread(&self) -> Option<JoinHandle<()>> {
+        self.applier.thread()
     }
 
     /// Runs what waits for the disk on a thread that may wait.
@@ -191,12 +201,18 @@ impl RaftStateMachine<Types> for Machine {
                 responders.push(responder);
             }
             if !some.is_empty() {
-                let answers = self.off_loop(move |machine| machine.apply_all(&some)).await?;
-                responders.into_iter().zip(answers).for_each(|(responder, answer)| {
-                    if let Some(responder) = responder {
-                        responder.send(answer);
+                // Who waits is told from here: by way of the loop it would be woken later.
+                let machine = self.clone();
+                let apply = move || -> Result<()> {
+                    let answers = machine.apply_all(&some)?;
+                    for (responder, answer) in responders.into_iter().zip(answers) {
+                        if let Some(responder) = responder {
+                            responder.send(answer);
+                        }
                     }
-                });
+                    Ok(())
+                };
+                self.applier.run(apply).await?.map_err(io::Error::other)?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! openraft's calls to other members, carried by whatever room `node` gave us.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -8,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{BoxFuture, Either, poll_immediate, ready, select};
+use futures_util::stream::{BoxStream, unfold};
+use futures_util::{Stream, StreamExt};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use parking_lot::RwLock;
@@ -21,6 +24,7 @@ use parking_lot::RwLock;
 use super::Peers;
 use super::codec::{self, EntryRow, LogIdRow, VoteRow};
 use super::ground;
+use super::hand::{For, Hand};
 use super::machine::{Carried, Draft};
 use super::message::{Answer, Ask, Envelope, PlaceRow};
 use super::types::{LogId, Member, NodeId, Snapshot, Types, Vote};
@@ -109,12 +113,15 @@ pub struct Network {
 }
 
 /// The way to one other member.
+#[derive(Clone)]
 pub struct Link {
     wires: Arc<Wires>,
     to: NodeId,
     member: Member,
     /// How long an answer to entries may take; a heartbeat's has openraft's own bound.
     patience: Option<Duration>,
+    /// What sends entries; what else is asked goes by whichever thread is free.
+    hand: Option<Hand>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -122,17 +129,32 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
         let patience = Some(Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS));
-        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience }
+        Link {
+            wires: self.wires.clone(),
+            to: target,
+            member: node.clone(),
+            patience,
+            hand: Hand::start("raft-line", For::Others).ok(),
+        }
     }
 
     async fn new_heartbeat_client(&mut self, target: NodeId, node: &Member) -> Link {
-        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience: None }
+        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience: None, hand: None }
     }
 }
 
 impl Link {
     async fn ask(&self, ask: Ask, deadline: Duration) -> std::result::Result<Answer, RPCError<Types>> {
         self.wires.ask_off_loop(self.to, &self.member, ask, deadline).await.map_err(unreachable)
+    }
+
+    /// The same, by the thread that sends entries.
+    async fn ask_in_order(&self, ask: Ask, deadline: Duration, carries: bool) -> std::result::Result<Answer, RPCError<Types>> {
+        let Some(hand) = self.hand.as_ref().filter(|_| carries) else { return self.ask(ask, deadline).await };
+        let (wires, to, member) = (self.wires.clone(), self.to, self.member.clone());
+        let asked = hand.run(move || wires.ask(to, &member, ask, deadline)).await;
+        let asked = asked.doing(Code::DeviceError, format!("the call to member {to} broke off"));
+        asked.and_then(|answer| answer).map_err(unreachable)
     }
 
     fn misfit(&self, answer: &Answer) -> RPCError<Types> {
@@ -148,6 +170,78 @@ fn unreachable(error: crate::error::Error) -> RPCError<Types> {
     RPCError::Unreachable(Unreachable::new(&error))
 }
 
+/// What comes back of one request of a stream.
+type Answered = std::result::Result<StreamAppendResult<Types>, RPCError<Types>>;
+/// One that is waited for.
+type Coming = BoxFuture<'static, Answered>;
+/// The answers to a stream of requests, in their order.
+type Answers<'s> = BoxStream<'s, Answered>;
+
+/// Requests of one leader to one other member, in their order.
+struct Line<S> {
+    link: Link,
+    option: RPCOption,
+    /// None once no more requests are taken.
+    input: Option<S>,
+    /// Each with the last entry that the other then has.
+    under_way: VecDeque<(Option<LogId>, Coming)>,
+    /// Whether the last of those under way carries entries.
+    carries: bool,
+}
+
+/// Notices under way at once, before entries wait for them.
+const NOTICES_MAX: usize = 2;
+
+impl<S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin> Line<S> {
+    /// The answer to the oldest request under way; meanwhile requests are taken. `None`: there are no more.
+    async fn next(&mut self) -> Option<Answered> {
+        loop {
+            let may_take = !self.carries && self.under_way.len() <= NOTICES_MAX;
+            let input = self.input.as_mut().filter(|_| may_take);
+            let taken = match (self.under_way.front_mut(), input) {
+                (None, None) => return None,
+                (Some((_, oldest)), None) => return Some(oldest.as_mut().await).inspect(|answer| self.answered(answer)),
+                (None, Some(input)) => input.next().await,
+                (Some((_, oldest)), Some(input)) => match select(input.next(), oldest.as_mut()).await {
+                    Either::Left((taken, _)) => taken,
+                    Either::Right((answer, _)) => return Some(answer).inspect(|answer| self.answered(answer)),
+                },
+            };
+            match taken {
+                Some(request) => self.send(request).await,
+                None => self.input = None,
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: &Answered) {
+        let whole = self.under_way.pop_front().is_some_and(|(last, _)| matches!(answer, Ok(Ok(upto)) if *upto == last));
+        self.carries &= !self.under_way.is_empty();
+        if !whole {
+            self.input = None;
+        }
+    }
+
+    /// Lets a request go out.
+    async fn send(&mut self, request: AppendEntriesRequest<Types>) {
+        let (carries, previous) = (!request.entries.is_empty(), request.prev_log_id);
+        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+        let append = self.link.append(request, &self.option);
+        let answer = async move {
+            let response = append.await?;
+            Ok(response.into_stream_result(previous, last))
+        };
+        let mut answer: Coming = Box::pin(answer);
+        // It goes out when it is looked at first.
+        let answer = match poll_immediate(&mut answer).await {
+            Some(at_once) => Box::pin(ready(at_once)),
+            None => answer,
+        };
+        self.carries = carries;
+        self.under_way.push_back((last, answer));
+    }
+}
+
 impl RaftNetworkV2<Types> for Link {
     type SnapshotData = Carried;
 
@@ -156,19 +250,24 @@ impl RaftNetworkV2<Types> for Link {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> std::result::Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let ask = Ask::Append {
-            vote: rpc.vote.into(),
-            previous: rpc.prev_log_id.map(Into::into),
-            entries: rpc.entries.iter().map(EntryRow::from).collect(),
-            committed: rpc.leader_commit.map(Into::into),
-        };
-        match self.ask(ask, self.patience.unwrap_or(option.hard_ttl())).await? {
-            Answer::Appended { partly: false, .. } => Ok(AppendEntriesResponse::Success),
-            Answer::Appended { partly: true, upto } => Ok(AppendEntriesResponse::PartialSuccess(read(upto)?)),
-            Answer::Diverged => Ok(AppendEntriesResponse::Conflict),
-            Answer::Newer { vote } => Ok(AppendEntriesResponse::HigherVote(vote.read().map_err(unreachable)?)),
-            other => Err(self.misfit(&other)),
-        }
+        self.append(rpc, &option).await
+    }
+
+    /// Entries go out one request after the other. What only tells how far the log is committed does not hold them up: it is on its way, by a
+    /// connection of its own, while the next entries are sent. A member may get the two in any order: it keeps the furthest place that it was
+    /// told of, and has the entries that the notice is about since before it was sent.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, std::result::Result<Answers<'s>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        let line = Line { link: self.clone(), option, input: Some(input), under_way: VecDeque::new(), carries: false };
+        let answers: Answers<'s> =
+            Box::pin(unfold(line, |mut line| async move { line.next().await.map(|answer| (answer, line)) }));
+        Box::pin(async move { Ok(answers) })
     }
 
     async fn vote(
@@ -233,6 +332,30 @@ impl RaftNetworkV2<Types> for Link {
 }
 
 impl Link {
+    /// Sends entries, and waits until they are on the other's disk.
+    fn append(
+        &self,
+        rpc: AppendEntriesRequest<Types>,
+        option: &RPCOption,
+    ) -> impl Future<Output = std::result::Result<AppendEntriesResponse<Types>, RPCError<Types>>> + Send + 'static {
+        let ask = Ask::Append {
+            vote: rpc.vote.into(),
+            previous: rpc.prev_log_id.map(Into::into),
+            entries: rpc.entries.iter().map(EntryRow::from).collect(),
+            committed: rpc.leader_commit.map(Into::into),
+        };
+        let (link, patience, carries) = (self.clone(), self.patience.unwrap_or(option.hard_ttl()), !rpc.entries.is_empty());
+        async move {
+            match link.ask_in_order(ask, patience, carries).await? {
+                Answer::Appended { partly: false, .. } => Ok(AppendEntriesResponse::Success),
+                Answer::Appended { partly: true, upto } => Ok(AppendEntriesResponse::PartialSuccess(read(upto)?)),
+                Answer::Diverged => Ok(AppendEntriesResponse::Conflict),
+                Answer::Newer { vote } => Ok(AppendEntriesResponse::HigherVote(vote.read().map_err(unreachable)?)),
+                other => Err(link.misfit(&other)),
+            }
+        }
+    }
+
     async fn ask_vote(
         &self,
         rpc: VoteRequest<Types>,

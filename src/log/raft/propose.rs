@@ -50,7 +50,7 @@ impl Log for Group {
     }
 
     fn confirm(&self, proposal: Proposal) -> Result<()> {
-        match zones::quorums_span_two(self.metrics().membership_config.membership()) {
+        match self.quorums_span_two() {
             true => Ok(()),
             false => self.propose(proposal).map(drop),
         }
@@ -162,9 +162,13 @@ impl Group {
         Ok((index, written.data.0.ok_or_else(lost)?))
     }
 
+    fn quorums_span_two(&self) -> bool {
+        self.look(|metrics| zones::quorums_span_two(metrics.membership_config.membership()))
+    }
+
     /// Waits until members of two zones have an entry on their disks. Where every quorum has such members, it is so already.
     fn wait_for_zones(&self, index: u64, deadline: Instant) -> Tried<()> {
-        if zones::quorums_span_two(self.metrics().membership_config.membership()) || faults::on(Fault::CommitsInOneZone) {
+        if self.quorums_span_two() || faults::on(Fault::CommitsInOneZone) {
             return Ok(());
         }
         let mut watch = self.raft().metrics();

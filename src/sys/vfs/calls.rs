@@ -150,6 +150,7 @@ fn open_file(name: Option<&CStr>, flags: c_int) -> io::Result<File> {
         None => File::open(name, how)?,
     };
     opened.delete_on_close = flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0;
+    opened.gathers = flags & ffi::SQLITE_OPEN_WAL != 0;
     Ok(opened)
 }
 

@@ -46,6 +46,21 @@ pub struct File {
     sync_directory: bool,
     /// A sync has failed: nobody knows what is on the disk.
     failed: bool,
+    /// It is a write-ahead log: the frames of one commit are written together.
+    pub gathers: bool,
+    /// Frames of a commit that is not whole yet, and where they belong.
+    gathered: Vec<u8>,
+    gathered_at: i64,
+}
+
+/// Bytes of a frame's header (SQLite's file format, section 4.1); nothing else of a log is as short.
+const FRAME_HEADER_BYTES: usize = 24;
+/// Longer ones go out in parts.
+const GATHERED_MAX_BYTES: usize = 256 << 10;
+
+/// Whether the frame is the last one of a commit: then its header says how long the database is.
+fn is_commit(header: &[u8]) -> bool {
+    header.get(4..8).is_some_and(|pages| pages != [0; 4])
 }
 
 /// What a read gave.
@@ -105,11 +120,24 @@ impl File {
 
     fn of(descriptor: Descriptor, path: CString, sync_directory: bool) -> Self {
         let lock = DatabaseLock::new();
-        Self { descriptor, path, lock, index: None, keep_log: false, delete_on_close: false, sync_directory, failed: false }
+        Self {
+            descriptor,
+            path,
+            lock,
+            index: None,
+            keep_log: false,
+            delete_on_close: false,
+            sync_directory,
+            failed: false,
+            gathers: false,
+            gathered: Vec::new(),
+            gathered_at: 0,
+        }
     }
 
     /// Fills `out` from `offset`.
-    pub fn read(&self, out: &mut [u8], offset: i64) -> io::Result<Read> {
+    pub fn read(&mut self, out: &mut [u8], offset: i64) -> io::Result<Read> {
+        self.put_gathered()?;
         fault::point(fault::Operation::Read)?;
         let mut done = 0;
         while done < out.len() {
@@ -128,8 +156,43 @@ impl File {
         Ok(Read::Whole)
     }
 
-    /// Writes all of `bytes` at `offset`.
+    /// Writes all of `bytes` at `offset`. SQLite hands a log over in two pieces a page; until a commit is whole nobody reads them (others learn of
+    /// a commit from the index, which SQLite writes afterwards), so they go out in one piece.
     pub fn write(&mut self, bytes: &[u8], offset: i64) -> io::Result<()> {
+        // A test that kills the process wants each write by itself.
+        if !self.gathers || fault::is_armed() {
+            return self.put(bytes, offset);
+        }
+        let follows = offset == self.gathered_at + self.gathered.len() as i64;
+        if self.gathered.is_empty() || !follows {
+            self.put_gathered()?;
+            if bytes.len() != FRAME_HEADER_BYTES {
+                return self.put(bytes, offset);
+            }
+            self.gathered_at = offset;
+        }
+        fault::point(fault::Operation::Write)?;
+        let ends = bytes.len() != FRAME_HEADER_BYTES && {
+            let header = self.gathered.len().saturating_sub(FRAME_HEADER_BYTES);
+            is_commit(&self.gathered[header..]) || self.gathered.len() + bytes.len() > GATHERED_MAX_BYTES
+        };
+        self.gathered.extend_from_slice(bytes);
+        if ends { self.put_gathered() } else { Ok(()) }
+    }
+
+    /// Writes what was gathered: before anything else is done with the file.
+    pub fn put_gathered(&mut self) -> io::Result<()> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let gathered = std::mem::take(&mut self.gathered);
+        let put = self.put(&gathered, self.gathered_at);
+        self.gathered = gathered;
+        self.gathered.clear();
+        put
+    }
+
+    fn put(&mut self, bytes: &[u8], offset: i64) -> io::Result<()> {
         self.check_sound()?;
         let mut done = 0;
         // A process may die between two parts of a write.
@@ -154,6 +217,7 @@ impl File {
 
     /// Cuts or extends the file to `bytes` bytes.
     pub fn truncate(&mut self, bytes: i64) -> io::Result<()> {
+        self.put_gathered()?;
         self.check_sound()?;
         fault::point(fault::Operation::Truncate)?;
         // SAFETY: no pointers involved.
@@ -165,6 +229,7 @@ impl File {
 
     /// Makes all that was written durable, and the name of a file that may be new. A failure is final.
     pub fn sync(&mut self) -> io::Result<()> {
+        self.put_gathered()?;
         self.check_sound()?;
         let synced = self.try_sync();
         self.failed = synced.is_err();
@@ -189,7 +254,8 @@ impl File {
     }
 
     /// Length in bytes.
-    pub fn size(&self) -> io::Result<i64> {
+    pub fn size(&mut self) -> io::Result<i64> {
+        self.put_gathered()?;
         stat_of(&self.descriptor).map(|found| found.st_size)
     }
 
