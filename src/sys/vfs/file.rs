@@ -51,6 +51,8 @@ pub struct File {
     /// Frames of a commit that is not whole yet, and where they belong.
     gathered: Vec<u8>,
     gathered_at: i64,
+    /// Where the last call read, if it did.
+    read_at: Option<i64>,
 }
 
 /// Bytes of a frame's header (SQLite's file format, section 4.1); nothing else of a log is as short.
@@ -132,12 +134,14 @@ impl File {
             gathers: false,
             gathered: Vec::new(),
             gathered_at: 0,
+            read_at: None,
         }
     }
 
     /// Fills `out` from `offset`.
     pub fn read(&mut self, out: &mut [u8], offset: i64) -> io::Result<Read> {
         self.put_gathered()?;
+        self.read_at = Some(offset);
         fault::point(fault::Operation::Read)?;
         let mut done = 0;
         while done < out.len() {
@@ -159,8 +163,11 @@ impl File {
     /// Writes all of `bytes` at `offset`. SQLite hands a log over in two pieces a page; until a commit is whole nobody reads them (others learn of
     /// a commit from the index, which SQLite writes afterwards), so they go out in one piece.
     pub fn write(&mut self, bytes: &[u8], offset: i64) -> io::Result<()> {
-        // A test that kills the process wants each write by itself.
-        if !self.gathers || fault::is_armed() {
+        // A frame that was just read gets another header (SQLite's `walRewriteChecksums`), and nothing may follow before the commit is told of. A
+        // test that kills the process wants each write by itself.
+        let is_rewritten = self.read_at.take() == Some(offset);
+        if !self.gathers || is_rewritten || fault::is_armed() {
+            self.put_gathered()?;
             return self.put(bytes, offset);
         }
         let follows = offset == self.gathered_at + self.gathered.len() as i64;
