@@ -21,7 +21,7 @@ macro_rules! parts_cases {
             $(Case {
                 id: concat!("mechanism/parts-", stringify!($stream)),
                 level: Level::Must,
-                section: concat!("3.1, ", $stream_section, "; 5.2, 5.8 to 5.13"),
+                section: concat!($stream_section, "; 5.2, 5.8 to 5.13"),
                 says: concat!(
                     "With ",
                     stringify!($stream),
