@@ -14,6 +14,9 @@ use crate::{Done, code};
 const SETS: [(CK_ULONG, usize, usize, usize); 3] =
     [(CKP_ML_KEM_512, 800, 1632, 768), (CKP_ML_KEM_768, 1184, 2400, 1088), (CKP_ML_KEM_1024, 1568, 3168, 1568)];
 
+/// Attributes that a template may have: a count beyond it is not believed.
+const ATTRIBUTES_MAX: CK_ULONG = 1 << 10;
+
 /// So many bytes that depend on all of the given ones.
 fn expand(parts: &[&[u8]], len: usize) -> Vec<u8> {
     let block = |counter: usize| {
@@ -28,8 +31,11 @@ fn expand(parts: &[&[u8]], len: usize) -> Vec<u8> {
 /// A caller's template.
 pub fn template(list: CK_ATTRIBUTE_PTR, count: CK_ULONG) -> Done<Object> {
     let mut object = Object::new();
-    if list.is_null() {
-        return if count == 0 { Ok(object) } else { Err(CKR_ARGUMENTS_BAD) };
+    if count == 0 {
+        return Ok(object);
+    }
+    if list.is_null() || count > ATTRIBUTES_MAX {
+        return Err(CKR_ARGUMENTS_BAD);
     }
     // SAFETY: the caller promises so many attributes.
     for one in unsafe { std::slice::from_raw_parts(list, count as usize) } {
@@ -304,6 +310,9 @@ pub unsafe extern "C" fn C_DecapsulateKey(
                 (expand(&[b"tail", body, public], 8) == tail).then(|| public.clone())
             });
             shared = expand(&[b"shared", &sealed, &owner.unwrap_or(public)], 32);
+        }
+        if on("kem-sides-differ") {
+            shared[0] ^= 1;
         }
         let handle = secret(at, demanded(&key, template(list, count)?)?, shared)?;
         // SAFETY: the caller promises a place or NULL.

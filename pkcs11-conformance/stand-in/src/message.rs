@@ -150,10 +150,14 @@ fn message(
         known.generate(at, process)?;
         let sealed = cipher(at, process, known, aad, data, 'e')?;
         let (body, tag) = sealed.split_at(data.len());
+        let mut body = body.to_vec();
+        if let Some(byte) = body.first_mut().filter(|_| on("message-loses-bytes")) {
+            *byte = 0;
+        }
         let tag = &tag[..known.tag_len.min(tag.len())];
         // SAFETY: the caller promises a tag of this length, to be written to.
         unsafe { known.tag.copy_from_nonoverlapping(tag.as_ptr(), tag.len()) };
-        return give(body, out, len);
+        return give(&body, out, len);
     }
     let opened = if on("message-tag-unchecked") {
         // GCM and CCM are counter modes: encrypting once more takes the encryption off.

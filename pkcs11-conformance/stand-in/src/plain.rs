@@ -262,7 +262,9 @@ functions! {
     }
     C_EncryptFinal(at, out: CK_BYTE_PTR, o: CK_ULONG_PTR) {
         ask!(C_EncryptFinal, at, out, o)?;
-        state().at(at).cipher = state().at(at).cipher.take().filter(|_| out.is_null());
+        if !out.is_null() {
+            state().at(at).cipher = None;
+        }
         Ok(())
     }
     C_GetOperationState(at, out: CK_BYTE_PTR, o: CK_ULONG_PTR) {
@@ -293,6 +295,9 @@ functions! {
         session(at)?;
         if name.is_null() && n != 0 {
             return Err(CKR_ARGUMENTS_BAD);
+        }
+        if on("profile-without-login-user") {
+            return Err(CKR_FUNCTION_NOT_SUPPORTED);
         }
         if on("login-any-pin") {
             return Ok(());

@@ -152,7 +152,9 @@ fn key_use(context: &Context) -> Outcome {
     let session = context.user_session()?;
     key_for(&session, GCM)?;
     for (way, other) in [(Way::Encrypt, CKA_DECRYPT), (Way::Decrypt, CKA_ENCRYPT)] {
-        let barred = must(session.create(known_secret(CKK_AES, &key_bytes(32), &[other])), "C_CreateObject of an AES key")?;
+        let own = if way == Way::Encrypt { CKA_ENCRYPT } else { CKA_DECRYPT };
+        let template = known_secret(CKK_AES, &key_bytes(32), &[other]).flag(own, false);
+        let barred = must(session.create(template), "C_CreateObject of an AES key")?;
         let rv = session.message_init(way, &Mechanism::new(CKM_AES_GCM), barred);
         check!(rv == Rv(CKR_KEY_FUNCTION_NOT_PERMITTED), "C_Message{way:?}Init with a key that may not answered {rv}");
     }
