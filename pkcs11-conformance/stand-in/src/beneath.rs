@@ -82,6 +82,8 @@ pub fn bytes(place: *const u8, len: CK_ULONG) -> Done<Vec<u8>> {
     match (place.is_null(), len) {
         (_, 0) => Ok(Vec::new()),
         (true, _) => Err(CKR_ARGUMENTS_BAD),
+        // A length that nothing can have is not believed.
+        _ if len > isize::MAX as CK_ULONG => Err(CKR_ARGUMENTS_BAD),
         // SAFETY: the caller promises so many bytes.
         _ => Ok(unsafe { std::slice::from_raw_parts(place, len as usize) }.to_vec()),
     }
