@@ -27,8 +27,10 @@ pub enum Deed {
     Digest,
 }
 
-/// Room for any result that the suite expects beyond the length of its input.
+/// Room for any result but a signature beyond the length of its input.
 const MARGIN: usize = 1024;
+/// Room for any signature: the longest are those of SLH-DSA.
+const SIGNATURE_MAX: usize = 1 << 16;
 
 impl Session<'_> {
     /// The deed's Init function.
@@ -44,6 +46,13 @@ impl Session<'_> {
         }
     }
 
+    /// What the token counts the length of ChaCha20-Poly1305's nonce in: 8 for bits, as the standard says, or 1 for bytes, where it refuses
+    /// bits (`mechanism/chacha-nonce-bits` tells).
+    pub fn chacha_unit(&self, key: CK_OBJECT_HANDLE) -> CK_ULONG {
+        let bits = self.whole(Deed::Encrypt, &Mechanism::chacha_poly(&[1; 12], b"", 8), key, b"probe");
+        if bits.is_err() { 1 } else { 8 }
+    }
+
     /// The deed's single-part function alone, on a running operation.
     pub fn finish(&self, deed: Deed, data: &[u8]) -> Result<Vec<u8>, Rv> {
         let functions = self.context.module.functions();
@@ -53,7 +62,8 @@ impl Session<'_> {
             Deed::Sign => functions.C_Sign,
             Deed::Digest => functions.C_Digest,
         };
-        let (rv, len, mut out) = self.transform(function, data, Some(data.len() + MARGIN));
+        let room = if deed == Deed::Sign { SIGNATURE_MAX } else { MARGIN };
+        let (rv, len, mut out) = self.transform(function, data, Some(data.len() + room));
         if rv != Rv::OK {
             return Err(rv);
         }

@@ -31,13 +31,17 @@ impl Key {
             Key::Montgomery => CKK_EC_MONTGOMERY,
             Key::Dsa => CKK_DSA,
             Key::Dh => CKK_DH,
+            Key::MlDsa => CKK_ML_DSA,
+            Key::SlhDsa => CKK_SLH_DSA,
+            Key::MlKem => CKK_ML_KEM,
+            Key::ChaCha => CKK_CHACHA20,
         })
     }
 
     /// Bytes of a secret key's value; `None` for key pairs and for no key.
     pub fn secret_len(self) -> Option<usize> {
         match self {
-            Key::Aes => Some(32),
+            Key::Aes | Key::ChaCha => Some(32),
             Key::Des => Some(8),
             Key::Des2 => Some(16),
             Key::Des3 => Some(24),
@@ -104,6 +108,9 @@ impl Session<'_> {
                 let public = public.bytes(CKA_PRIME, hex(numbers::DSA_PRIME)?);
                 (public.bytes(CKA_SUBPRIME, hex(numbers::DSA_SUBPRIME)?).bytes(CKA_BASE, hex(numbers::DSA_BASE)?), private)
             }
+            Key::MlDsa => (public.ulong(CKA_PARAMETER_SET, CKP_ML_DSA_44), private),
+            Key::SlhDsa => (public.ulong(CKA_PARAMETER_SET, CKP_SLH_DSA_SHA2_128F), private),
+            Key::MlKem => (public.ulong(CKA_PARAMETER_SET, CKP_ML_KEM_768), private),
             Key::Dh => (public.bytes(CKA_PRIME, hex(numbers::DH_PRIME)?).bytes(CKA_BASE, [2]), private),
             _ => (public, private),
         })
@@ -124,6 +131,9 @@ impl Session<'_> {
             Key::Edwards => (CKM_EC_EDWARDS_KEY_PAIR_GEN, public.flag(CKA_VERIFY, true), private.flag(CKA_SIGN, true)),
             Key::Montgomery => (CKM_EC_MONTGOMERY_KEY_PAIR_GEN, public, private.flag(CKA_DERIVE, true)),
             Key::Dsa => (CKM_DSA_KEY_PAIR_GEN, public.flag(CKA_VERIFY, true), private.flag(CKA_SIGN, true)),
+            Key::MlDsa => (CKM_ML_DSA_KEY_PAIR_GEN, public.flag(CKA_VERIFY, true), private.flag(CKA_SIGN, true)),
+            Key::SlhDsa => (CKM_SLH_DSA_KEY_PAIR_GEN, public.flag(CKA_VERIFY, true), private.flag(CKA_SIGN, true)),
+            Key::MlKem => (CKM_ML_KEM_KEY_PAIR_GEN, public.flag(CKA_ENCAPSULATE, true), private.flag(CKA_DECAPSULATE, true)),
             _ => (CKM_DH_PKCS_KEY_PAIR_GEN, public, private.flag(CKA_DERIVE, true)),
         };
         self.need(kind)?;
@@ -153,6 +163,12 @@ impl Session<'_> {
             }
             Parameter::Peer => Mechanism::ecdh(kind, &self.point(peer()?)?),
             Parameter::OtherKey => Mechanism::number(kind, peer()?),
+            Parameter::HashContext => Mechanism::hash_context(kind, CKM_SHA256, b""),
+            Parameter::ChaChaPoly => {
+                let key = self.create(known_secret(CKK_CHACHA20, &key_bytes(32), &[CKA_ENCRYPT]));
+                let unit = self.chacha_unit(must(key, "C_CreateObject of a ChaCha20 key")?);
+                Mechanism::chacha_poly(&[7; 12], b"beside", unit)
+            }
             Parameter::WrapOaep => Mechanism::rsa_aes_wrap(256, &sha1_oaep()),
         })
     }

@@ -14,6 +14,7 @@ pub mod known_keys;
 pub mod listed;
 pub mod module;
 pub mod names;
+pub mod newer_calls;
 pub mod numbers;
 pub mod provoked;
 pub mod report;

@@ -225,13 +225,13 @@ const ROWS: &[Row] = &[
     Row("C_MessageVerifyFinal", "5.16.5", true, END),
     Row(
         "C_EncapsulateKey",
-        "5.18",
+        "5.18.8",
         true,
         "ARGUMENTS_BAD BUFFER_TOO_SMALL KEY_HANDLE_INVALID MECHANISM_INVALID TEMPLATE_INCOMPLETE",
     ),
     Row(
         "C_DecapsulateKey",
-        "5.18",
+        "5.18.9",
         true,
         "ARGUMENTS_BAD KEY_HANDLE_INVALID MECHANISM_INVALID TEMPLATE_INCOMPLETE WRAPPED_KEY_LEN_RANGE",
     ),
@@ -246,14 +246,14 @@ const ROWS: &[Row] = &[
     ),
     Row(
         "C_WrapKeyAuthenticated",
-        "5.18",
+        "5.18.6",
         true,
         "ARGUMENTS_BAD BUFFER_TOO_SMALL KEY_HANDLE_INVALID KEY_NOT_WRAPPABLE KEY_UNEXTRACTABLE MECHANISM_INVALID MECHANISM_PARAM_INVALID \
          WRAPPING_KEY_HANDLE_INVALID WRAPPING_KEY_TYPE_INCONSISTENT",
     ),
     Row(
         "C_UnwrapKeyAuthenticated",
-        "5.18",
+        "5.18.7",
         true,
         "ARGUMENTS_BAD MECHANISM_INVALID MECHANISM_PARAM_INVALID TEMPLATE_INCOMPLETE UNWRAPPING_KEY_HANDLE_INVALID \
          UNWRAPPING_KEY_TYPE_INCONSISTENT WRAPPED_KEY_INVALID WRAPPED_KEY_LEN_RANGE",

@@ -63,10 +63,12 @@ pub const DSA_SUBPRIME: &str = "956c1ded2a2540c5ffb60f844d71e39ae914a6db";
 pub const DSA_BASE: &str = "82ea5bfbb9fbe42549768fa7fa3a886a640fbf8bd2153119b74195863b8039ad7d3c298f07d192461ceeb74264a9b01f186fa72c99b02218\
      88a1653e29cc842b42e64853f992ccb17dc784687e4b5a5161e6cf19f798ee298fa8d68639484270ba2a0964af485160e0c1b99dd83f4831\
      4ebb7c3c6fb3e64090052fe81d995550";
-/// The prime of RFC 2409, 6.2 (second Oakley group), whose generator is 2.
+/// The prime of RFC 3526, 3 (2048-bit group), whose generator is 2.
 pub const DH_PRIME: &str = "ffffffffffffffffc90fdaa22168c234c4c6628b80dc1cd129024e088a67cc74020bbea63b139b22514a08798e3404ddef9519b3cd3a431b\
      302b0a6df25f14374fe1356d6d51c245e485b576625e7ec6f44c42e9a637ed6b0bff5cb6f406b7edee386bfb5a899fa5ae9f24117c4b1fe6\
-     49286651ece65381ffffffffffffffff";
+     49286651ece45b3dc2007cb8a163bf0598da48361c55d39a69163fa8fd24cf5f83655d23dca3ad961c62f356208552bb9ed529077096966d\
+     670c354e4abc9804f1746c08ca18217c32905e462e36ce3be39e772c180e86039b2783a2ec07a28fb5c55df06f4c52c9de2bcbf695581718\
+     3995497cea956ae515d2261898fa051015728e5a8aacaa68ffffffffffffffff";
 
 /// The bytes that a hexadecimal text stands for; blanks between them do not count.
 pub fn hex(text: &str) -> Result<Vec<u8>, Stop> {

@@ -116,12 +116,14 @@ impl Report<'_> {
         format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>PKCS#11 conformance</title><style>\
              body{{font:15px system-ui;margin:2em}}table{{border-collapse:collapse}}th{{text-align:left}}\
-             th,td{{padding:.3em .8em;border-top:1px solid #ddd;vertical-align:top}}#only:checked~table .pass{{display:none}}\
+             th,td{{padding:.3em .8em;border-top:1px solid #ddd;vertical-align:top}}th{{position:sticky;top:0;background:#fff}}\
+             td:nth-child(3){{white-space:nowrap}}td:nth-child(5){{overflow-wrap:anywhere}}.fail,.crash,.hang{{background:#fff4f4}}#only:checked~table .pass{{display:none}}\
              .pass td:first-child{{color:#207020}}.fail td:first-child,.crash td:first-child,.hang td:first-child{{color:#b00020;font-weight:bold}}\
              .skip td:first-child,.deviation td:first-child{{color:#806000}}details{{color:#555}}</style>\
-             <h1>{module}</h1><p>{tally}</p><input type=\"checkbox\" id=\"only\"> <label for=\"only\">only what did not pass</label><table>\n\
+             <h1>{module}</h1><p>{all} cases: {tally}</p><input type=\"checkbox\" id=\"only\"> <label for=\"only\">only what did not pass</label><table>\n\
              <tr><th>verdict</th><th>level</th><th>case</th><th>PKCS #11</th><th>what was seen</th></tr>\n{rows}</table></html>\n",
             module = escape(self.module),
+            all = self.results.len(),
             tally = tally.join(", "),
         )
     }

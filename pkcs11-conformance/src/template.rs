@@ -194,6 +194,54 @@ impl Mechanism {
         Self { kind, parameter, _pieces: vec![info] }
     }
 
+    /// ChaCha20-Poly1305, whose nonce's length is told in `unit`s for each byte: 8 for bits, as the standard has it.
+    pub fn chacha_poly(nonce: &[u8], aad: &[u8], unit: CK_ULONG) -> Self {
+        let (nonce, aad) = (piece(nonce), piece(aad));
+        let parameter = CK_SALSA20_CHACHA20_POLY1305_PARAMS {
+            pNonce: pointer(&nonce),
+            ulNonceLen: nonce.len() as CK_ULONG * unit,
+            pAAD: pointer(&aad),
+            ulAADLen: aad.len() as CK_ULONG,
+        };
+        Self::structure(CKM_CHACHA20_POLY1305, &parameter, vec![nonce, aad])
+    }
+
+    /// ML-DSA or SLH-DSA with a context string, and whether a signature may, must or must not be random.
+    pub fn context(kind: CK_MECHANISM_TYPE, hedge: CK_HEDGE_TYPE, context: &[u8]) -> Self {
+        let context = piece(context);
+        let parameter = CK_SIGN_ADDITIONAL_CONTEXT {
+            hedgeVariant: hedge,
+            pContext: pointer(&context),
+            ulContextLen: context.len() as CK_ULONG,
+        };
+        Self::structure(kind, &parameter, vec![context])
+    }
+
+    /// ML-DSA or SLH-DSA of a hash that was made already.
+    pub fn hash_context(kind: CK_MECHANISM_TYPE, hash: CK_MECHANISM_TYPE, context: &[u8]) -> Self {
+        let context = piece(context);
+        let parameter = CK_HASH_SIGN_ADDITIONAL_CONTEXT {
+            hedgeVariant: CKH_HEDGE_PREFERRED,
+            pContext: pointer(&context),
+            ulContextLen: context.len() as CK_ULONG,
+            hash,
+        };
+        Self::structure(kind, &parameter, vec![context])
+    }
+
+    /// EdDSA with `CK_EDDSA_PARAMS`: the pre-hashed form or not, and a context.
+    pub fn eddsa(prehash: bool, context: &[u8]) -> Self {
+        let context = piece(context);
+        // Written word by word: the flag at its head is followed by padding.
+        let mut parameter = vec![0; size_of::<CK_ULONG>()];
+        parameter[0] = u8::from(prehash);
+        let place = pointer(&context).expose_provenance() as CK_ULONG;
+        for word in [context.len() as CK_ULONG, place] {
+            parameter.extend(word.to_ne_bytes());
+        }
+        Self { kind: CKM_EDDSA, parameter, _pieces: vec![context] }
+    }
+
     /// With a parameter that is one number (a length, a handle).
     pub fn number(kind: CK_MECHANISM_TYPE, value: CK_ULONG) -> Self {
         Self::with(kind, &value.to_ne_bytes())

@@ -37,6 +37,7 @@ mod python_pkcs11;
 mod readme;
 mod shape;
 mod ssh;
+mod stand_in;
 mod token_util;
 mod troubles;
 mod upgrade;

@@ -4,7 +4,6 @@
 //! The faulty module costs no build of its own: Cargo makes it beside this program, of the same library, when the tests are built with the
 //! feature `faults` (`cargo test --features faults --test it mutants::`, and `tests/run`).
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use hsmpool::faults::Fault;
 
-use crate::harness::{Module, Run, Token};
+use crate::harness::{Module, Run, Token, tell};
 
 /// Each fault and the cases that must find it.
 const MUTANTS: &[(Fault, &[&str])] = &[
@@ -130,11 +129,6 @@ fn passed(module: &Path, fault: Option<Fault>, cases: &[&str]) -> Vec<String> {
         other => panic!("{fault:?}, {case}: {other}"),
     };
     cases.iter().filter(passes).map(|case| (*case).to_owned()).collect()
-}
-
-/// A line for whoever reads the tests' output: what is printed by a test that passes is kept back.
-fn tell(line: &str) {
-    writeln!(std::io::stderr(), "{line}").expect("the tests have an output");
 }
 
 #[test]

@@ -6,9 +6,11 @@ mod combined;
 mod concurrency;
 mod general;
 mod interface;
+mod kem;
 mod key;
 mod limits;
 mod mechanism;
+mod message;
 mod newer;
 mod object;
 mod operation;
@@ -43,7 +45,8 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         interface::CASES,
         profile::CASES,
     ];
-    chapters.into_iter().flatten().chain(mechanism::cases()).chain(key::cases()).chain(security::cases()).chain(vector::cases())
+    let families = chapters.into_iter().flatten().chain(message::cases()).chain(mechanism::cases()).chain(key::cases());
+    families.chain(kem::cases()).chain(security::cases()).chain(vector::cases())
 }
 
 /// Each chapter, and why its rules matter.
@@ -77,6 +80,14 @@ const CHAPTERS: &[(&str, &str)] = &[
         "Servers use one token from many threads and forked children: what breaks here breaks under load, and not in the test of its maker.",
     ),
     ("interface", "Applications of 3.x ask for these tables by name and version, and call what stands in them."),
+    (
+        "message",
+        "Protocols encrypt many short messages under one key: a vector that comes twice, or a tag that is not looked at, breaks them all.",
+    ),
+    (
+        "kem",
+        "What follows the exchange of keys once quantum computers are there: both sides must get one secret, and nobody a hint of it.",
+    ),
     ("profile", "A profile that is claimed is read as a promise: applications then do not look further."),
     (
         "mechanism",

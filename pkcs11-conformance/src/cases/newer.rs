@@ -225,6 +225,8 @@ fn mechanism_invalid(context: &Context) -> Outcome {
 const FOR_A_KEY: &[(&str, CK_MECHANISM_TYPE, CK_FLAGS)] = &[
     ("C_MessageEncryptInit", CKM_AES_GCM, CKF_MESSAGE_ENCRYPT),
     ("C_MessageDecryptInit", CKM_AES_GCM, CKF_MESSAGE_DECRYPT),
+    ("C_MessageSignInit", CKM_SHA256_RSA_PKCS, CKF_MESSAGE_SIGN),
+    ("C_MessageVerifyInit", CKM_SHA256_RSA_PKCS, CKF_MESSAGE_VERIFY),
     ("C_EncapsulateKey", CKM_ML_KEM, CKF_ENCAPSULATE),
     ("C_DecapsulateKey", CKM_ML_KEM, CKF_DECAPSULATE),
     ("C_VerifySignatureInit", CKM_RSA_PKCS, CKF_VERIFY),

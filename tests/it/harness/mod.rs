@@ -10,7 +10,7 @@ mod token;
 mod tools;
 
 pub use child::{Jobs, child, full, loaded_module, module_of_job};
-pub use run::{Output, Run, Server, free_port, wait_until};
+pub use run::{Output, Run, Server, free_port, tell, wait_until};
 pub use token::{LABEL, Module, PIN, SO_PIN, Token};
 pub use tools::{file_of_package, foreign, library_directory, program};
 

@@ -243,3 +243,8 @@ pub fn free_port() -> u16 {
     let is_free = |port: &u16| (*port..port + 3).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
     (0..TRIPLES).map(port).find(is_free).expect("loopback has a free port")
 }
+
+/// A line for whoever reads the tests' output: what is printed by a test that passes is kept back.
+pub fn tell(line: &str) {
+    writeln!(std::io::stderr(), "{line}").expect("the tests have an output");
+}

@@ -5,6 +5,7 @@ mod parameters;
 mod parts;
 mod sizes;
 mod unclaimed;
+mod variants;
 mod works;
 
 use cryptoki_sys::{CK_FLAGS, CK_MECHANISM_INFO};
@@ -13,7 +14,9 @@ use crate::case::Case;
 
 /// The chapter's cases.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
-    [list::CASES, works::CASES, parts::CASES, unclaimed::CASES, sizes::CASES, parameters::CASES].into_iter().flatten()
+    [list::CASES, works::CASES, parts::CASES, unclaimed::CASES, sizes::CASES, parameters::CASES, variants::CASES]
+        .into_iter()
+        .flatten()
 }
 
 /// Whether the token claims a use.

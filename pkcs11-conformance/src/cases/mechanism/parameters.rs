@@ -87,7 +87,7 @@ pub const CASES: &[Case] = &[
     case!(
         "pss-hash",
         Must,
-        "6.1.17 PKCS #1 RSA PSS signature with SHA-1 and its like, CK_RSA_PKCS_PSS_PARAMS hashAlg",
+        "6.1.10 PKCS #1 RSA PSS and its like with hashing, CK_RSA_PKCS_PSS_PARAMS hashAlg",
         "The hash in the parameter is the mechanism's own: another one is refused, and so is a mask generation function that there is not.",
         pss_hash
     ),

@@ -21,7 +21,7 @@ macro_rules! parts_cases {
             $(Case {
                 id: concat!("mechanism/parts-", stringify!($stream)),
                 level: Level::Must,
-                section: concat!("3.1, ", $stream_section, "; 5.2, 5.8 to 5.13"),
+                section: concat!($stream_section, "; 5.2, 5.8 to 5.13"),
                 says: concat!(
                     "With ",
                     stringify!($stream),
@@ -45,7 +45,7 @@ fn cuts(data: &[u8]) -> Vec<Vec<&[u8]>> {
         borders.windows(2).map(|pair| &data[pair[0]..pair[1]]).collect::<Vec<&[u8]>>()
     };
     let last = data.len().saturating_sub(1);
-    vec![
+    let all = vec![
         at(&[]),
         at(&[0]),
         at(&[data.len()]),
@@ -54,7 +54,9 @@ fn cuts(data: &[u8]) -> Vec<Vec<&[u8]>> {
         at(&[16, 32]),
         at(&[last]),
         data.chunks(1).collect(),
-    ]
+    ];
+    // Update is called at least once (5.13.1 and its like).
+    all.into_iter().filter(|cut| !cut.is_empty()).collect()
 }
 
 fn lengths(cut: &[&[u8]]) -> Vec<usize> {

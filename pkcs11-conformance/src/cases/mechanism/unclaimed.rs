@@ -10,6 +10,7 @@ use crate::crypt::{Deed, code, mechanism_name};
 use crate::known::{Key, Known, Parameter, known};
 use crate::known_keys::{data_of, key_bytes};
 use crate::module::Rv;
+use crate::newer_calls::Way;
 use crate::sample_keys::{Pair, known_secret, uses};
 use crate::template::{Mechanism, Template};
 
@@ -39,6 +40,12 @@ pub const CASES: &[Case] = &[
     unclaimed!("derive", CKF_DERIVE, "5.18.5 C_DeriveKey", derive),
     unclaimed!("generate", CKF_GENERATE, "5.18.1 C_GenerateKey", generate),
     unclaimed!("generate-pair", CKF_GENERATE_KEY_PAIR, "5.18.2 C_GenerateKeyPair", generate_pair),
+    unclaimed!("message-encrypt", CKF_MESSAGE_ENCRYPT, "5.9.1 C_MessageEncryptInit", message_encrypt),
+    unclaimed!("message-decrypt", CKF_MESSAGE_DECRYPT, "5.11.1 C_MessageDecryptInit", message_decrypt),
+    unclaimed!("message-sign", CKF_MESSAGE_SIGN, "5.14.1 C_MessageSignInit", message_sign),
+    unclaimed!("message-verify", CKF_MESSAGE_VERIFY, "5.16.1 C_MessageVerifyInit", message_verify),
+    unclaimed!("encapsulate", CKF_ENCAPSULATE, "3.2, 5.18.8 C_EncapsulateKey", encapsulate),
+    unclaimed!("decapsulate", CKF_DECAPSULATE, "3.2, 5.18.9 C_DecapsulateKey", decapsulate),
 ];
 
 /// Codes that refuse a use. That a function is not there at all refuses every use of it.
@@ -134,4 +141,28 @@ fn generate(session: &Session<'_>, _: &Known, mechanism: &Mechanism, _: Pair) ->
 fn generate_pair(session: &Session<'_>, row: &Known, mechanism: &Mechanism, _: Pair) -> Rv {
     let (public, private) = session.pair_templates(row.key).unwrap_or((uses(&[]), uses(&[])));
     code(session.generate_pair(mechanism, &public, &private))
+}
+
+fn message_encrypt(session: &Session<'_>, _: &Known, mechanism: &Mechanism, keys: Pair) -> Rv {
+    session.message_init(Way::Encrypt, mechanism, keys.public)
+}
+
+fn message_decrypt(session: &Session<'_>, _: &Known, mechanism: &Mechanism, keys: Pair) -> Rv {
+    session.message_init(Way::Decrypt, mechanism, keys.private)
+}
+
+fn message_sign(session: &Session<'_>, _: &Known, mechanism: &Mechanism, keys: Pair) -> Rv {
+    session.message_init(Way::Sign, mechanism, keys.private)
+}
+
+fn message_verify(session: &Session<'_>, _: &Known, mechanism: &Mechanism, keys: Pair) -> Rv {
+    session.message_init(Way::Verify, mechanism, keys.public)
+}
+
+fn encapsulate(session: &Session<'_>, _: &Known, mechanism: &Mechanism, keys: Pair) -> Rv {
+    code(session.encapsulate(mechanism, keys.public, &Template::secret_key(CKK_AES, &[])))
+}
+
+fn decapsulate(session: &Session<'_>, _: &Known, mechanism: &Mechanism, keys: Pair) -> Rv {
+    code(session.decapsulate(mechanism, keys.private, &Template::secret_key(CKK_AES, &[]), &data_of(32)))
 }

@@ -1,6 +1,7 @@
 //! Vectors: known answers, and Wycheproof's collection of inputs on which implementations have failed.
 
 mod curves;
+mod lattice;
 mod paths;
 mod rsa;
 mod samples;
@@ -16,7 +17,7 @@ use crate::template::Template;
 
 /// The chapter's cases.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
-    [samples::CASES, paths::CASES, symmetric::CASES, rsa::CASES, curves::CASES].into_iter().flatten()
+    [samples::CASES, paths::CASES, symmetric::CASES, rsa::CASES, curves::CASES, lattice::CASES].into_iter().flatten()
 }
 
 /// One row of a part of the chapter.

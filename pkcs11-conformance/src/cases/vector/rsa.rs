@@ -20,7 +20,7 @@ pub const CASES: &[Case] = &[
     ),
     case!(
         "rsa-pss-verify",
-        "6.1.17 PKCS #1 RSA PSS signature with hashes",
+        "6.1.10 PKCS #1 RSA PSS and its like with hashing",
         "Wycheproof's PSS signatures: those of another salt or hash do not verify.",
         pss_verify
     ),
