@@ -256,3 +256,32 @@ fn a_log_that_another_one_is_just_making_is_used_and_stays() {
     assert_eq!(removed.err().and_then(|error| error.raw_os_error()), Some(libc::ESTALE));
     assert!(!database.has("-wal"), "nothing is made in its place");
 }
+
+/// A transaction that is larger than the cache writes pages into the log before its end, and some of them again, with headers anew: all of that is in
+/// the file, not in our memory, when the commit is told of, synced or not.
+#[test]
+fn what_is_committed_is_in_the_file_even_where_frames_were_written_twice() {
+    let database = Database::new();
+    let mut sql = database.ours();
+    sql.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = 5").unwrap();
+    for round in 0..3 {
+        let transaction = sql.transaction().unwrap();
+        for number in 0..200 {
+            transaction.execute("INSERT INTO t VALUES (zeroblob(1000))", []).unwrap();
+            transaction.execute("UPDATE t SET a = randomblob(1000) WHERE rowid % 50 = ?", [number % 50]).unwrap();
+        }
+        transaction.commit().unwrap();
+        // As after `kill -9`: the files as they are, without the index that memory shares.
+        let copy = Database::new();
+        let _ = std::fs::remove_file(copy.0.join("test.db-shm"));
+        for suffix in ["", "-wal"] {
+            std::fs::copy(database.0.join(format!("test.db{suffix}")), copy.0.join(format!("test.db{suffix}"))).unwrap();
+        }
+        let sum = |sql: &Connection| -> (i64, Vec<u8>) {
+            let last = "SELECT count(*), (SELECT a FROM t ORDER BY rowid DESC LIMIT 1) FROM t";
+            sql.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        };
+        assert_eq!(sum(&copy.theirs()), sum(&sql), "after round {round}");
+        assert_eq!(rows(&copy.theirs()), 200 * (round + 1));
+    }
+}
