@@ -194,6 +194,8 @@ faults! {
     LateIsDone,
     /// A member takes itself for served by its lease three times as long as others wait for it.
     LeasesAreLong,
+    /// A destroy does not wait for the lease of a member that was just removed.
+    RemovedAreNotWaitedFor,
     /// A member that is cut off uses keys for ever.
     IsolationNeverEnds,
     /// A member does not wait until it has what its client has seen elsewhere.

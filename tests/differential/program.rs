@@ -65,7 +65,8 @@ fn verb(called: &str) -> String {
     let after =
         called.split_once(": ").map_or(called.trim_start_matches(|sign: char| sign == ' ' || sign.is_ascii_digit()), |it| it.1);
     let words = after.split_whitespace().take_while(|word| {
-        !word.contains(|sign: char| sign.is_ascii_digit()) && !["object", "nothing", "everything", "secret", "of", "with"].contains(word)
+        !word.contains(|sign: char| sign.is_ascii_digit())
+            && !["object", "nothing", "everything", "secret", "of", "with"].contains(word)
     });
     words.map(|word| word.trim_end_matches(',')).collect::<Vec<_>>().join(" ")
 }

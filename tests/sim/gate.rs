@@ -44,12 +44,16 @@ const FAULTS: &[(Fault, Finder)] = &[
         Test(UNITS, "log::raft::tests::isolation::no_member_that_holds_a_lease_lacks_an_acknowledged_revocation"),
     ),
     (
+        Fault::RemovedAreNotWaitedFor,
+        Test(UNITS, "log::raft::tests::isolation::a_revocation_waits_for_the_lease_of_a_member_that_was_just_removed"),
+    ),
+    (
         Fault::IsolationNeverEnds,
         Test(UNITS, "log::raft::tests::isolation::without_isolated_use_keys_are_used_up_to_the_leases_end_only"),
     ),
     (
         Fault::MarksAreIgnored,
-        Test(UNITS, "log::raft::tests::replication::a_spread_change_is_everywhere_and_a_mark_can_be_waited_for"),
+        Test(UNITS, "log::raft::tests::replication::a_mark_is_waited_for_by_a_member_that_does_not_have_it_yet"),
     ),
     (Fault::CopiesAreNotChecked, Test(UNITS, "store::replica::tests::a_damaged_copy_changes_nothing")),
     (Fault::CopiesLackAnswers, Test(UNITS, "store::replica::tests::a_copy_replaces_everything_and_keeps_the_stamp")),
@@ -68,7 +72,7 @@ const FAULTS: &[(Fault, Finder)] = &[
     (Fault::RetriesAreRenumbered, Seeds("pool", 4)),
     (Fault::RequestNotRecorded, Programs(12)),
     (Fault::RetriesAreRenumbered, Programs(24)),
-    (Fault::TicketOutlivesPin, Seeds("pool", 8)),
+    (Fault::TicketOutlivesPin, Test(HOUSE, "writes::a_changed_pin_keeps_its_own_login_and_ends_the_others")),
     (Fault::TicketForAnyone, Test(REQUESTS, "security::requests_that_were_overheard_give_another_client_nothing")),
     (Fault::CapsuleForAnyone, Test(REQUESTS, "security::a_capsule_opens_unaltered_for_its_own_login_alone")),
     (Fault::TicketOutlivesLogout, Test(HOUSE, "uses::a_ticket_is_good_for_its_own_client_and_login_only")),

@@ -72,6 +72,7 @@ impl Machine {
     /// The state machine over a store that this process replicates.
     pub fn new(store: Arc<Store>, progress: Arc<Progress>) -> Result<Self> {
         let standing = codec::standing(&store.place()?)?;
+        progress.set_members(&standing.1);
         let (changes, _) = store.set_hash()?;
         progress.set(Mark { before: standing.0.map_or(0, |id| id.index + 1), changes });
         Ok(Self { store, progress, standing: Arc::new(Mutex::new(standing)), snapshot: Arc::default() })
@@ -100,12 +101,17 @@ impl Machine {
             }
             Ok((answers, batch.applied()))
         })?;
-        *self.standing.lock() = (applied, membership);
+        self.stand(applied, membership);
         if let Some(ground) = ground::current() {
             self.show(&*ground, entries, &changed)?;
         }
         self.progress.set(Mark { before: applied.map_or(0, |id| id.index + 1), changes });
         Ok(answers)
+    }
+
+    fn stand(&self, applied: Option<LogId>, membership: StoredMembership) {
+        self.progress.set_members(&membership);
+        *self.standing.lock() = (applied, membership);
     }
 
     /// Tells a simulation what was applied.
@@ -127,7 +133,7 @@ impl Machine {
 
     fn install(&self, meta: &SnapshotMeta, copy: &CheckedCopy) -> Result<()> {
         let changes = self.store.install(copy)?;
-        *self.standing.lock() = (meta.last_log_id, meta.last_membership.clone());
+        self.stand(meta.last_log_id, meta.last_membership.clone());
         *self.snapshot.lock() = Some(meta.clone());
         self.progress.set(Mark { before: meta.last_log_id.map_or(0, |id| id.index + 1), changes });
         Ok(())

@@ -97,7 +97,10 @@ impl Log for Group {
         // A member that cannot keep it serves no longer than its lease, like one that is silent.
         self.keep_committed(self.deadline());
         let longest = LEASE + Duration::from_millis(SERVING_LEASE_MARGIN_MILLISECONDS);
-        let (until, others) = (ground::now() + longest.saturating_sub(applied_ago), self.others());
+        let until = ground::now() + longest.saturating_sub(applied_ago);
+        let mut others = self.progress().members();
+        others.extend(self.others());
+        others.remove(&self.wires().node);
         let missed: Result<Vec<NodeId>> = self.block_on(async {
             let each = others.into_iter().map(|(node, member)| {
                 let wires = self.wires().clone();
@@ -112,10 +115,17 @@ impl Log for Group {
             }
             Ok(missed)
         });
-        let mut unreached = self.lease().unreached.lock();
-        for node in missed? {
-            let waited = unreached.entry(node).or_default();
-            *waited = before.max(*waited);
+        {
+            let mut unreached = self.lease().unreached.lock();
+            for node in missed? {
+                let waited = unreached.entry(node).or_default();
+                *waited = before.max(*waited);
+            }
+        }
+        // Nobody can be asked who is no member any more, and goes on for as long as the lease lasts that it has.
+        if !faults::on(Fault::RemovedAreNotWaitedFor) {
+            let wait = self.progress().gone_serve_for(longest).min(until.saturating_duration_since(ground::now()));
+            ground::sleep(wait);
         }
         Ok(())
     }

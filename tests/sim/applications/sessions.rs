@@ -100,13 +100,16 @@ impl Application {
         let (number, value) = (self.fresh(), self.fresh());
         let create = |table: &Table| table.library.create_object(table.session, data(number, value));
         self.seen_by_session(number, create, |_| Action::Create(value))?;
-        // The others know objects by their ids, which no handle tells.
+        // The others know objects by their ids, which no handle tells. A node that is cut off may not have it.
         let mut ids = Vec::new();
-        let find = || self.found(&named(number));
-        self.seen(number, find, |found| {
-            ids = found;
-            Action::Find(!ids.is_empty())
-        })?;
+        while ids.is_empty() {
+            let find = || self.found(&named(number));
+            self.seen(number, find, |found| {
+                ids = found;
+                Action::Find(!ids.is_empty())
+            })?;
+            sleep(Duration::from_millis(20));
+        }
         super::lock(&self.all.known).objects.extend(ids.into_iter().map(|id| (number, id)));
         Ok(())
     }
