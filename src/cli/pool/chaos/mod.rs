@@ -423,9 +423,6 @@ fn wait_ready(worker: &mut Worker) -> Result<()> {
     }
 }
 
-/// More blows than these are counted, not told one by one.
-const STRIKES_TOLD: usize = 24;
-
 /// The report for people.
 fn tell(report: &Report) {
     let (lost, doubled) = report.lost_and_doubled();
@@ -463,7 +460,7 @@ fn tell(report: &Report) {
             stall.at(1000)
         );
     }
-    if report.run.strikes.len() > STRIKES_TOLD {
+    if report.run.strikes.len() > report::STRIKES_TOLD {
         let killed: usize = report.run.strikes.iter().map(|strike| strike.zones.len()).sum();
         println!("  {} blows, which struck {killed} zones", report.run.strikes.len());
         return;

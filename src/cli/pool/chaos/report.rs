@@ -13,6 +13,8 @@ use crate::history::{Action, Call, Verdict, check};
 /// Steps of search for each object's history.
 const SEARCH_STEPS_MAX: u64 = 5_000_000;
 
+/// More blows than these are counted, not told one by one.
+pub const STRIKES_TOLD: usize = 24;
 /// So many of the slowest calls are told one by one.
 const SLOWEST_TOLD: usize = 12;
 
