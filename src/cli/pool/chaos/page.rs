@@ -30,7 +30,7 @@ h1{font-size:22px}h2{font-size:19px;margin:0 0 4px}.b{display:inline-block;borde
 .good{background:#1a7f4b}.bad{background:#b3261e}.n{display:flex;flex-wrap:wrap;gap:10px 28px;margin:10px 0 14px}.n div{min-width:90px}\
 .n b{display:block;font-size:20px}.n span{color:#5b6675;font-size:13px}svg{width:100%;height:auto;display:block}text{font:12px system-ui,sans-serif;fill:#3b4552}\
 .m{fill:#8a94a3;font-size:11px}table{border-collapse:collapse;margin-top:14px;font-size:14px}th,td{text-align:right;padding:3px 12px;border-bottom:1px solid #e8ebef}\
-th{color:#5b6675;font-weight:600}td:nth-child(-n+3),th:nth-child(-n+3){text-align:left}.w{color:#b3261e}p{margin:6px 0}";
+th{color:#5b6675;font-weight:600}td:nth-child(-n+3),th:nth-child(-n+3){text-align:left}.b td:nth-child(3),.b th:nth-child(3){text-align:right}.w{color:#b3261e}p{margin:6px 0}";
 
 /// The page of all reports.
 pub fn page(reports: &[Report]) -> String {
@@ -320,7 +320,7 @@ fn blows(out: &mut String, report: &Report) {
         let _ = write!(out, "<p>Of {} blows the {STRIKES_TOLD} under which writes waited longest:</p>", strikes.len());
     }
     out.push_str(
-        "<table><tr><th>blow<th>zones<th>nobody elsewhere was answered a write for, ms<th>a look-up, ms<th>a key use, ms<th>well again after, s</tr>",
+        "<table class=\"b\"><tr><th>blow<th>zones<th>nobody elsewhere was answered a write for, ms<th>a look-up, ms<th>a key use, ms<th>well again after, s</tr>",
     );
     for at in told {
         let strike = &strikes[at];
