@@ -1,16 +1,17 @@
 //! The only place that knows every room: configuration → library, configuration → node.
 //!
-//! Knows: config, error, log, node, object, partition, pool, secret, session, store, sys, token, wire, world.
+//! Knows: config, error, limits, log, node, object, partition, pool, secret, session, store, sys, token, wire, world.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::pool::{Certificates, Consistency, NodeEntry, NodeFile, PoolFile, PoolId};
 use crate::config::{self, Config, Environment, Mechanisms, PolicyName, Style, logger};
 use crate::error::{Code, Doing, Level, Result, Sink, refuse};
+use crate::limits::CLAIM_WAIT_MILLISECONDS;
 use crate::log::Solo;
 use crate::log::raft::Member;
 use crate::node::{Caller, Node, NodeSettings};
@@ -28,6 +29,8 @@ use crate::token::Admin;
 use crate::wire::{Address, Identity, Name};
 use crate::world::{Real, World};
 
+/// How often a directory is looked at that another process has.
+const CLAIM_LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Name of the root key's file, beside the database.
 const ROOT_KEY_FILE: &str = "hsmpool.key";
 
@@ -277,12 +280,19 @@ pub fn identity(pool: PoolId, files: &Certificates) -> Result<Identity> {
 ///
 /// Errors: `Configuration`, also where another process runs it; `StoreRefused`, `DeviceError`.
 pub fn node(file: &NodeFile) -> Result<Node> {
-    match claim(file)? {
-        Some(claim) => start(file, claim, false),
-        None => Err(refuse(
-            Code::Configuration,
-            format!("another process runs the node of {}: stop it, or name another directory", file.directory.display()),
-        )),
+    // A process that was killed keeps its files until its last thread has ended, and whoever starts it again may be quicker.
+    let begun = Instant::now();
+    loop {
+        if let Some(claim) = claim(file)? {
+            return start(file, claim, false);
+        }
+        if begun.elapsed() >= Duration::from_millis(CLAIM_WAIT_MILLISECONDS) {
+            return Err(refuse(
+                Code::Configuration,
+                format!("another process runs the node of {}: stop it, or name another directory", file.directory.display()),
+            ));
+        }
+        std::thread::sleep(CLAIM_LOOK_AGAIN);
     }
 }
 

@@ -190,6 +190,26 @@ faults! {
     DestroyDoesNotWait,
     /// A change is acknowledged when one zone has it.
     CommitsInOneZone,
+    /// A change that nobody has committed in time is acknowledged, by a member that is cut off too.
+    LateIsDone,
+    /// A member takes itself for served by its lease three times as long as others wait for it.
+    LeasesAreLong,
+    /// A destroy does not wait for the lease of a member that was just removed.
+    RemovedAreNotWaitedFor,
+    /// A member that is cut off uses keys for ever.
+    IsolationNeverEnds,
+    /// A member does not wait until it has what its client has seen elsewhere.
+    MarksAreIgnored,
+    /// A copy of another member's store is installed as it came.
+    CopiesAreNotChecked,
+    /// A copy of another member's store is installed without the answers to requests.
+    CopiesLackAnswers,
+    /// One zone may be given a quorum of the voters.
+    OneZoneHoldsQuorum,
+    /// Members of a group that was left behind by a survivor are heard.
+    OldGroupIsHeard,
+    /// A node that is no member proposes changes.
+    StrangersPropose,
 
     // A pool.
     /// A request that is sent again gets another number.
@@ -200,6 +220,16 @@ faults! {
     TicketForAnyone,
     /// A capsule is good for any application and login.
     CapsuleForAnyone,
+    /// A ticket is good after the logout.
+    TicketOutlivesLogout,
+    /// A context-specific login is good for any number of uses.
+    PermitsAreNotSpent,
+    /// Wrong PINs are not counted.
+    WrongPinsAreNotCounted,
+    /// Under the strict policy, too, a nonce is used again.
+    NoncesAreForgotten,
+    /// The same use of a key, asked for again, is another one.
+    RepeatedUsesSpendTwice,
     /// A forked child goes on with its parent's state.
     ForkedStateReused,
 }

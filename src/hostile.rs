@@ -34,4 +34,6 @@ pub fn run(name: &str, bytes: &[u8]) {
 }
 
 #[cfg(test)]
+pub mod kept;
+#[cfg(test)]
 mod tests;

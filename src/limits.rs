@@ -48,6 +48,8 @@ pub const TICKET_MAX_AGE_SECONDS: u64 = 30 * 24 * 3600;
 /// How long a context-specific login may be spent.
 pub const PERMIT_MAX_AGE_SECONDS: u64 = 300;
 
+/// How long a node that starts waits for a directory that another process has, which may be about to end.
+pub const CLAIM_WAIT_MILLISECONDS: u64 = 2000;
 /// How long a node that is stopped waits for answers under way.
 pub const DRAIN_SECONDS: u64 = 5;
 /// Connections to one node that a module keeps for the next call: as many threads call at once without a handshake.

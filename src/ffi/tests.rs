@@ -380,9 +380,10 @@ impl Xorshift {
     }
 }
 
-/// Runs a fuzz target on seeded input: so many times, or as long as a test may take.
-fn run(target: fn(&[u8]), times: u64, len_max: u64) {
+/// Runs a fuzz target on what is kept for it, then on seeded input: so many times, or as long as a test may take.
+fn run(name: &str, target: fn(&[u8]), times: u64, len_max: u64) {
     const TIME_MAX: Duration = Duration::from_secs(10);
+    crate::hostile::kept::inputs(name).iter().for_each(|bytes| target(bytes));
     let start = Instant::now();
     for seed in 1..=times {
         let mut random = Xorshift(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -398,17 +399,18 @@ fn run(target: fn(&[u8]), times: u64, len_max: u64) {
 
 #[test]
 fn malformed_templates_get_codes() {
-    run(harness::templates, 20_000, 300);
+    run("templates", harness::templates, 20_000, 300);
 }
 
 #[test]
 fn malformed_parameters_get_codes() {
-    run(harness::parameters, 20_000, 200);
+    run("parameters", harness::parameters, 20_000, 200);
 }
 
 #[test]
 fn any_sequence_of_calls_keeps_the_length_protocol() {
     run(
+        "calls",
         |bytes| {
             harness::calls(bytes);
         },

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::TARGETS;
+use super::{TARGETS, kept};
 use crate::store::hostile as stores;
 use crate::token::message::tests::sample_bytes;
 
@@ -81,7 +81,7 @@ fn run(name: &str) {
     let target = TARGETS.iter().find(|target| target.name == name).expect(name);
     let samples = samples(name);
     assert!(!samples.is_empty());
-    samples.iter().for_each(|sample| (target.run)(sample));
+    samples.iter().chain(&kept::inputs(name)).for_each(|sample| (target.run)(sample));
     // So long with a seed of the moment, if somebody says so.
     let seconds = std::env::var("HSMPOOL_HOSTILE_SECONDS").ok().and_then(|text| text.parse().ok()).map(Duration::from_secs);
     let begun = Instant::now();
@@ -126,14 +126,15 @@ fn every_target_is_tested_and_has_a_file_for_cargo_fuzz() {
     }
 }
 
-/// `cargo test --lib hostile::tests::seeds -- --ignored` writes the samples to where cargo-fuzz begins (`fuzz/corpus`).
+/// `cargo test --lib hostile::tests::seeds -- --ignored` writes the samples, and what is kept, to where cargo-fuzz begins
+/// (`fuzz/corpus`).
 #[test]
 #[ignore = "writes files for cargo-fuzz"]
 fn seeds() {
     for target in TARGETS {
         let directory = format!("{}/fuzz/corpus/{}", env!("CARGO_MANIFEST_DIR"), target.name);
         std::fs::create_dir_all(&directory).unwrap();
-        for (at, sample) in samples(target.name).iter().enumerate() {
+        for (at, sample) in samples(target.name).iter().chain(&kept::inputs(target.name)).enumerate() {
             std::fs::write(format!("{directory}/sample-{at}"), sample).unwrap();
         }
     }

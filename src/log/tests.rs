@@ -247,10 +247,10 @@ fn spawn(role: &str, directory: &Path, number: u64) -> Child {
         .unwrap()
 }
 
-/// The numbers that a process has said it created, up to its death.
+/// The numbers that a process has said it created, up to its death. A child's line may come behind half a line of the parent's harness ("ok").
 fn acknowledged(child: &mut Child) -> Vec<u64> {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    lines.map(Result::unwrap).filter_map(|line| line.strip_prefix("created ")?.parse().ok()).collect()
+    lines.map(Result::unwrap).filter_map(|line| line.rsplit_once("created ")?.1.parse().ok()).collect()
 }
 
 fn create_and_say(client: &Client, number: u64) {

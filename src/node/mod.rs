@@ -8,7 +8,7 @@ mod events;
 mod metrics;
 mod operate;
 mod operations;
-mod peers;
+pub mod peers;
 mod scopes;
 mod server;
 mod streams;

@@ -79,7 +79,11 @@ impl Partition {
         let Some(holder) = facts.holder(role) else {
             return Err(refuse(Code::UserPinNotInitialized, "the SO has not set the user's PIN yet"));
         };
-        let attempts = match self.propose_for(origin, Change::ReserveAttempt { token, role: role_number(role) })? {
+        let reserved = match faults::on(Fault::WrongPinsAreNotCounted) {
+            true => Outcome::Attempt { attempts: 1 },
+            false => self.propose_for(origin, Change::ReserveAttempt { token, role: role_number(role) })?,
+        };
+        let attempts = match reserved {
             Outcome::Attempt { attempts } => attempts,
             Outcome::Locked if faults::on(Fault::LockedPinIsTaken) => 0,
             Outcome::Locked => {

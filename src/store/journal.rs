@@ -169,10 +169,15 @@ fn read(sql: &Connection, range: Range<u64>, max_bytes: usize) -> InnerResult<Ve
     let mut select = sql.prepare_cached(select)?;
     let end = i64::try_from(range.end).unwrap_or(i64::MAX);
     let mut rows = select.query([range.start.cast_signed(), end])?;
-    let (mut found, mut total) = (Vec::new(), 0);
+    let (mut found, mut total): (Vec<(u64, Vec<u8>)>, _) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let (position, bytes): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
         let position = unsigned(position);
+        // Sound rows in a bent tree: a page may be met twice, and another one not at all.
+        let after = found.last().map_or(range.start, |(before, _)| before + 1);
+        if position < after || (position > after && !found.is_empty()) {
+            return Err(Trouble::Damaged(format!("entry {position} comes where {after} is due")));
+        }
         if sum(position, &bytes) != row.get::<_, Vec<u8>>(2)?[..] {
             return Err(Trouble::Damaged(format!("entry {position} is not as it was written")));
         }

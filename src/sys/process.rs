@@ -466,6 +466,11 @@ pub mod tests {
         libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
     }
 
+    /// Has forks go through the gate. Left at once: threads that each fork from within it wait for one another for ever.
+    fn with_handlers() {
+        drop(NoFork::hold());
+    }
+
     /// Runs `child` in a forked child that outlives its parent. The child ends when it is done.
     pub fn fork_for_good(child: impl FnOnce()) -> bool {
         // SAFETY: the child only runs the closure and leaves through `_exit`.
@@ -511,7 +516,7 @@ pub mod tests {
         let inherited = descriptor.take().unwrap();
         let raw = inherited.raw().unwrap();
         descriptor.set(Some(inherited));
-        let _registered = NoFork::hold();
+        with_handlers();
         // SAFETY: `F_GETFD` only looks.
         let is_open = |raw| unsafe { libc::fcntl(raw, libc::F_GETFD) } >= 0;
         assert!(in_child(|| {
@@ -539,7 +544,7 @@ pub mod tests {
         use std::io::{Read, Write};
         let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
         let near = Cell::new(Some(Unshared::new(near)));
-        let _registered = NoFork::hold();
+        with_handlers();
         let inherited = near.take().unwrap();
         let raw = inherited.as_raw_fd();
         near.set(Some(inherited));

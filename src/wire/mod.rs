@@ -8,7 +8,7 @@
 mod address;
 mod channel;
 mod client;
-mod frame;
+pub mod frame;
 mod hello;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;

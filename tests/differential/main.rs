@@ -1,6 +1,7 @@
 //! The same random programs of calls through an embedded token and through a pool whose network loses requests and answers and whose nodes come
 //! and go: whatever a program does, right or wrong, both must answer alike. `cargo test --test differential -- --seeds N` runs N programs;
-//! `--seed S` runs one and shows its calls. Seeds that once found something are kept in `kept.txt`, and always run.
+//! `--seed S` runs one and shows its calls; `--reached` tells of each program what no program before it has reached. Seeds that once found something, or
+//! reach what few do, are kept in `kept.txt`, and always run.
 
 #[path = "../pools/faults.rs"]
 #[allow(dead_code, reason = "each program uses a part of it")]
@@ -13,6 +14,7 @@ mod twins;
 #[path = "../pools/words.rs"]
 mod words;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,7 +22,7 @@ use words::{are_for_others, number};
 
 /// Programs that are run without a word.
 const SEEDS_DEFAULT: u64 = 12;
-/// Seeds that have found something.
+/// Seeds that have found something, or reach what few do.
 const KEPT: &str = include_str!("kept.txt");
 
 fn main() -> ExitCode {
@@ -36,7 +38,8 @@ fn main() -> ExitCode {
         (None, None) => kept.chain(from..from + SEEDS_DEFAULT).collect(),
     };
     let (begun, origin) = (Instant::now(), twins::Origin::make());
-    let (mut calls, mut succeeded) = (0, 0);
+    let (mut calls, mut succeeded, mut reached) = (0, 0, BTreeSet::new());
+    let tells = words.iter().any(|word| word == "--reached");
     for seed in &seeds {
         let outcome = program::run(&origin, *seed, one.is_some());
         if let Some(difference) = outcome.difference {
@@ -45,8 +48,16 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         (calls, succeeded) = (calls + outcome.calls.len(), succeeded + outcome.succeeded);
+        let new: Vec<String> = outcome.reached.into_iter().filter(|what| reached.insert(what.clone())).collect();
+        if tells && !new.is_empty() {
+            println!("{seed} {}", new.join(" | "));
+        }
     }
     let took = begun.elapsed().as_secs_f64();
-    println!("{} programs of {calls} calls, {succeeded} of them successful, in {took:.1} s: all answered alike", seeds.len());
+    println!(
+        "{} programs of {calls} calls, {succeeded} of them successful, in {took:.1} s: all answered alike; {} kinds of answers",
+        seeds.len(),
+        reached.len(),
+    );
     ExitCode::SUCCESS
 }

@@ -43,10 +43,40 @@ enum Told {
     Read(Vec<String>),
 }
 
+impl Told {
+    fn kind(&self) -> String {
+        match self {
+            Told::Failed(code) => format!("{code:?}"),
+            Told::Nothing => "nothing".into(),
+            Told::Made => "made".into(),
+            Told::Found(known, _) if known.is_empty() => "found none".into(),
+            Told::Found(..) => "found".into(),
+            Told::Bytes(bytes) if bytes.is_empty() => "no bytes".into(),
+            Told::Bytes(_) => "bytes".into(),
+            Told::Length(_) => "a length".into(),
+            Told::TooSmall(_) => "too small".into(),
+            Told::Read(_) => "read".into(),
+        }
+    }
+}
+
+/// What a call does, without whom it does it to: the words before the first number, name or list.
+fn verb(called: &str) -> String {
+    let after =
+        called.split_once(": ").map_or(called.trim_start_matches(|sign: char| sign == ' ' || sign.is_ascii_digit()), |it| it.1);
+    let words = after.split_whitespace().take_while(|word| {
+        !word.contains(|sign: char| sign.is_ascii_digit())
+            && !["object", "nothing", "everything", "secret", "of", "with"].contains(word)
+    });
+    words.map(|word| word.trim_end_matches(',')).collect::<Vec<_>>().join(" ")
+}
+
 /// What came of a program.
 pub struct Outcome {
     pub calls: Vec<String>,
     pub succeeded: usize,
+    /// Which calls got which kinds of answers.
+    pub reached: BTreeSet<String>,
     pub difference: Option<String>,
 }
 
@@ -101,7 +131,7 @@ pub fn run(origin: &Origin, seed: u64, shows: bool) -> Outcome {
         wrapped,
         calls: Vec::new(),
     };
-    let (mut succeeded, mut difference) = (0, None);
+    let (mut succeeded, mut reached, mut difference) = (0, BTreeSet::new(), None);
     // Most programs begin as most applications do.
     let beginning: [fn(&mut Program<'_>) -> [Told; 2]; 2] = [|it| it.open(6), |it| it.log_in(1, "user-pin")];
     for at in 0..CALLS {
@@ -114,13 +144,14 @@ pub fn run(origin: &Origin, seed: u64, shows: bool) -> Outcome {
         if shows {
             println!("{called}: {}", short(&embedded));
         }
+        reached.insert(format!("{}: {}", verb(&called), embedded.kind()));
         if embedded != pooled {
             difference = Some(format!("{called}: embedded {}, pool {}", short(&embedded), short(&pooled)));
             break;
         }
         succeeded += usize::from(!matches!(embedded, Told::Failed(_)));
     }
-    Outcome { calls: program.calls, succeeded, difference }
+    Outcome { calls: program.calls, succeeded, reached, difference }
 }
 
 fn short(told: &Told) -> String {

@@ -2,6 +2,7 @@
 //! No call may fail, whatever happens to nodes and links; what each is told is judged with what all were told.
 
 mod pins;
+mod sessions;
 mod uses;
 
 use std::ops::Range;
@@ -25,6 +26,7 @@ use crate::outside::{Line, Outside, Way};
 use crate::run::OPERATOR;
 use crate::scheduler::Owner;
 use crate::world::{Running, World};
+use sessions::Table;
 
 /// Nodes in an application's view, with their zones: those that are always there.
 const VIEW: [(u64, &str); 3] = [(1, "a"), (2, "b"), (3, "c")];
@@ -73,6 +75,25 @@ fn aes(name: &str, token: bool) -> Template {
         (AttributeType::VALUE_LEN, Value::Ulong(32)),
         called(AttributeType::LABEL, name),
     ]))
+}
+
+/// An object of this name, with a value.
+fn data(number: u64, value: u64) -> Template {
+    Template::from_iter([
+        (AttributeType::CLASS, Value::Ulong(ObjectClass::DATA.0)),
+        (AttributeType::TOKEN, Value::Bool(true)),
+        (AttributeType::PRIVATE, Value::Bool(true)),
+        called(AttributeType::APPLICATION, &number.to_string()),
+        called(AttributeType::LABEL, &value.to_string()),
+    ])
+}
+
+/// What an object that was read has as its value.
+fn value_in(readings: &[Reading]) -> Option<u64> {
+    match readings.first() {
+        Some(Reading::Value(Value::Bytes(text))) => std::str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
+    }
 }
 
 impl Applications {
@@ -197,6 +218,7 @@ struct Application {
     probed: Option<ObjectId>,
     session_keys: Vec<(ObjectId, [u8; 16])>,
     made: u64,
+    table: Table,
 }
 
 impl Application {
@@ -214,15 +236,30 @@ impl Application {
         let is_first = me == all.everybody().start;
         let so = is_first.then(|| guarded.login(&scope, Role::SecurityOfficer, &pin("so-pin"))).transpose()?;
         let so = so.map(|so| so.with_write(true));
-        let (keys, session_keys) = (Vec::new(), Vec::new());
-        Ok(Self { all, me, scope, line, used, guarded, user, so, entered: None, keys, probed: None, session_keys, made: 0 })
+        let (keys, session_keys, table) = (Vec::new(), Vec::new(), Table::open(&all, me)?);
+        Ok(Self {
+            all,
+            me,
+            scope,
+            line,
+            used,
+            guarded,
+            user,
+            so,
+            entered: None,
+            keys,
+            probed: None,
+            session_keys,
+            made: 0,
+            table,
+        })
     }
 
     fn live(&mut self) {
         while !*lock(&self.all.ends) {
             sleep(Duration::from_millis(self.roll(60)));
             self.may_fail("a look at what is gone", 0, Self::probe);
-            let what = self.roll(22);
+            let what = self.roll(28);
             self.may_fail("something", what, |me| me.act(what));
             lock(&self.all.known).answered += 1;
         }
@@ -251,6 +288,7 @@ impl Application {
             18 => self.log_out_and_in(),
             19 => self.guess(),
             20 => self.enter(),
+            22.. => self.by_a_session(what),
             _ if self.so.is_some() && self.roll(3) == 0 => self.set_anew(),
             _ => self.look(),
         }
@@ -277,6 +315,16 @@ impl Application {
         self.line.in_contact()
     }
 
+    /// The same call, of the session layer.
+    fn seen_by_session<T>(
+        &self,
+        object: u64,
+        call: impl FnOnce(&Table) -> Result<T>,
+        act: impl FnOnce(T) -> Action,
+    ) -> Result<Action> {
+        self.seen_over(&self.table.line, object, || call(&self.table), act)
+    }
+
     fn fresh(&mut self) -> u64 {
         self.made += 1;
         self.me << 32 | self.made
@@ -284,12 +332,22 @@ impl Application {
 
     /// One call about an object, kept for the checker; `act` says what it did, and was told.
     fn seen<T>(&self, object: u64, call: impl FnOnce() -> Result<T>, act: impl FnOnce(T) -> Action) -> Result<Action> {
+        self.seen_over(&self.line, object, call, act)
+    }
+
+    fn seen_over<T>(
+        &self,
+        line: &Line,
+        object: u64,
+        call: impl FnOnce() -> Result<T>,
+        act: impl FnOnce(T) -> Action,
+    ) -> Result<Action> {
         let begun = self.now();
         let action = act(call()?);
         let ended = self.now();
         let mut known = lock(&self.all.known);
         // What is looked up at a node without a quorum may be old.
-        if matches!(action, Action::Get(_) | Action::Find(_)) && !self.in_contact() {
+        if matches!(action, Action::Get(_) | Action::Find(_)) && !line.in_contact() {
             known.spared += 1;
         } else {
             known.saw(self.me, object, action, (begun, ended));
@@ -301,13 +359,7 @@ impl Application {
 
     fn create(&mut self) -> Result<()> {
         let (number, value) = (self.fresh(), self.fresh());
-        let template = Template::from_iter([
-            (AttributeType::CLASS, Value::Ulong(ObjectClass::DATA.0)),
-            (AttributeType::TOKEN, Value::Bool(true)),
-            (AttributeType::PRIVATE, Value::Bool(true)),
-            called(AttributeType::APPLICATION, &number.to_string()),
-            called(AttributeType::LABEL, &value.to_string()),
-        ]);
+        let template = data(number, value);
         let mut id = None;
         self.seen(
             number,
@@ -344,11 +396,7 @@ impl Application {
 
     fn get(&self, number: u64, id: ObjectId) -> Result<()> {
         let read = || there(self.used.read(&self.user, id, &[AttributeType::LABEL]));
-        let value = |readings: Vec<Reading>| match readings.first() {
-            Some(Reading::Value(Value::Bytes(text))) => std::str::from_utf8(text).ok()?.parse().ok(),
-            _ => None,
-        };
-        let action = self.seen(number, read, |read| Action::Get(read.and_then(value)))?;
+        let action = self.seen(number, read, |read| Action::Get(read.and_then(|read| value_in(&read))))?;
         if *lock(&self.all.resting) == self.all.everybody().count() {
             lock(&self.all.known).last.insert(number, action != Action::Get(None));
         }

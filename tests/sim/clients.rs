@@ -333,8 +333,13 @@ impl Client {
         self.try_to_use(gone[self.roll(gone.len() as u64) as usize]);
     }
 
+    /// At each node: one may be cut off from the others, and not know.
     fn try_to_use(&self, number: u64) {
-        let node = self.a_node();
+        let nodes: Vec<NodeId> = self.all.world.net().nodes.keys().copied().collect();
+        nodes.into_iter().for_each(|node| self.try_to_use_at(node, number));
+    }
+
+    fn try_to_use_at(&self, node: NodeId, number: u64) {
         let used = self.all.world.call(self.me, node, PATIENCE, move |running| {
             running.group.standing() == Standing::Ordinary
                 && matches!(running.store.object_version(TOKEN, id(number)), Ok(Some(_)))

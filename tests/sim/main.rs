@@ -3,11 +3,12 @@
 //! Two casts use it: `log`, programs that propose changes to the log and look at the stores; and `pool`, applications, each with a module's own
 //! routing, races, retries, tickets and capsules, in front of the nodes' real servers and partitions. `cargo test --test sim -- --seeds N` plays
 //! N seeds with each; `--seed S` plays one and shows what happens; `--cast pool` plays with one of them; `--gate` (with the feature `faults`) breaks
-//! one rule after the other and wants each to be found.
+//! one rule after the other and wants each to be found; `--fault NAME` with it breaks one.
 
 mod applications;
 mod cast;
 mod clients;
+mod frames;
 mod gate;
 mod judge;
 mod known;
@@ -40,13 +41,15 @@ struct Asked {
     cast: Option<String>,
     shows: bool,
     gate: bool,
+    fault: Option<String>,
 }
 
 fn asked() -> Result<Option<Asked>, String> {
     let full = std::env::var_os("HSMPOOL_TEST_FULL").is_some_and(|value| value == "1");
-    let mut asked = Asked { seeds: if full { 500 } else { SEEDS_DEFAULT }, from: 1, cast: None, shows: false, gate: false };
+    let mut asked =
+        Asked { seeds: if full { 500 } else { SEEDS_DEFAULT }, from: 1, cast: None, shows: false, gate: false, fault: None };
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if are_for_others(&words, "sim", &["--seeds", "--from", "--seed", "--cast"]) {
+    if are_for_others(&words, "sim", &["--seeds", "--from", "--seed", "--cast", "--fault"]) {
         return Ok(None);
     }
     let mut words = words.into_iter();
@@ -57,6 +60,7 @@ fn asked() -> Result<Option<Asked>, String> {
             "--from" => asked.from = number()?,
             "--seed" => (asked.from, asked.seeds, asked.shows) = (number()?, 1, true),
             "--gate" => asked.gate = true,
+            "--fault" => asked.fault = Some(words.next().ok_or("--fault wants a name")?),
             "--cast" => {
                 let name = words.next().filter(|name| CASTS.iter().any(|cast| cast.0 == *name));
                 asked.cast = Some(name.ok_or("--cast wants log or pool")?);
@@ -77,7 +81,7 @@ fn main() -> ExitCode {
         }
     };
     if asked.gate {
-        return gate::gate();
+        return gate::gate(asked.fault.as_deref());
     }
     let is_asked = |name: &str| asked.cast.as_deref().is_none_or(|cast| cast == name);
     let broken = CASTS.iter().filter(|cast| is_asked(cast.0)).find_map(|cast| play_all(&asked, cast).err());

@@ -13,9 +13,12 @@ use hsmpool::node::Caller;
 use hsmpool::partition::{RootKey, RootKeySource, load_root_key};
 use hsmpool::pool::{Failure, Finish, Heard, Link, Race, Track, run};
 use hsmpool::secret::Secret;
+use hsmpool::token::message::FRAME_KIND;
+use hsmpool::wire::Purpose;
 use hsmpool::world;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::frames::carried;
 use crate::scheduler::{NodeGround, Owner, Scheduler};
 use crate::world::{Running, World};
 
@@ -139,8 +142,14 @@ impl Way {
             };
             let in_contact = || running.group.standing().in_contact();
             let before = in_contact();
-            let answer = running.server.answer(&caller, request.expose());
-            Some((Ok(answer), if before && in_contact() { Contact::Kept } else { Contact::Lost }))
+            let carried = |payload: &Secret| carried(&world.scheduler, FRAME_KIND, Purpose::Client, payload.expose());
+            let answer = carried(&request).and_then(|request| carried(&running.server.answer(&caller, request.expose())));
+            if let Err(told) = &answer {
+                // The programs are sound, so what they send is.
+                world.fail(format!("the wire does not take a message: {told}"));
+            }
+            let contact = if before && in_contact() { Contact::Kept } else { Contact::Lost };
+            Some((answer.map_err(|told| refuse(Code::DeviceError, told)), contact))
         }
     }
 

@@ -192,8 +192,11 @@ impl Run {
                 self.world.net().cuts.insert((node, other));
             }
             1 => {
-                note(format!("cut off {node}"));
-                self.world.net().cuts.extend(everybody.iter().flat_map(|other| [(node, *other), (*other, node)]));
+                // From the other nodes only, now and then: then its clients see what it does by itself.
+                let (nodes, whom) = (self.world.net().nodes.len(), self.dice.roll(2));
+                let others = if whom == 0 { &everybody[..] } else { &everybody[..nodes] };
+                note(format!("cut off {node} from {} others", others.len() - 1));
+                self.world.net().cuts.extend(others.iter().flat_map(|other| [(node, *other), (*other, node)]));
             }
             2 | 3 => {
                 note("all links work".into());

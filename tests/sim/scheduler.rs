@@ -226,6 +226,15 @@ impl Ground for NodeGround {
     }
 }
 
+/// Errors name the file that they are about, and each disk that was ever mounted in this process has a number of its own: the same run has others when
+/// it is played again.
+fn without_mounts(text: &str) -> String {
+    const MOUNTS: &str = "/hsmpool-memory/";
+    let mut pieces = text.split(MOUNTS);
+    let first = pieces.next().unwrap_or_default().to_string();
+    pieces.fold(first, |text, piece| text + MOUNTS + "N" + piece.trim_start_matches(|sign: char| sign.is_ascii_digit()))
+}
+
 fn mix(hash: &mut u64, bytes: &[u8]) {
     for byte in bytes {
         *hash = (*hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
@@ -276,6 +285,7 @@ impl Scheduler {
 
     /// Notes what happened: part of the hash, and of what is shown when a run fails.
     pub fn note(&self, text: String) {
+        let text = without_mounts(&text);
         let mut inside = lock(&self.inside);
         mix(&mut inside.hash, text.as_bytes());
         let line = format!("{:9.3} s  {text}", inside.now.as_secs_f64());

@@ -10,13 +10,16 @@ use hsmpool::limits::ISOLATED_USE_DEFAULT_SECONDS;
 use hsmpool::log::Log;
 use hsmpool::log::raft::ground::{block_on, current, timeout_at};
 use hsmpool::log::raft::{Group, GroupSettings, Member, NodeId, Peers};
+use hsmpool::node::peers::PEER_KIND;
 use hsmpool::node::{Server, Standing};
 use hsmpool::object::policy::Policy;
 use hsmpool::partition::{Partition, Settings};
 use hsmpool::store::Store;
 use hsmpool::sys::vfs::memory::Disk;
+use hsmpool::wire::Purpose;
 use tokio::sync::oneshot;
 
+use crate::frames::carried;
 use crate::outside::{Outside, RootKeyFile};
 use crate::scheduler::{Owner, Scheduler, WORLD};
 
@@ -294,7 +297,15 @@ struct Wire {
 
 impl Peers for Wire {
     fn call(&self, to: NodeId, _: &Member, request: Vec<u8>, deadline: Duration) -> Result<Vec<u8>> {
-        let answer = self.world.call(self.from, to, deadline, move |running| running.group.answer(&request));
-        answer.unwrap_or_else(|| Err(refuse(Code::DeviceError, format!("member {to} is silent"))))
+        let (world, from) = (self.world.clone(), self.from);
+        let answer = self.world.call(from, to, deadline, move |running| {
+            let carried = |payload: &[u8]| carried(&world.scheduler, PEER_KIND, Purpose::Peer, payload);
+            let answered = carried(&request).and_then(|request| {
+                let answer = running.group.answer_node(from, request.expose());
+                answer.map_err(|error| error.to_string()).and_then(|answer| carried(&answer))
+            });
+            answered.map(|answer| answer.expose().to_vec())
+        });
+        answer.unwrap_or_else(|| Err(format!("member {to} is silent"))).map_err(|told| refuse(Code::DeviceError, told))
     }
 }

@@ -24,6 +24,7 @@ use super::message::{Answer, Ask, Fault};
 use super::network::unexpected;
 use super::types::{Member, NodeId};
 use crate::error::{Code, Doing, Result};
+use crate::faults::{self, Fault as Mutation};
 use crate::limits::{CONTACT_KEPT_EVERY_SECONDS, LEASE_RENEWED_EVERY_MILLISECONDS, SERVING_LEASE_MILLISECONDS};
 use crate::log::Standing;
 use crate::store::{Journal, JournalFact};
@@ -34,6 +35,11 @@ const RENEWED_EVERY: Duration = Duration::from_millis(LEASE_RENEWED_EVERY_MILLIS
 const PATIENCE_MAX: Duration = Duration::from_millis(2 * LEASE_RENEWED_EVERY_MILLISECONDS);
 /// How long a member is asked aside from the renewal.
 const ASIDE: Duration = Duration::from_millis(200);
+
+/// How long a lease is, for who holds it.
+fn length() -> Duration {
+    if faults::on(Mutation::LeasesAreLong) { 3 * LEASE } else { LEASE }
+}
 
 /// The last contact, as it is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -135,11 +141,11 @@ impl Lease {
 
     /// Whether the lease is held for so long still.
     pub fn serves_for(&self, time: Duration) -> bool {
-        self.current.age().is_some_and(|age| age + time < LEASE)
+        self.current.age().is_some_and(|age| age + time < length())
     }
 
     pub fn standing(&self) -> Standing {
-        if self.current.age().is_some_and(|age| age < LEASE) {
+        if self.current.age().is_some_and(|age| age < length()) {
             return Standing::Ordinary;
         }
         // This matters to one without a lease only.
@@ -150,6 +156,9 @@ impl Lease {
             return Standing::Behind;
         }
         let left = self.age().and_then(|age| LEASE.saturating_add(self.isolated_use).checked_sub(age));
+        if faults::on(Mutation::IsolationNeverEnds) {
+            return Standing::Isolated { left: LEASE };
+        }
         let may = !self.isolated_use.is_zero() && !self.poisoned.load(Ordering::Relaxed);
         match left.filter(|left| !left.is_zero() && may) {
             Some(left) => Standing::Isolated { left: left.min(self.isolated_use) },

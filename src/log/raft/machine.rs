@@ -77,6 +77,7 @@ impl Machine {
         let applier =
             Hand::start("raft-store", For::Disk).doing(Code::HostMemory, "cannot start the thread that applies the log")?;
         let standing = codec::standing(&store.place()?)?;
+        progress.set_members(&standing.1);
         let (changes, _) = store.set_hash()?;
         progress.set(Mark { before: standing.0.map_or(0, |id| id.index + 1), changes });
         Ok(Self { store, progress, standing: Arc::new(Mutex::new(standing)), snapshot: Arc::default(), applier })
@@ -110,12 +111,17 @@ impl Machine {
             }
             Ok((answers, batch.applied()))
         })?;
-        *self.standing.lock() = (applied, membership);
+        self.stand(applied, membership);
         if let Some(ground) = ground::current() {
             self.show(&*ground, entries, &changed)?;
         }
         self.progress.set(Mark { before: applied.map_or(0, |id| id.index + 1), changes });
         Ok(answers)
+    }
+
+    fn stand(&self, applied: Option<LogId>, membership: StoredMembership) {
+        self.progress.set_members(&membership);
+        *self.standing.lock() = (applied, membership);
     }
 
     /// Tells a simulation what was applied.
@@ -137,7 +143,7 @@ impl Machine {
 
     fn install(&self, meta: &SnapshotMeta, copy: &CheckedCopy) -> Result<()> {
         let changes = self.store.install(copy)?;
-        *self.standing.lock() = (meta.last_log_id, meta.last_membership.clone());
+        self.stand(meta.last_log_id, meta.last_membership.clone());
         *self.snapshot.lock() = Some(meta.clone());
         self.progress.set(Mark { before: meta.last_log_id.map_or(0, |id| id.index + 1), changes });
         Ok(())

@@ -1,10 +1,12 @@
 //! How far a member has applied the log, for threads that wait for it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::ground;
+use super::types::{Member, NodeId, StoredMembership};
 
 /// How far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,14 +20,47 @@ pub struct Mark {
 /// How often a simulated thread looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// A mark that moves.
-#[derive(Default)]
+/// A mark that moves, and members that have gone.
 pub struct Progress {
     mark: Mutex<Mark>,
     moved: Condvar,
+    /// Members by the last membership that was applied.
+    members: Mutex<BTreeMap<NodeId, Member>>,
+    /// Members of which this one has applied that they are none any more, and when it did, on the clock of leases.
+    gone: Mutex<BTreeMap<NodeId, Duration>>,
+    /// When this began: nothing is known of those who had gone before.
+    begun: Duration,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        let (members, gone) = (Mutex::default(), Mutex::default());
+        Self { mark: Mutex::default(), moved: Condvar::new(), members, gone, begun: ground::since_boot() }
+    }
 }
 
 impl Progress {
+    /// Notes who goes and who comes when a membership is applied.
+    pub fn set_members(&self, applied: &StoredMembership) {
+        let after: BTreeMap<NodeId, Member> = applied.nodes().map(|(node, member)| (*node, member.clone())).collect();
+        let (mut members, mut gone) = (self.members.lock(), self.gone.lock());
+        let now = ground::since_boot();
+        gone.extend(members.keys().filter(|node| !after.contains_key(node)).map(|node| (*node, now)));
+        gone.retain(|node, _| !after.contains_key(node));
+        *members = after;
+    }
+
+    /// Members by the last membership that was applied. The log may hold a later one, of which nobody knows yet whether it is committed.
+    pub fn members(&self) -> BTreeMap<NodeId, Member> {
+        self.members.lock().clone()
+    }
+
+    /// For how long somebody who is no member any more may hold a lease that was granted while it was one, if leases last so long.
+    pub fn gone_serve_for(&self, lease: Duration) -> Duration {
+        let last = self.gone.lock().values().max().copied().unwrap_or_default().max(self.begun);
+        (last + lease).saturating_sub(ground::since_boot())
+    }
+
     /// Where it is now.
     pub fn mark(&self) -> Mark {
         *self.mark.lock()

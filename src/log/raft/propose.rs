@@ -36,12 +36,16 @@ fn attempt(left: Duration) -> Duration {
 impl Log for Group {
     fn propose(&self, proposal: Proposal) -> Result<Outcome> {
         let (command, deadline) = (codec::command(proposal)?, self.deadline());
-        let (index, decision) = self.by_leader(
+        let decided = self.by_leader(
             deadline,
             "proposing a change",
             |deadline| self.propose_here(&command, deadline),
             |to, member, left| self.propose_there(&command, to, member, attempt(left)),
-        )?;
+        );
+        if decided.is_err() && faults::on(Fault::LateIsDone) {
+            return Ok(Outcome::Done);
+        }
+        let (index, decision) = decided?;
         if !self.progress().wait(deadline, |mark| mark.before > index) {
             let told = "the change was made, but this member did not get it in time: it is cut off from the group";
             return Err(refuse(Code::DeviceError, told));
@@ -93,7 +97,10 @@ impl Log for Group {
         // A member that cannot keep it serves no longer than its lease, like one that is silent.
         self.keep_committed(self.deadline());
         let longest = LEASE + Duration::from_millis(SERVING_LEASE_MARGIN_MILLISECONDS);
-        let (until, others) = (ground::now() + longest.saturating_sub(applied_ago), self.others());
+        let until = ground::now() + longest.saturating_sub(applied_ago);
+        let mut others = self.progress().members();
+        others.extend(self.others());
+        others.remove(&self.wires().node);
         let missed: Result<Vec<NodeId>> = self.block_on(async {
             let each = others.into_iter().map(|(node, member)| {
                 let wires = self.wires().clone();
@@ -108,10 +115,17 @@ impl Log for Group {
             }
             Ok(missed)
         });
-        let mut unreached = self.lease().unreached.lock();
-        for node in missed? {
-            let waited = unreached.entry(node).or_default();
-            *waited = before.max(*waited);
+        {
+            let mut unreached = self.lease().unreached.lock();
+            for node in missed? {
+                let waited = unreached.entry(node).or_default();
+                *waited = before.max(*waited);
+            }
+        }
+        // Nobody can be asked who is no member any more, and goes on for as long as the lease lasts that it has.
+        if !faults::on(Fault::RemovedAreNotWaitedFor) {
+            let wait = self.progress().gone_serve_for(longest).min(until.saturating_duration_since(ground::now()));
+            ground::sleep(wait);
         }
         Ok(())
     }
@@ -121,6 +135,9 @@ impl Log for Group {
     }
 
     fn reach(&self, mark: u64) -> Result<()> {
+        if faults::on(Fault::MarksAreIgnored) {
+            return Ok(());
+        }
         self.wait_for(self.deadline(), "a state that was seen elsewhere", |reached| reached.changes >= mark)
     }
 }

@@ -182,6 +182,10 @@ impl LogStore {
             Found::OnDisk(from, to) => (from, to),
         };
         let entries = self.disk.ask(|done| Write::Read(from..to, done)).await?;
+        let purged_before = self.tail.lock().purged.map_or(0, |purged| purged.index + 1);
+        if entries.first().is_some_and(|first| first.log_id.index != from) && from >= purged_before {
+            return Err(io::Error::other(format!("the log lacks the entry {from}, which nobody has dropped")));
+        }
         // A log that begins with a snapshot has nothing on the disk before its first entry.
         match (entries.is_empty(), self.tail.lock().read(to, end, max_bytes)) {
             (true, Found::Here(entries)) => Ok(entries),

@@ -4,6 +4,7 @@ mod dice;
 mod page;
 mod record;
 mod report;
+mod row;
 mod schedule;
 mod spaces;
 mod stage;
@@ -25,7 +26,7 @@ use crate::error::{Code, Doing, Result, refuse};
 use dice::Dice;
 use record::{Class, Record, now};
 use report::{Report, Run, Strike};
-use schedule::{Blow, Fault, Name, TAIL, plan};
+use schedule::{Blow, Fault, Name, TAIL, kills, plan};
 use stage::{Options, Stage};
 use work::{READY, REGISTER_LOOKERS_CLIENT, Role};
 
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// About how long the work lasts
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(8..=86_400))]
     seconds: u64,
+    /// How often the schedule `kills` kills, however long it takes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    kills: Option<u64>,
     /// A local pool; a new one is made in DIR if there is none, and stays there. Without it a temporary pool is made
     #[arg(long, value_name = "DIR")]
     local: Option<PathBuf>,
@@ -71,6 +75,9 @@ pub struct Arguments {
     /// Writes the report as one page with a timeline
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Writes a table with a row for each schedule, in Markdown, `-` to standard output
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Leaves the temporary pool and what the workers told
     #[arg(long)]
     keep: bool,
@@ -92,7 +99,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut reports = Vec::new();
     for name in names {
         let report = rehearse(name, arguments, &stop)?;
-        if arguments.json.as_deref() != Some(Path::new("-")) {
+        if ![&arguments.json, &arguments.markdown].iter().any(|file| file.as_deref() == Some(Path::new("-"))) {
             tell(&report);
         }
         reports.push(report);
@@ -135,15 +142,23 @@ fn write_reports(arguments: &Arguments, reports: &[Report]) -> Result<()> {
             [one] => format!("{one:#}\n"),
             _ => format!("{:#}\n", serde_json::Value::from(all)),
         };
-        match file.as_os_str() == "-" {
-            true => print!("{text}"),
-            false => fs::write(file, text).doing(Code::Configuration, format!("writing {}", file.display()))?,
-        }
+        write_text(file, &text)?;
+    }
+    if let Some(file) = &arguments.markdown {
+        write_text(file, &row::table(reports))?;
     }
     if let Some(file) = &arguments.html {
         fs::write(file, page::page(reports)).doing(Code::Configuration, format!("writing {}", file.display()))?;
     }
     Ok(())
+}
+
+fn write_text(file: &Path, text: &str) -> Result<()> {
+    if file.as_os_str() == "-" {
+        print!("{text}");
+        return Ok(());
+    }
+    fs::write(file, text).doing(Code::Configuration, format!("writing {}", file.display()))
 }
 
 /// One schedule, from the pool's making to the verdict.
@@ -152,7 +167,11 @@ fn rehearse(name: Name, arguments: &Arguments, stop: &AtomicBool) -> Result<Repo
         return Err(refuse(Code::ArgumentsBad, format!("{name} needs --namespaces: it cuts lines between zones")));
     }
     let length = Duration::from_secs(arguments.seconds);
-    let blows = plan(name, arguments.seed, arguments.zones.len(), length, arguments.namespaces);
+    let zones = arguments.zones.len();
+    let blows = match arguments.kills.filter(|_| name == Name::Kills) {
+        Some(count) => kills(arguments.seed, zones, count),
+        None => plan(name, arguments.seed, zones, length, arguments.namespaces),
+    };
     let disk = blows.iter().find_map(|blow| match (&blow.fault, &blow.whom) {
         (Fault::FillDisk, schedule::Whom::Zones(zones)) => zones.first().copied(),
         _ => None,
@@ -440,6 +459,11 @@ fn tell(report: &Report) {
             stall.at(999),
             stall.at(1000)
         );
+    }
+    if report.run.strikes.len() > report::STRIKES_TOLD {
+        let killed: usize = report.run.strikes.iter().map(|strike| strike.zones.len()).sum();
+        println!("  {} blows, which struck {killed} zones", report.run.strikes.len());
+        return;
     }
     for (at, strike) in report.run.strikes.iter().enumerate() {
         let gap = |class| {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::record::{Class, Outcome, Record};
-use super::report::{Report, millis};
+use super::report::{Report, STRIKES_TOLD, millis};
 use super::schedule::Fault;
 
 /// The drawing's size.
@@ -20,6 +20,8 @@ const SLOW_NANOSECONDS: u64 = 100_000_000;
 /// Most calls that are drawn by themselves in one chart.
 const SLOW_MAX: usize = 2000;
 /// The lowest and the highest power of ten milliseconds in a chart.
+/// About the width of a letter of the zones' lanes.
+const LETTER: f64 = 6.0;
 const DECADES: (f64, f64) = (-1.0, 4.5);
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;color:#1c2430;background:#f6f7f9;margin:0;padding:24px}\
@@ -28,7 +30,7 @@ h1{font-size:22px}h2{font-size:19px;margin:0 0 4px}.b{display:inline-block;borde
 .good{background:#1a7f4b}.bad{background:#b3261e}.n{display:flex;flex-wrap:wrap;gap:10px 28px;margin:10px 0 14px}.n div{min-width:90px}\
 .n b{display:block;font-size:20px}.n span{color:#5b6675;font-size:13px}svg{width:100%;height:auto;display:block}text{font:12px system-ui,sans-serif;fill:#3b4552}\
 .m{fill:#8a94a3;font-size:11px}table{border-collapse:collapse;margin-top:14px;font-size:14px}th,td{text-align:right;padding:3px 12px;border-bottom:1px solid #e8ebef}\
-th{color:#5b6675;font-weight:600}td:nth-child(-n+3),th:nth-child(-n+3){text-align:left}.w{color:#b3261e}p{margin:6px 0}";
+th{color:#5b6675;font-weight:600}td:nth-child(-n+3),th:nth-child(-n+3){text-align:left}.b td:nth-child(3),.b th:nth-child(3){text-align:right}.w{color:#b3261e}p{margin:6px 0}";
 
 /// The page of all reports.
 pub fn page(reports: &[Report]) -> String {
@@ -173,15 +175,18 @@ fn lanes_of_zones(out: &mut String, scale: &Scale<'_>) {
             let _ = write!(
                 out,
                 "<rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"12\" fill=\"{color}\"><title>{fault}</title></rect>\
-                 <rect x=\"{healed:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"12\" fill=\"{color}\" opacity=\".35\"><title>coming back</title></rect>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" style=\"fill:#fff;font-size:10px\">{fault}</text>",
+                 <rect x=\"{healed:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"12\" fill=\"{color}\" opacity=\".35\"><title>coming back</title></rect>",
                 (healed - from).max(2.0),
                 (well - healed).max(0.0),
-                from + 4.0,
-                top + 15.5,
                 y = top + 6.0,
                 fault = strike.fault,
             );
+            let told = strike.fault.to_string();
+            // A word that does not fit would cover its neighbours.
+            if well - from > told.len() as f64 * LETTER + 8.0 {
+                let style = "fill:#fff;font-size:10px";
+                let _ = write!(out, "<text x=\"{:.1}\" y=\"{:.1}\" style=\"{style}\">{told}</text>", from + 4.0, top + 15.5);
+            }
         }
     }
 }
@@ -297,20 +302,38 @@ fn tables(out: &mut String, report: &Report) {
             stall.at(1000)
         );
     }
+    out.push_str("</table>");
+    blows(out, report);
+}
+
+/// The blows, with the longest time in which nobody elsewhere was answered; of many the worst.
+fn blows(out: &mut String, report: &Report) {
+    let strikes = &report.run.strikes;
+    let longest = |at: usize, class: Class| {
+        report.gaps.iter().find(|gap| gap.strike == at && gap.class == class).map_or(0, |gap| gap.longest)
+    };
+    let mut told: Vec<usize> = (0..strikes.len()).collect();
+    if strikes.len() > STRIKES_TOLD {
+        told.sort_by_key(|at| std::cmp::Reverse(longest(*at, Class::Write)));
+        told.truncate(STRIKES_TOLD);
+        told.sort_unstable();
+        let _ = write!(out, "<p>Of {} blows the {STRIKES_TOLD} under which writes waited longest:</p>", strikes.len());
+    }
     out.push_str(
-        "</table><table><tr><th>blow<th>zones<th>calls<th>longest time in which nobody elsewhere was answered, ms<th>well again after, s</tr>",
+        "<table class=\"b\"><tr><th>blow<th>zones<th>nobody elsewhere was answered a write for, ms<th>a look-up, ms<th>a key use, ms<th>well again after, s</tr>",
     );
-    for gap in &report.gaps {
-        let strike = &report.run.strikes[gap.strike];
+    for at in told {
+        let strike = &strikes[at];
         let zones: Vec<String> = strike.zones.iter().map(|zone| escaped(&report.run.zones[*zone])).collect();
         let _ = write!(
             out,
-            "<tr><td>{} at {:.1} s<td>{}<td>{}<td>{:.0}<td>{:.2}</tr>",
+            "<tr><td>{} at {:.1} s<td>{}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.2}</tr>",
             strike.fault,
             report.second(strike.begun),
             zones.join(", "),
-            gap.class,
-            millis(gap.longest),
+            millis(longest(at, Class::Write)),
+            millis(longest(at, Class::Look)),
+            millis(longest(at, Class::Use)),
             strike.well.saturating_sub(strike.healed) as f64 / 1e9
         );
     }

@@ -13,6 +13,8 @@ use crate::history::{Action, Call, Verdict, check};
 /// Steps of search for each object's history.
 const SEARCH_STEPS_MAX: u64 = 5_000_000;
 
+/// More blows than these are counted, not told one by one.
+pub const STRIKES_TOLD: usize = 24;
 /// So many of the slowest calls are told one by one.
 const SLOWEST_TOLD: usize = 12;
 
@@ -316,9 +318,16 @@ fn stalls(run: &Run, records: &[Record]) -> Vec<Stall> {
     times.into_iter().map(|((fault, struck, class), times)| Stall { fault, struck, class, times: sorted(times) }).collect()
 }
 
+/// Longer than any call, and than any time without one that a rehearsal survives: what is further away from a blow is not looked at.
+const AROUND_NANOSECONDS: u64 = 120_000_000_000;
+
+/// `records` are in the order in which they begun.
 fn gaps(run: &Run, records: &[Record]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     for (at, strike) in run.strikes.iter().enumerate() {
+        let before = |time: u64| records.partition_point(|record| record.begun < time);
+        let (first, last) = (strike.begun.saturating_sub(AROUND_NANOSECONDS), strike.well.saturating_add(AROUND_NANOSECONDS));
+        let records = &records[before(first)..before(last)];
         for class in [Class::Use, Class::Look, Class::Write] {
             let good = |record: &&Record| {
                 record.op.class() == class

@@ -96,6 +96,8 @@ pub enum Name {
     QuorumLost,
     /// A node is added, promoted, made leader and removed
     Members,
+    /// Nodes are killed over and over, now and then all at once, and come back at once: as many times as fit, or --kills
+    Kills,
     /// All of these that can be, one after the other, each on a pool of its own
     All,
 }
@@ -125,6 +127,25 @@ pub const TAIL: Duration = Duration::from_millis(1500);
 /// What coming back takes, for planning only: the next blow waits until all are well.
 const RECOVERY_MILLISECONDS: u64 = 1500;
 
+/// One of so many kills is of all nodes, and one of so many of two.
+const ALL_KILLED_EVERY: u64 = 12;
+
+/// Kills at any moment of whatever nodes do, so many of them.
+pub fn kills(seed: u64, zones: usize, count: u64) -> Vec<Blow> {
+    let dice = &mut Dice::new(seed, Name::Kills as u64);
+    let one = |_| {
+        let killed = match dice.below(ALL_KILLED_EVERY) {
+            0 => zones,
+            1 => zones.min(2),
+            _ => 1,
+        };
+        let (calm, lasts) = (dice.between(0, 250), dice.between(0, 150));
+        let whom = Whom::Zones(dice.order(zones)[..killed].to_vec());
+        Blow { calm: Duration::from_millis(calm), fault: Fault::Kill, whom, lasts: Duration::from_millis(lasts) }
+    };
+    (0..count).map(one).collect()
+}
+
 /// The blows of a schedule that lasts about so long. `spaces`: zones have networks of their own.
 pub fn plan(name: Name, seed: u64, zones: usize, length: Duration, spaces: bool) -> Vec<Blow> {
     let dice = &mut Dice::new(seed, name as u64);
@@ -150,6 +171,7 @@ pub fn plan(name: Name, seed: u64, zones: usize, length: Duration, spaces: bool)
             let order = dice.order(zones);
             order.into_iter().map(|zone| lone(dice.between(700, 1300), Fault::Restart, vec![zone], 0)).collect()
         }
+        Name::Kills => kills(seed, zones, (total.saturating_sub(tail) / (400 + RECOVERY_MILLISECONDS)).max(1)),
         Name::Members => vec![lone(1500, Fault::Members, vec![dice.place(zones)], 0)],
         Name::LeaderLost => series(total, 3500, |calm| {
             let lasts = dice.between(1000, 2500);
@@ -207,9 +229,13 @@ mod tests {
                 let spent: Duration = plan.iter().map(|blow| blow.calm + blow.lasts).sum();
                 assert!(spent + TAIL <= LENGTH, "{name}: {spent:?}");
                 for blow in plan {
-                    let most = if name == Name::QuorumLost { 2 } else { 1 };
                     let Whom::Zones(zones) = blow.whom else { continue };
-                    assert_eq!(zones.len(), most, "{name}");
+                    let is_right = match name {
+                        Name::QuorumLost => zones.len() == 2,
+                        Name::Kills => (1..=3).contains(&zones.len()),
+                        _ => zones.len() == 1,
+                    };
+                    assert!(is_right, "{name}: {zones:?}");
                     assert!(zones.iter().all(|zone| *zone < 3));
                 }
             }

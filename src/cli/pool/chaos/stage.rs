@@ -275,7 +275,8 @@ impl Stage {
 
     fn wait_gone(&self, node: &NodeFile) -> Result<()> {
         let deadline = Instant::now() + WELL_PATIENCE;
-        while local::running(&self.layout, node).is_some() {
+        // Its files, and with them its claim to the directory, are closed after its arguments have gone.
+        while !local::has_ended(&self.layout, node) {
             if Instant::now() > deadline {
                 return Err(refuse(Code::DeviceError, format!("node {} does not end", node.node)));
             }

@@ -91,7 +91,7 @@ fn a_node_that_is_no_member_gets_nothing_done_and_none_speaks_for_another() {
         let refused = cluster.get(2).answer_node(9, &envelope).unwrap_err();
         assert!(refused.to_string().contains("came from node 9"), "{refused}");
     }
-    let envelope = codec::encode(&Envelope { group, from: 1, to: 2, ask: Ask::Reach { before: 0, wait_milliseconds: 1 } });
+    let envelope = codec::encode(&Envelope { group, from: 1, to: 2, ask: Ask::Reach { before: 0, wait_milliseconds: 5000 } });
     let answer: Answer = minicbor::decode(&cluster.get(2).answer_node(1, &envelope).unwrap()).unwrap();
     assert!(matches!(answer, Answer::Done), "{answer:?}");
 }

@@ -127,6 +127,28 @@ fn no_member_that_holds_a_lease_lacks_an_acknowledged_revocation() {
 }
 
 #[test]
+fn a_revocation_waits_for_the_lease_of_a_member_that_was_just_removed() {
+    let mut cluster = cluster(Duration::ZERO);
+    cluster.add(4, "a");
+    cluster.get(1).add_learner(4, member("a")).unwrap();
+    (1..=4).for_each(|node| ordinary(&cluster, node));
+    // Whoever has just begun waits in any case.
+    std::thread::sleep(2 * LEASE);
+    ordinary(&cluster, 4);
+    cluster.net.isolate(4, true);
+    cluster.get(1).remove(4).unwrap();
+    assert_eq!(cluster.create(2, 0), Outcome::Done);
+    cluster.get(2).spread(Duration::ZERO).unwrap();
+    let standing = cluster.get(4).standing();
+    assert!(!standing.uses_keys(), "member 4 is {standing:?}, and lacks what was revoked");
+    // Later ones do not wait any more.
+    let begun = Instant::now();
+    assert_eq!(cluster.create(2, 1), Outcome::Done);
+    cluster.get(2).spread(Duration::ZERO).unwrap();
+    assert!(begun.elapsed() < LEASE, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn the_one_who_revokes_is_told_who_had_not_applied_it() {
     let cluster = cluster(Duration::from_secs(3600));
     (1..=3).for_each(|node| ordinary(&cluster, node));

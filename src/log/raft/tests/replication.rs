@@ -174,6 +174,23 @@ fn a_spread_change_is_everywhere_and_a_mark_can_be_waited_for() {
 }
 
 #[test]
+fn a_mark_is_waited_for_by_a_member_that_does_not_have_it_yet() {
+    let cluster = Cluster::new(&ZONES);
+    cluster.net.isolate(3, true);
+    assert_eq!(cluster.create(1, 0), Outcome::Done);
+    let mark = cluster.get(1).mark();
+    assert!(cluster.get(3).mark() < mark);
+    std::thread::scope(|threads| {
+        let waits = threads.spawn(|| cluster.get(3).reach(mark));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!waits.is_finished(), "it does not have it");
+        cluster.net.isolate(3, false);
+        waits.join().unwrap().unwrap();
+    });
+    assert_eq!(cluster.get(3).mark(), mark);
+}
+
+#[test]
 fn an_older_client_s_request_is_refused_by_all_alike() {
     let cluster = Cluster::new(&ZONES);
     let old = Proposal { request: crate::log::RequestId { client: [9; 16], sequence: u64::MAX }, change: attempt() };
