@@ -21,6 +21,7 @@ use crate::sync::{Mutex, thread_number};
 use crate::token::{Access, LoginId, Role, Scope};
 
 /// A value that many share, counted only by those who have it from the same hand.
+#[allow(clippy::redundant_allocation, reason = "the outer count is what it is for")]
 pub(super) struct Near<T>(Arc<Arc<T>>);
 
 impl<T> Near<T> {
