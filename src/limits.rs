@@ -94,7 +94,7 @@ pub const STORE_IDLE_READERS_MAX: usize = 32;
 /// Pages after which SQLite's write-ahead log is folded back into the database and written over from its start.
 pub const STORE_WAL_PAGES: u32 = 500;
 /// The same of a group's member, which does not sync its store with each change: folding back, which does, is the rarer the longer it is.
-pub const MEMBER_WAL_PAGES: u32 = 4_000;
+pub const MEMBER_WAL_PAGES: u32 = 1_000;
 /// Numbers in the log that one request of a module takes: one for each kind of change that it can make.
 pub const REQUEST_STEPS: u64 = 8;
 /// Numbers between a client's oldest request under way and its newest; as many of its latest answers are kept.

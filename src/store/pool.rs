@@ -166,7 +166,8 @@ impl Pool {
         let answer = work(&sql);
         match &answer {
             Err(trouble) if trouble.is_uncertain() => self.uncertain.store(true, Ordering::Release),
-            _ if sql.is_autocommit() || run(&sql, "ROLLBACK").is_ok() => *turn = Some(sql),
+            Ok(_) if sql.is_autocommit() || run(&sql, "ROLLBACK").is_ok() => *turn = Some(sql),
+            // After an error it goes, with what it may still keep of frames that were never committed (`sys::vfs`).
             _ => {}
         }
         answer

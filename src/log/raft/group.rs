@@ -180,6 +180,7 @@ impl Group {
             peers,
             dir: settings.dir,
             copies: AtomicU64::new(0),
+            lines: Arc::default(),
         });
         let network = Network { wires: wires.clone() };
         let raft = ground::block_on(handle.as_ref(), Raft::new(settings.node, config, network, log.clone(), machine));
@@ -278,7 +279,9 @@ impl Group {
         // Those who wait have their errors now, and leave.
         *self.ended.write() = true;
         // What still asks another member has its answer, or none, by then.
-        runtime.shutdown_timeout(Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS) + HAND_OVER_MAX);
+        let longest = Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS) + HAND_OVER_MAX;
+        runtime.shutdown_timeout(longest);
+        self.wires.lines.wait(longest);
         self.log.close();
         let renewal = self.renewal.lock().take().filter(|thread| thread.thread().id() != std::thread::current().id());
         for thread in threads.into_iter().chain(renewal) {

@@ -74,8 +74,8 @@ pub struct Machine {
 impl Machine {
     /// The state machine over a store that this process replicates.
     pub fn new(store: Arc<Store>, progress: Arc<Progress>) -> Result<Self> {
-        let applier =
-            Hand::start("raft-store", For::Disk).doing(Code::HostMemory, "cannot start the thread that applies the log")?;
+        let applier = Hand::start("raft-store", For::Disk, &Arc::default())
+            .doing(Code::HostMemory, "cannot start the thread that applies the log")?;
         let standing = codec::standing(&store.place()?)?;
         progress.set_members(&standing.1);
         let (changes, _) = store.set_hash()?;
@@ -97,7 +97,7 @@ impl Machine {
     /// Applies entries in one transaction. The answers are in their order.
     fn apply_all(&self, entries: &[Entry]) -> Result<Vec<Applied>> {
         let (mut applied, mut membership) = self.standing.lock().clone();
-        let mut changed = Vec::new();
+        let (mut changed, mut memberships) = (Vec::new(), Vec::new());
         let (answers, changes) = self.store.write(|batch| {
             let mut answers = Vec::with_capacity(entries.len());
             for entry in entries {
@@ -105,12 +105,17 @@ impl Machine {
                 answers.push(apply(batch, entry, &mut membership)?);
                 applied = Some(entry.log_id);
                 changed.push(batch.applied() > before);
+                if matches!(entry.payload, Payload::Membership(_)) {
+                    memberships.push(membership.clone());
+                }
             }
             if !faults::on(Fault::PlaceNotRecorded) {
                 batch.set_place(&codec::place(applied, &membership))?;
             }
             Ok((answers, batch.applied()))
         })?;
+        // One after the other: who comes and goes within them was a member.
+        memberships.iter().for_each(|membership| self.progress.set_members(membership));
         self.stand(applied, membership);
         if let Some(ground) = ground::current() {
             self.show(&*ground, entries, &changed)?;
@@ -143,6 +148,7 @@ impl Machine {
 
     fn install(&self, meta: &SnapshotMeta, copy: &CheckedCopy) -> Result<()> {
         let changes = self.store.install(copy)?;
+        self.progress.forget_who_left();
         self.stand(meta.last_log_id, meta.last_membership.clone());
         *self.snapshot.lock() = Some(meta.clone());
         self.progress.set(Mark { before: meta.last_log_id.map_or(0, |id| id.index + 1), changes });

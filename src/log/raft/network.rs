@@ -5,8 +5,8 @@ use std::future::Future;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either, poll_immediate, ready, select};
@@ -24,7 +24,7 @@ use parking_lot::RwLock;
 use super::Peers;
 use super::codec::{self, EntryRow, LogIdRow, VoteRow};
 use super::ground;
-use super::hand::{For, Hand};
+use super::hand::{For, Hand, Running};
 use super::machine::{Carried, Draft};
 use super::message::{Answer, Ask, Envelope, PlaceRow};
 use super::types::{LogId, Member, NodeId, Snapshot, Types, Vote};
@@ -48,6 +48,8 @@ pub struct Wires {
     pub dir: PathBuf,
     /// Numbers copies.
     pub copies: AtomicU64,
+    /// Threads that send entries.
+    pub lines: Arc<Running>,
 }
 
 impl Wires {
@@ -120,8 +122,8 @@ pub struct Link {
     member: Member,
     /// How long an answer to entries may take; a heartbeat's has openraft's own bound.
     patience: Option<Duration>,
-    /// What sends entries; what else is asked goes by whichever thread is free.
-    hand: Option<Hand>,
+    /// What sends entries, once there are any; what else is asked goes by whichever thread is free. `None` inside: it could not be started.
+    hand: Arc<OnceLock<Option<Hand>>>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -129,17 +131,11 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
         let patience = Some(Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS));
-        Link {
-            wires: self.wires.clone(),
-            to: target,
-            member: node.clone(),
-            patience,
-            hand: Hand::start("raft-line", For::Others).ok(),
-        }
+        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience, hand: Arc::default() }
     }
 
     async fn new_heartbeat_client(&mut self, target: NodeId, node: &Member) -> Link {
-        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience: None, hand: None }
+        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience: None, hand: Arc::default() }
     }
 }
 
@@ -150,7 +146,9 @@ impl Link {
 
     /// The same, by the thread that sends entries.
     async fn ask_in_order(&self, ask: Ask, deadline: Duration, carries: bool) -> std::result::Result<Answer, RPCError<Types>> {
-        let Some(hand) = self.hand.as_ref().filter(|_| carries) else { return self.ask(ask, deadline).await };
+        let start = || Hand::start("raft-line", For::Others, &self.wires.lines).ok();
+        let hand = if carries { self.hand.get_or_init(start).as_ref() } else { None };
+        let Some(hand) = hand else { return self.ask(ask, deadline).await };
         let (wires, to, member) = (self.wires.clone(), self.to, self.member.clone());
         let asked = hand.run(move || wires.ask(to, &member, ask, deadline)).await;
         let asked = asked.doing(Code::DeviceError, format!("the call to member {to} broke off"));
@@ -183,42 +181,66 @@ struct Line<S> {
     option: RPCOption,
     /// None once no more requests are taken.
     input: Option<S>,
+    under_way: UnderWay,
+}
+
+/// What was sent and is not answered.
+#[derive(Default)]
+struct UnderWay {
     /// Each with the last entry that the other then has.
-    under_way: VecDeque<(Option<LogId>, Coming)>,
-    /// Whether the last of those under way carries entries.
+    requests: VecDeque<(Option<LogId>, Coming)>,
+    /// Whether the last of them carries entries.
     carries: bool,
 }
 
-/// Notices under way at once, before entries wait for them.
+/// One more request is taken while no more notices than that are under way.
 const NOTICES_MAX: usize = 2;
+
+impl UnderWay {
+    /// The oldest one's answer has come. Returns what openraft may hear, and whether the rest still counts.
+    ///
+    /// openraft takes an answer for the answer to all requests up to the same entry, and the moment when the last of *them* was made for a moment at
+    /// which the other followed this leader. Of two notices about one entry, the answer to the first would vouch for the second: so the first
+    /// one's is kept to ourselves. The second one's says the same, and is true.
+    fn answered(&mut self, answer: Answered) -> (Option<Answered>, bool) {
+        let last = self.requests.pop_front().and_then(|(last, _)| last);
+        self.carries &= !self.requests.is_empty();
+        if !matches!(&answer, Ok(Ok(upto)) if *upto == last) {
+            return (Some(answer), false);
+        }
+        let is_vouched_for = self.requests.front().is_some_and(|(next, _)| *next == last);
+        ((!is_vouched_for).then_some(answer), true)
+    }
+}
 
 impl<S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin> Line<S> {
     /// The answer to the oldest request under way; meanwhile requests are taken. `None`: there are no more.
     async fn next(&mut self) -> Option<Answered> {
         loop {
-            let may_take = !self.carries && self.under_way.len() <= NOTICES_MAX;
+            let may_take = !self.under_way.carries && self.under_way.requests.len() <= NOTICES_MAX;
             let input = self.input.as_mut().filter(|_| may_take);
-            let taken = match (self.under_way.front_mut(), input) {
+            let step = match (self.under_way.requests.front_mut(), input) {
                 (None, None) => return None,
-                (Some((_, oldest)), None) => return Some(oldest.as_mut().await).inspect(|answer| self.answered(answer)),
-                (None, Some(input)) => input.next().await,
+                (Some((_, oldest)), None) => Either::Right(oldest.as_mut().await),
+                (None, Some(input)) => Either::Left(input.next().await),
                 (Some((_, oldest)), Some(input)) => match select(input.next(), oldest.as_mut()).await {
-                    Either::Left((taken, _)) => taken,
-                    Either::Right((answer, _)) => return Some(answer).inspect(|answer| self.answered(answer)),
+                    Either::Left((taken, _)) => Either::Left(taken),
+                    Either::Right((answer, _)) => Either::Right(answer),
                 },
             };
-            match taken {
-                Some(request) => self.send(request).await,
-                None => self.input = None,
+            match step {
+                Either::Left(Some(request)) => self.send(request).await,
+                Either::Left(None) => self.input = None,
+                Either::Right(answer) => {
+                    let (told, goes_on) = self.under_way.answered(answer);
+                    if !goes_on {
+                        self.input = None;
+                    }
+                    if told.is_some() {
+                        return told;
+                    }
+                }
             }
-        }
-    }
-
-    fn answered(&mut self, answer: &Answered) {
-        let whole = self.under_way.pop_front().is_some_and(|(last, _)| matches!(answer, Ok(Ok(upto)) if *upto == last));
-        self.carries &= !self.under_way.is_empty();
-        if !whole {
-            self.input = None;
         }
     }
 
@@ -237,8 +259,8 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin> Line<
             Some(at_once) => Box::pin(ready(at_once)),
             None => answer,
         };
-        self.carries = carries;
-        self.under_way.push_back((last, answer));
+        self.under_way.carries = carries;
+        self.under_way.requests.push_back((last, answer));
     }
 }
 
@@ -264,7 +286,7 @@ impl RaftNetworkV2<Types> for Link {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
-        let line = Line { link: self.clone(), option, input: Some(input), under_way: VecDeque::new(), carries: false };
+        let line = Line { link: self.clone(), option, input: Some(input), under_way: UnderWay::default() };
         let answers: Answers<'s> =
             Box::pin(unfold(line, |mut line| async move { line.next().await.map(|answer| (answer, line)) }));
         Box::pin(async move { Ok(answers) })
@@ -371,5 +393,51 @@ impl Link {
             }
             other => Err(self.misfit(&other)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use openraft::LogId;
+    use openraft::impls::leader_id_adv::LeaderId;
+
+    use super::{Answered, UnderWay};
+
+    fn up_to(index: u64) -> Option<super::LogId> {
+        Some(LogId::new(LeaderId { term: 1, node_id: 1 }, index))
+    }
+
+    fn under_way(requests: &[(u64, bool)]) -> UnderWay {
+        let never = || std::future::pending().boxed();
+        let carries = requests.last().is_some_and(|(_, carries)| *carries);
+        UnderWay { requests: requests.iter().map(|(index, _)| (up_to(*index), never())).collect(), carries }
+    }
+
+    fn good(index: u64) -> Answered {
+        Ok(Ok(up_to(index)))
+    }
+
+    #[test]
+    fn the_answer_to_a_notice_vouches_for_no_later_one() {
+        let mut line = under_way(&[(10, false), (10, false), (12, true)]);
+        let (told, goes_on) = line.answered(good(10));
+        assert!(told.is_none() && goes_on, "the second notice is not answered");
+        let (told, goes_on) = line.answered(good(10));
+        assert!(matches!(told, Some(Ok(Ok(upto))) if upto == up_to(10)) && goes_on);
+        assert!(line.carries);
+        let (told, goes_on) = line.answered(good(12));
+        assert!(told.is_some() && goes_on && !line.carries && line.requests.is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_is_not_whole_is_told_at_once_and_ends_the_line() {
+        let mut line = under_way(&[(10, false), (10, false)]);
+        let (told, goes_on) = line.answered(good(9));
+        assert!(matches!(told, Some(Ok(Ok(upto))) if upto == up_to(9)) && !goes_on);
+        let mut line = under_way(&[(10, false), (10, false)]);
+        let refused = Err(super::unreachable(crate::error::refuse(crate::error::Code::DeviceError, "gone")));
+        let (told, goes_on) = line.answered(refused);
+        assert!(matches!(told, Some(Err(_))) && !goes_on);
     }
 }

@@ -28,14 +28,14 @@ pub struct Progress {
     members: Mutex<BTreeMap<NodeId, Member>>,
     /// Members of which this one has applied that they are none any more, and when it did, on the clock of leases.
     gone: Mutex<BTreeMap<NodeId, Duration>>,
-    /// When this began: nothing is known of those who had gone before.
-    begun: Duration,
+    /// When this began, or jumped: nothing is known of those who had gone before.
+    begun: Mutex<Duration>,
 }
 
 impl Default for Progress {
     fn default() -> Self {
         let (members, gone) = (Mutex::default(), Mutex::default());
-        Self { mark: Mutex::default(), moved: Condvar::new(), members, gone, begun: ground::since_boot() }
+        Self { mark: Mutex::default(), moved: Condvar::new(), members, gone, begun: Mutex::new(ground::since_boot()) }
     }
 }
 
@@ -50,6 +50,11 @@ impl Progress {
         *members = after;
     }
 
+    /// A copy of another member's store has come: who came and went meanwhile is not known.
+    pub fn forget_who_left(&self) {
+        *self.begun.lock() = ground::since_boot();
+    }
+
     /// Members by the last membership that was applied. The log may hold a later one, of which nobody knows yet whether it is committed.
     pub fn members(&self) -> BTreeMap<NodeId, Member> {
         self.members.lock().clone()
@@ -57,7 +62,7 @@ impl Progress {
 
     /// For how long somebody who is no member any more may hold a lease that was granted while it was one, if leases last so long.
     pub fn gone_serve_for(&self, lease: Duration) -> Duration {
-        let last = self.gone.lock().values().max().copied().unwrap_or_default().max(self.begun);
+        let last = self.gone.lock().values().max().copied().unwrap_or_default().max(*self.begun.lock());
         (last + lease).saturating_sub(ground::since_boot())
     }
 
