@@ -37,7 +37,7 @@ pub static BENEATH: LazyLock<Beneath> = LazyLock::new(|| {
 macro_rules! ask {
     ($function:ident $(, $argument:expr)* $(,)?) => {{
         let function = crate::beneath::BENEATH.old.$function.expect("a table has every function");
-        #[allow(clippy::macro_metavars_in_unsafe)]
+        #[allow(clippy::macro_metavars_in_unsafe, reason = "it is made to hand on what a caller points to")]
         // SAFETY: the arguments are the caller's own, handed on, or places of ours.
         let rv = unsafe { function($($argument),*) };
         if rv == cryptoki_sys::CKR_OK { Ok(()) } else { Err(rv) }
