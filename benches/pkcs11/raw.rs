@@ -170,21 +170,58 @@ pub fn gcm(len: usize) -> Repeat<'static> {
     })
 }
 
-pub fn cbc(len: usize) -> Repeat<'static> {
-    // SAFETY: makes a fresh handle, checked below.
-    let context = unsafe { EVP_CIPHER_CTX_new() };
-    assert!(!context.is_null());
-    let (key, iv, data, mut sealed) = ([7_u8; 32], [7_u8; 16], vec![7_u8; len], vec![0_u8; len + 32]);
-    // SAFETY: the context is ours; the key has 32 and the IV 16 bytes.
-    succeeds(unsafe { EVP_EncryptInit_ex(context, EVP_aes_256_cbc(), null_mut(), key.as_ptr(), iv.as_ptr()) });
+pub fn aes128() -> *const EVP_CIPHER {
+    // SAFETY: gives the address of a constant.
+    unsafe { EVP_aes_128_cbc() }
+}
+
+pub fn aes256() -> *const EVP_CIPHER {
+    // SAFETY: as above.
+    unsafe { EVP_aes_256_cbc() }
+}
+
+const FORWARD: c_int = 1;
+const BACK: c_int = 0;
+const IV: [u8; 16] = [7; 16];
+
+/// A context with a key, for one direction.
+fn keyed(cipher: *const EVP_CIPHER, direction: c_int) -> *mut EVP_CIPHER_CTX {
+    // SAFETY: makes a fresh handle, checked below; no cipher here has a key of more than 32 bytes or an IV of more than 16.
+    unsafe {
+        let context = EVP_CIPHER_CTX_new();
+        assert!(!context.is_null());
+        succeeds(EVP_CipherInit_ex(context, cipher, null_mut(), [7_u8; 32].as_ptr(), IV.as_ptr(), direction));
+        context
+    }
+}
+
+/// One message with the context's key; how long the result is.
+fn crypt(context: *mut EVP_CIPHER_CTX, direction: c_int, data: &[u8], out: &mut [u8]) -> usize {
+    assert!(out.len() >= data.len() + 16, "room for the padding");
+    let (mut head, mut tail) = (0, 0);
+    // SAFETY: the context is valid for ever and keeps its key; the output has room for the padding block, as asserted.
+    unsafe {
+        succeeds(EVP_CipherInit_ex(context, null(), null_mut(), null(), IV.as_ptr(), direction));
+        succeeds(EVP_CipherUpdate(context, out.as_mut_ptr(), &mut head, data.as_ptr(), data.len() as c_int));
+        succeeds(EVP_CipherFinal_ex(context, out.as_mut_ptr().add(head as usize), &mut tail));
+    }
+    (head + tail) as usize
+}
+
+pub fn cbc(cipher: *const EVP_CIPHER, len: usize) -> Repeat<'static> {
+    let (context, data, mut sealed) = (keyed(cipher, FORWARD), vec![7_u8; len], vec![0_u8; len + 32]);
     Box::new(move || {
-        let (mut head, mut tail) = (0, 0);
-        // SAFETY: the context is valid for ever and keeps its key; the output has room for the padding block.
-        unsafe {
-            succeeds(EVP_EncryptInit_ex(context, null(), null_mut(), null(), iv.as_ptr()));
-            succeeds(EVP_EncryptUpdate(context, sealed.as_mut_ptr(), &mut head, data.as_ptr(), data.len() as c_int));
-            succeeds(EVP_EncryptFinal_ex(context, sealed.as_mut_ptr().add(head as usize), &mut tail));
-        }
+        crypt(context, FORWARD, &data, &mut sealed);
+    })
+}
+
+pub fn cbc_back(cipher: *const EVP_CIPHER, len: usize) -> Repeat<'static> {
+    let (mut sealed, mut data) = (vec![0_u8; len + 32], vec![0_u8; len + 64]);
+    let sealed_len = crypt(keyed(cipher, FORWARD), FORWARD, &vec![7; len], &mut sealed);
+    sealed.truncate(sealed_len);
+    let context = keyed(cipher, BACK);
+    Box::new(move || {
+        crypt(context, BACK, &sealed, &mut data);
     })
 }
 

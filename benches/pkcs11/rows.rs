@@ -68,7 +68,11 @@ pub const ROWS: &[Row] = &[
     row("aes-gcm 16 B", |s| gcm(s, 16), Some(|| raw::gcm(16))),
     row("aes-gcm 1 KiB", |s| gcm(s, 1 << 10), Some(|| raw::gcm(1 << 10))),
     row("aes-gcm 1 MiB", |s| gcm(s, 1 << 20), Some(|| raw::gcm(1 << 20))),
-    row("aes-cbc-pad 1 KiB", |s| cbc(s, 1 << 10), Some(|| raw::cbc(1 << 10))),
+    row("aes-cbc-pad 16 B", |s| cbc(s, "aes", 16), Some(|| raw::cbc(raw::aes256(), 16))),
+    row("aes-cbc-pad 1 KiB", |s| cbc(s, "aes", 1 << 10), Some(|| raw::cbc(raw::aes256(), 1 << 10))),
+    row("aes-cbc-pad 1 KiB decrypt", |s| cbc_back(s, "aes", 1 << 10), Some(|| raw::cbc_back(raw::aes256(), 1 << 10))),
+    row("aes128-cbc-pad 1 KiB", |s| cbc(s, "aes128", 1 << 10), Some(|| raw::cbc(raw::aes128(), 1 << 10))),
+    row("aes128-cbc-pad 1 KiB decrypt", |s| cbc_back(s, "aes128", 1 << 10), Some(|| raw::cbc_back(raw::aes128(), 1 << 10))),
     row("sha256 16 B", |s| digest(s, 16), Some(|| raw::digest(16))),
     row("sha256 1 KiB", |s| digest(s, 1 << 10), Some(|| raw::digest(1 << 10))),
     row("random 32 B", random, Some(raw::random)),
@@ -137,8 +141,8 @@ fn hmac<'s>(session: &'s Session<'_>, len: usize) -> Repeat<'s> {
     })
 }
 
-fn encrypt<'s>(session: &'s Session<'_>, mechanism: Mechanism, len: usize) -> Repeat<'s> {
-    let key = store::find(session, CKO_SECRET_KEY, "aes");
+fn encrypt<'s>(session: &'s Session<'_>, label: &str, mechanism: Mechanism, len: usize) -> Repeat<'s> {
+    let key = store::find(session, CKO_SECRET_KEY, label);
     let (data, mut sealed) = (vec![7; len], vec![0; len + 32]);
     Box::new(move || {
         session.encrypt_into(&mechanism, key, &data, &mut sealed).expect("encrypts");
@@ -146,11 +150,23 @@ fn encrypt<'s>(session: &'s Session<'_>, mechanism: Mechanism, len: usize) -> Re
 }
 
 fn gcm<'s>(session: &'s Session<'_>, len: usize) -> Repeat<'s> {
-    encrypt(session, Mechanism::gcm(&[7; 12], &[], 128), len)
+    encrypt(session, "aes", Mechanism::gcm(&[7; 12], &[], 128), len)
 }
 
-fn cbc<'s>(session: &'s Session<'_>, len: usize) -> Repeat<'s> {
-    encrypt(session, Mechanism::with_bytes(CKM_AES_CBC_PAD, &[7; 16]), len)
+fn cbc_pad() -> Mechanism {
+    Mechanism::with_bytes(CKM_AES_CBC_PAD, &[7; 16])
+}
+
+fn cbc<'s>(session: &'s Session<'_>, label: &str, len: usize) -> Repeat<'s> {
+    encrypt(session, label, cbc_pad(), len)
+}
+
+fn cbc_back<'s>(session: &'s Session<'_>, label: &str, len: usize) -> Repeat<'s> {
+    let (key, mechanism, mut data) = (store::find(session, CKO_SECRET_KEY, label), cbc_pad(), vec![0; len + 32]);
+    let sealed = session.encrypt(&mechanism, key, &vec![7; len]).expect("encrypts");
+    Box::new(move || {
+        session.decrypt_into(&mechanism, key, &sealed, &mut data).expect("decrypts");
+    })
 }
 
 fn digest<'s>(session: &'s Session<'_>, len: usize) -> Repeat<'s> {

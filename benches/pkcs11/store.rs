@@ -69,6 +69,7 @@ pub fn fill(module: &Loaded, tokens: &Path, objects: usize) {
         pair(&session, label, mechanism, Template::new().bytes(CKA_EC_PARAMS, curve));
     }
     secret(&session, "aes", CKK_AES);
+    secret_of(&session, "aes128", CKK_AES, 16);
     secret(&session, "hmac", CKK_GENERIC_SECRET);
     secret(&session, WANTED, CKK_AES);
     for number in 0..objects {
@@ -113,7 +114,11 @@ fn pair(session: &Session, label: &str, mechanism: CK_MECHANISM_TYPE, parameters
 
 /// Creates a token key; the same that the row "create" measures.
 pub fn secret(session: &Session, label: &str, kind: CK_KEY_TYPE) -> CK_OBJECT_HANDLE {
-    let key = named(label).number(CKA_CLASS, CKO_SECRET_KEY).number(CKA_KEY_TYPE, kind).bytes(CKA_VALUE, [7; 32]);
+    secret_of(session, label, kind, 32)
+}
+
+fn secret_of(session: &Session, label: &str, kind: CK_KEY_TYPE, len: usize) -> CK_OBJECT_HANDLE {
+    let key = named(label).number(CKA_CLASS, CKO_SECRET_KEY).number(CKA_KEY_TYPE, kind).bytes(CKA_VALUE, vec![7; len]);
     let uses = if kind == CKK_AES { [CKA_ENCRYPT, CKA_DECRYPT] } else { [CKA_SIGN, CKA_VERIFY] };
     session.create(key.yes(&uses)).unwrap_or_else(|rv| panic!("{label}: {rv:?}"))
 }

@@ -32,6 +32,13 @@ pub fn keep_alive(tcp: &TcpStream) -> io::Result<()> {
     set(descriptor, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, UNACKNOWLEDGED_MAX_MILLISECONDS)
 }
 
+/// Reads what is there already. Errors: `WouldBlock` when nothing is.
+pub fn read_now(socket: BorrowedFd<'_>, out: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most `out.len()` bytes, all of them within `out`, which nobody else has during the call.
+    let got = unsafe { libc::recv(socket.as_raw_fd(), out.as_mut_ptr().cast(), out.len(), libc::MSG_DONTWAIT) };
+    usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
 /// Waits until one of the sockets can be read (or has failed), at most so long; gives the first such by its place. A signal ends the wait early.
 pub fn wait_readable(sockets: &[BorrowedFd<'_>], time: Duration) -> Option<usize> {
     let watch = |socket: &BorrowedFd<'_>| libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };

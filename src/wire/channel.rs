@@ -8,43 +8,53 @@ use std::time::Duration;
 
 use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
+use super::attention::Attention;
 use crate::sys::process::Unshared;
 
-/// A connection whose end raises no signal: a host that has not set `SIGPIPE` aside would die of it. The standard library asks for that with each
+/// A socket whose end raises no signal: a host that has not set `SIGPIPE` aside would die of it. The standard library asks for that with each
 /// `write`, but not with `write_vectored`, which is therefore not passed on.
-pub struct Tcp(Unshared<TcpStream>);
+pub struct Socket<S> {
+    inner: Unshared<S>,
+    attention: Attention,
+}
 
-impl Tcp {
+impl<S: AsFd> Socket<S> {
     /// Takes the connection over.
-    pub fn new(stream: TcpStream) -> Self {
-        Self(Unshared::new(stream))
+    pub fn new(stream: S) -> Self {
+        Self { inner: Unshared::new(stream), attention: Attention::default() }
     }
 }
 
-impl Read for Tcp {
+impl<S: AsFd> Read for Socket<S>
+where
+    for<'a> &'a S: Read,
+{
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        (&*self.0).read(out)
+        self.attention.read(&*self.inner, out)
     }
 }
 
-impl Write for Tcp {
+impl<S> Write for Socket<S>
+where
+    for<'a> &'a S: Write,
+{
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self.0).write(bytes)
+        (&*self.inner).write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        (&*self.0).flush()
+        (&*self.inner).flush()
     }
 }
 
 /// What carries the bytes.
 pub enum Channel {
     /// A socket of this machine.
-    Unix(Unshared<UnixStream>),
+    Unix(Socket<UnixStream>),
     /// TLS, the connecting side.
-    Client(Box<StreamOwned<ClientConnection, Tcp>>),
+    Client(Box<StreamOwned<ClientConnection, Socket<TcpStream>>>),
     /// TLS, the accepting side.
-    Server(Box<StreamOwned<ServerConnection, Tcp>>),
+    Server(Box<StreamOwned<ServerConnection, Socket<TcpStream>>>),
 }
 
 impl Channel {
@@ -53,9 +63,9 @@ impl Channel {
         // Zero would mean for ever.
         let timeout = Some(timeout.max(Duration::from_millis(1)));
         match self {
-            Channel::Unix(socket) => socket.set_read_timeout(timeout),
-            Channel::Client(tls) => tls.sock.0.set_read_timeout(timeout),
-            Channel::Server(tls) => tls.sock.0.set_read_timeout(timeout),
+            Channel::Unix(socket) => socket.inner.set_read_timeout(timeout),
+            Channel::Client(tls) => tls.sock.inner.set_read_timeout(timeout),
+            Channel::Server(tls) => tls.sock.inner.set_read_timeout(timeout),
         }
     }
 
@@ -63,9 +73,9 @@ impl Channel {
     pub fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
         let timeout = Some(timeout.max(Duration::from_millis(1)));
         match self {
-            Channel::Unix(socket) => socket.set_write_timeout(timeout),
-            Channel::Client(tls) => tls.sock.0.set_write_timeout(timeout),
-            Channel::Server(tls) => tls.sock.0.set_write_timeout(timeout),
+            Channel::Unix(socket) => socket.inner.set_write_timeout(timeout),
+            Channel::Client(tls) => tls.sock.inner.set_write_timeout(timeout),
+            Channel::Server(tls) => tls.sock.inner.set_write_timeout(timeout),
         }
     }
 
@@ -77,18 +87,18 @@ impl Channel {
     /// What the kernel knows it by.
     pub fn socket(&self) -> BorrowedFd<'_> {
         match self {
-            Channel::Unix(socket) => socket.as_fd(),
-            Channel::Client(tls) => tls.sock.0.as_fd(),
-            Channel::Server(tls) => tls.sock.0.as_fd(),
+            Channel::Unix(socket) => socket.inner.as_fd(),
+            Channel::Client(tls) => tls.sock.inner.as_fd(),
+            Channel::Server(tls) => tls.sock.inner.as_fd(),
         }
     }
 
     /// No more is read: a thread that waits for a request wakes up and ends; an answer under way is still written.
     pub fn closer(&self) -> io::Result<Closer> {
         Ok(match self {
-            Channel::Unix(socket) => Closer::Unix(Unshared::new(socket.try_clone()?)),
-            Channel::Client(tls) => Closer::Tcp(Unshared::new(tls.sock.0.try_clone()?)),
-            Channel::Server(tls) => Closer::Tcp(Unshared::new(tls.sock.0.try_clone()?)),
+            Channel::Unix(socket) => Closer::Unix(Unshared::new(socket.inner.try_clone()?)),
+            Channel::Client(tls) => Closer::Tcp(Unshared::new(tls.sock.inner.try_clone()?)),
+            Channel::Server(tls) => Closer::Tcp(Unshared::new(tls.sock.inner.try_clone()?)),
         })
     }
 }
@@ -115,7 +125,7 @@ impl Closer {
 impl Read for Channel {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
-            Channel::Unix(socket) => (&**socket).read(out),
+            Channel::Unix(socket) => socket.read(out),
             Channel::Client(tls) => tls.read(out),
             Channel::Server(tls) => tls.read(out),
         }
@@ -125,7 +135,7 @@ impl Read for Channel {
 impl Write for Channel {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Channel::Unix(socket) => (&**socket).write(bytes),
+            Channel::Unix(socket) => socket.write(bytes),
             Channel::Client(tls) => tls.write(bytes),
             Channel::Server(tls) => tls.write(bytes),
         }
@@ -133,7 +143,7 @@ impl Write for Channel {
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Channel::Unix(socket) => (&**socket).flush(),
+            Channel::Unix(socket) => socket.flush(),
             Channel::Client(tls) => tls.flush(),
             Channel::Server(tls) => tls.flush(),
         }
@@ -153,7 +163,7 @@ mod tests {
         assert!(in_child(|| {
             end_at_closed_pipes();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let mut tcp = Tcp::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            let mut tcp = Socket::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
             drop(listener.accept().unwrap());
             // The first ones may be on their way before it shows.
             let mut writes = (0..1000).map(|_| tcp.write_vectored(&[io::IoSlice::new(&[0; 64])]));

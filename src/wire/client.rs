@@ -9,13 +9,12 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
 use super::Address;
-use super::channel::{Channel, Tcp};
+use super::channel::{Channel, Socket};
 use super::frame::{HELLO, REFUSED, Reader, until, whole};
 use super::hello::Hello;
 use super::identity::{Identity, NODE_DNS_NAME, Name};
 use crate::error::{Code, Error, Result, refuse};
 use crate::secret::Secret;
-use crate::sys::process::Unshared;
 use crate::sys::socket;
 
 /// Why there is no answer. The request may have been carried out, unless `sent` is false.
@@ -49,7 +48,7 @@ impl Connection {
         let deadline = Instant::now() + patience;
         let failed = |cause: io::Error| refuse(Code::DeviceError, format!("cannot connect to {address}")).because(cause);
         let channel = match address {
-            Address::Unix(path) => Channel::Unix(Unshared::new(socket::connect_unix(path, patience).map_err(failed)?)),
+            Address::Unix(path) => Channel::Unix(Socket::new(socket::connect_unix(path, patience).map_err(failed)?)),
             Address::Tcp(place) => {
                 let identity = identity.ok_or_else(|| {
                     refuse(Code::Configuration, format!("{address} is reached by TLS, which needs [certificates]"))
@@ -58,7 +57,7 @@ impl Connection {
                 let name = ServerName::try_from(NODE_DNS_NAME).expect("a constant that is a name");
                 let tls = ClientConnection::new(identity.client.clone(), name)
                     .map_err(|cause| refuse(Code::DeviceError, format!("cannot begin TLS with {address}")).because(cause))?;
-                Channel::Client(Box::new(StreamOwned::new(tls, Tcp::new(tcp))))
+                Channel::Client(Box::new(StreamOwned::new(tls, Socket::new(tcp))))
             }
         };
         let place = address.to_string();

@@ -6,6 +6,7 @@
 //! Crates: minicbor, rcgen, rustls, time, x509-parser.
 
 mod address;
+mod attention;
 mod channel;
 mod client;
 pub mod frame;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustls::{ServerConnection, StreamOwned};
 
 use super::Address;
-use super::channel::{Channel, Closer, Tcp};
+use super::channel::{Channel, Closer, Socket};
 use super::frame::{HELLO, REFUSED, Reader, until, whole};
 use super::hello::{Hello, Purpose};
 use super::identity::{Identity, Peer};
@@ -225,7 +225,7 @@ impl Shared {
         match accepted {
             Accepted::Unix(stream) => {
                 let user = socket::peer_user(&stream)?;
-                Ok((Channel::Unix(Unshared::new(stream)), Some(user)))
+                Ok((Channel::Unix(Socket::new(stream)), Some(user)))
             }
             Accepted::Tcp(stream) => {
                 stream.set_nodelay(true)?;
@@ -233,7 +233,7 @@ impl Shared {
                 let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner).clone();
                 let identity = identity.ok_or(io::ErrorKind::PermissionDenied)?;
                 let tls = ServerConnection::new(identity.server.clone()).map_err(io::Error::other)?;
-                Ok((Channel::Server(Box::new(StreamOwned::new(tls, Tcp::new(stream)))), None))
+                Ok((Channel::Server(Box::new(StreamOwned::new(tls, Socket::new(stream)))), None))
             }
         }
     }
