@@ -13,10 +13,19 @@ const AWAKE: Duration = Duration::from_micros(50);
 /// A wait that took so long asleep, its waking up included, would have ended within [`AWAKE`].
 const PROMPT: Duration = Duration::from_micros(120);
 
+/// After a vain wait awake, so many that end promptly are slept through: who sends every 100 µs is not waited for awake half of that time.
+const SLEEPS: u32 = 32;
+
 /// What is known of the other side's promptness.
-#[derive(Default)]
 pub struct Attention {
-    is_prompt: bool,
+    /// Prompt waits that are still slept through; none: a wait begins awake.
+    sleeps: u32,
+}
+
+impl Default for Attention {
+    fn default() -> Self {
+        Self { sleeps: 1 }
+    }
 }
 
 impl Attention {
@@ -28,16 +37,93 @@ impl Attention {
         for<'a> &'a S: Read,
     {
         let begun = Instant::now();
-        while self.is_prompt {
+        while self.sleeps == 0 {
             match read_now(socket.as_fd(), out) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 answer => return answer,
             }
-            self.is_prompt = begun.elapsed() < AWAKE;
+            if begun.elapsed() > AWAKE {
+                self.sleeps = SLEEPS;
+                return (&*socket).read(out);
+            }
             std::thread::yield_now();
         }
-        let answer = Read::read(&mut &*socket, out);
-        self.is_prompt = begun.elapsed() < PROMPT;
+        let answer = (&*socket).read(out);
+        if begun.elapsed() < PROMPT {
+            self.sleeps -= 1;
+        }
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A pair of which one end is read, and has been given what it waits for so promptly that it stays awake.
+    fn awake() -> (UnixStream, UnixStream, Attention) {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let mut attention = Attention::default();
+        // The machine may take the processor away for longer, but not each time.
+        let became = (0..10_000).any(|_| {
+            there.write_all(b"x").unwrap();
+            assert_eq!(attention.read(&here, &mut [0; 8]).unwrap(), 1);
+            attention.sleeps == 0
+        });
+        assert!(became, "bytes that were there already are prompt");
+        (here, there, attention)
+    }
+
+    #[test]
+    fn what_comes_late_is_read_asleep_and_the_prompt_are_waited_for_awake_again() {
+        let (here, mut there, mut attention) = awake();
+        let writes = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            there.write_all(b"late").unwrap();
+            there
+        });
+        let mut bytes = [0; 8];
+        assert_eq!(attention.read(&here, &mut bytes).unwrap(), 4);
+        assert_eq!(&bytes[..4], b"late");
+        let mut there = writes.join().unwrap();
+        attention.sleeps = SLEEPS;
+        let mut reads = 0;
+        while attention.sleeps > 0 {
+            there.write_all(b"x").unwrap();
+            attention.read(&here, &mut bytes).unwrap();
+            reads += 1;
+        }
+        assert!(reads >= SLEEPS);
+    }
+
+    #[test]
+    fn a_wait_that_is_bounded_ends_and_is_not_prompt() {
+        let (here, _there, mut attention) = awake();
+        here.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let begun = Instant::now();
+        assert_eq!(attention.read(&here, &mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(begun.elapsed() >= Duration::from_millis(19) && attention.sleeps == SLEEPS);
+    }
+
+    #[test]
+    fn an_end_is_seen_awake_and_asleep() {
+        let (here, there, mut attention) = awake();
+        drop(there);
+        assert_eq!(attention.read(&here, &mut [0; 8]).unwrap(), 0);
+        for sleeps in [0, SLEEPS] {
+            let (here, _there, mut attention) = awake();
+            attention.sleeps = sleeps;
+            let closer = here.try_clone().unwrap();
+            let ends = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(10));
+                closer.shutdown(Shutdown::Read).unwrap();
+            });
+            assert_eq!(attention.read(&here, &mut [0; 8]).unwrap(), 0);
+            ends.join().unwrap();
+        }
     }
 }
