@@ -77,7 +77,7 @@ impl Judge {
         let nodes: Vec<NodeId> = world.net().nodes.keys().copied().collect();
         for node in nodes {
             let Some(running) = world.running(node) else { continue };
-            let status = running.group.status();
+            let status = world.scheduler.by_clock_of(node, || running.group.status());
             if world.is_over(node) && status.standing.uses_keys() {
                 world.fail(format!("node {node} uses keys for longer than it may, cut off: {:?}", status.standing));
             }

@@ -172,7 +172,7 @@ impl Run {
         let nodes: Vec<NodeId> = self.world.net().nodes.keys().copied().collect();
         for node in nodes {
             let Some(running) = self.world.running(node) else { continue };
-            let found = self.cast.look(node, &running);
+            let found = self.world.scheduler.by_clock_of(node, || self.cast.look(node, &running));
             self.judged(found);
         }
     }
