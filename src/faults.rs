@@ -192,6 +192,8 @@ faults! {
     CommitsInOneZone,
     /// A change that nobody has committed in time is acknowledged, by a member that is cut off too.
     LateIsDone,
+    /// A destroy returns before members have on their disks that it is committed.
+    RevocationsAreNotKept,
     /// A member takes itself for served by its lease three times as long as others wait for it.
     LeasesAreLong,
     /// A destroy does not wait for the lease of a member that was just removed.

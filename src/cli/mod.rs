@@ -66,6 +66,9 @@ enum Command {
     /// An application of a rehearsal
     #[command(hide = true)]
     ChaosWorker(pool::chaos::WorkArguments),
+    /// A line between zones of a rehearsal
+    #[command(hide = true)]
+    ChaosLine(pool::chaos::LineArguments),
     /// Shows what the pool is for: a zone is killed and comes back while an application signs, and no call fails
     Demo(pool::demo::Arguments),
     /// The application of the demonstration
@@ -126,6 +129,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::Cert(arguments) => pool::cert::run(arguments),
         Command::Chaos(arguments) => pool::chaos::run(&arguments),
         Command::ChaosWorker(arguments) => pool::chaos::run_worker(arguments),
+        Command::ChaosLine(arguments) => pool::chaos::run_line(&arguments),
         Command::ImportSofthsm(arguments) => import_softhsm::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Mechanisms(arguments) => mechanisms::run(&arguments),

@@ -1,5 +1,6 @@
 //! The targets on seeded input: samples of the right form with bytes altered, and bytes of no form.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{TARGETS, kept};
@@ -126,16 +127,49 @@ fn every_target_is_tested_and_has_a_file_for_cargo_fuzz() {
     }
 }
 
+/// The targets of the C boundary (`ffi::harness`): they take any bytes, and have no samples.
+const OF_THE_BOUNDARY: [&str; 3] = ["templates", "parameters", "calls"];
+
+/// Where cargo-fuzz looks for a target's inputs.
+fn corpus(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", name].iter().collect()
+}
+
+/// All that a target is run on before a fuzzer is.
+fn beginnings(name: &str) -> Vec<Vec<u8>> {
+    let samples = if OF_THE_BOUNDARY.contains(&name) { Vec::new() } else { samples(name) };
+    samples.into_iter().chain(kept::inputs(name)).collect()
+}
+
+fn every_name() -> impl Iterator<Item = &'static str> {
+    TESTED.iter().chain(&OF_THE_BOUNDARY).copied()
+}
+
 /// `cargo test --lib hostile::tests::seeds -- --ignored` writes the samples, and what is kept, to where cargo-fuzz begins
-/// (`fuzz/corpus`).
+/// (`fuzz/corpus`). Part of `fuzz/run`.
 #[test]
 #[ignore = "writes files for cargo-fuzz"]
 fn seeds() {
-    for target in TARGETS {
-        let directory = format!("{}/fuzz/corpus/{}", env!("CARGO_MANIFEST_DIR"), target.name);
+    for name in every_name() {
+        let directory = corpus(name);
         std::fs::create_dir_all(&directory).unwrap();
-        for (at, sample) in samples(target.name).iter().chain(&kept::inputs(target.name)).enumerate() {
-            std::fs::write(format!("{directory}/sample-{at}"), sample).unwrap();
+        for (at, input) in beginnings(name).iter().enumerate() {
+            std::fs::write(directory.join(format!("{SEED}{at}")), input).unwrap();
         }
+    }
+}
+
+/// What the names of those files begin with.
+const SEED: &str = "seed-";
+
+/// The other way: of what cargo-fuzz has left in `fuzz/corpus`, the smallest inputs that were not there before go to `fuzz/kept`. Part of `fuzz/run`.
+#[test]
+#[ignore = "writes what a fuzzer has found"]
+fn keep() {
+    for name in every_name() {
+        let files = std::fs::read_dir(corpus(name)).unwrap().map(|entry| entry.unwrap());
+        let found = files.filter(|entry| !entry.file_name().to_string_lossy().starts_with(SEED));
+        let found = found.map(|entry| std::fs::read(entry.path()).unwrap()).collect();
+        kept::add(name, found, &beginnings(name)).unwrap();
     }
 }

@@ -16,5 +16,6 @@ pub mod signals;
 pub mod simd;
 pub mod socket;
 pub mod syslog;
+pub mod tap;
 pub mod user;
 pub mod vfs;

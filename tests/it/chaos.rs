@@ -69,6 +69,16 @@ fn zones_that_nobody_hears_cost_no_call() {
 }
 
 #[test]
+fn zones_that_are_far_away_for_a_while_cost_no_call() {
+    let report = keeps_its_promises("zone-late", 18);
+    // A change of an application there crosses the line and comes back, more than once.
+    let stalls = report["stalls"].as_array().expect("a list");
+    let is_late =
+        |stall: &Value| stall["clients"] == "struck zone" && stall["calls"] == "write" && stall["p50_ms"].as_f64() > Some(190.0);
+    assert!(stalls.iter().any(is_late), "{report:#}");
+}
+
+#[test]
 fn zones_that_are_killed_and_come_back_cost_no_call() {
     keeps_its_promises("zone-back", 14);
 }
@@ -89,7 +99,7 @@ fn members_that_come_and_go_cost_no_call() {
     if !full() {
         return;
     }
-    let others = ["zone-down", "zone-slow", "zone-silent", "rolling-restart", "quorum-lost", "members"];
+    let others = ["zone-down", "zone-slow", "zone-silent", "rolling-restart", "quorum-lost", "members", "zone-late"];
     let again = ["cut-both", "cut-in", "cut-out", "zone-back", "leader-lost", "disk-full"];
     for seed in 100..105 {
         for schedule in others.iter().chain(&again) {

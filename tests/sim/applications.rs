@@ -12,6 +12,8 @@ use std::time::Duration;
 use hsmpool::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
 use hsmpool::error::{Code, Error, Result};
 use hsmpool::history::Action;
+use hsmpool::log::Standing;
+use hsmpool::log::raft::NodeId;
 use hsmpool::log::raft::ground::sleep;
 use hsmpool::mechanism::{Mechanism, Params};
 use hsmpool::node::Caller;
@@ -179,6 +181,21 @@ impl Cast for Applications {
 
     fn answered(&self) -> u64 {
         lock(&self.known).answered
+    }
+
+    fn revoked(&self) -> u64 {
+        lock(&self.known).revoked
+    }
+
+    fn look(&self, id: NodeId, node: &Running) -> std::result::Result<(), String> {
+        let (Some(gone), Some([token, _])) = (lock(&self.known).last_gone, *lock(&self.tokens)) else { return Ok(()) };
+        let is_ordinary = node.group.status().standing == Standing::Ordinary;
+        match node.store.object_version(token, gone) {
+            Ok(Some(_)) if is_ordinary => {
+                Err(format!("node {id} holds its lease and has {gone}, whose destruction had returned"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check(&self, node: &Running) -> std::result::Result<(), String> {

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use hsmpool::error::Result;
+use hsmpool::log::raft::NodeId;
 
 use crate::scheduler::Owner;
 use crate::world::{Running, World};
@@ -24,6 +25,10 @@ pub trait Cast: Send + Sync {
     fn left(&self) -> usize;
     /// Calls that were answered.
     fn answered(&self) -> u64;
+    /// Destructions that have returned.
+    fn revoked(&self) -> u64;
+    /// Looks whether a node may use what was destroyed last, whatever happens to it. Error: the promise that is broken.
+    fn look(&self, id: NodeId, node: &Running) -> std::result::Result<(), String>;
     /// Looks at what a node has when all is quiet. Error: the promise that is broken.
     fn check(&self, node: &Running) -> std::result::Result<(), String>;
     /// Looks at all that was seen, when nobody has anything under way. Error: the promise that is broken.

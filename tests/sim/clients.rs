@@ -1,7 +1,7 @@
 //! Applications: they make, change, read and destroy objects and count attempts, ask again until they are answered, and know what they
 //! were promised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,8 @@ use crate::world::{Running, World};
 const TOKEN: TokenId = TokenId([0x70; 16]);
 /// The role whose attempts are counted; it is never locked and never cleared.
 const COUNTED: u8 = 1;
+/// Destroyed objects that are looked at all the time.
+const LATEST: usize = 3;
 /// How long one node is waited for.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -42,6 +44,8 @@ struct Promises {
     objects: BTreeMap<u64, Promised>,
     /// The object of the promise that was given last: a node that lacks it is old.
     latest: u64,
+    /// Destroyed objects in their order, and the members that are known to have applied that.
+    gone: Vec<(u64, BTreeSet<NodeId>)>,
     /// The highest count of attempts that was answered, and which counts were.
     attempts: u32,
     counts: BTreeMap<u32, u64>,
@@ -101,6 +105,18 @@ impl Clients {
         self.promises.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// One that holds its serving lease must not use an object whose destroy has returned, nor one of which it was said then that it had applied the
+    /// destroy, however it stands: it may have lost power since, and be cut off.
+    fn may_use(&self, node: NodeId, number: u64, uses: Option<Standing>) -> std::result::Result<(), String> {
+        let Some(standing) = uses else { return Ok(()) };
+        let had_it = self.promises().gone.iter().any(|(gone, reached)| *gone == number && reached.contains(&node));
+        if standing == Standing::Ordinary || had_it {
+            let told = format!("node {node} uses {number}, whose destroy had returned");
+            return Err(format!("{told}; it is {standing:?}, and had applied the destroy: {had_it}"));
+        }
+        Ok(())
+    }
+
     fn begin_one(self: Arc<Self>, me: Owner) {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.world.scheduler.clone().thread(me, move || {
@@ -145,6 +161,15 @@ impl Cast for Clients {
 
     fn answered(&self) -> u64 {
         self.promises().answered
+    }
+
+    fn revoked(&self) -> u64 {
+        self.promises().gone.len() as u64
+    }
+
+    fn look(&self, id: NodeId, node: &Running) -> std::result::Result<(), String> {
+        let latest: Vec<u64> = self.promises().gone.iter().rev().take(LATEST).map(|(number, _)| *number).collect();
+        latest.into_iter().try_for_each(|number| self.may_use(id, number, uses(node, number)))
     }
 
     fn check(&self, node: &Running) -> std::result::Result<(), String> {
@@ -210,17 +235,24 @@ impl Client {
         }
     }
 
-    fn change(&mut self, change: Change, spreads: bool) -> Outcome {
+    /// Makes a change.
+    fn change(&mut self, change: Change) -> Outcome {
+        self.change_and(change, |_| Ok(())).0
+    }
+
+    /// The same, and then something else at the node that was asked.
+    fn change_and<R: Send + 'static>(
+        &mut self,
+        change: Change,
+        then: impl Fn(&Running) -> Result<R> + Send + Sync + 'static,
+    ) -> (Outcome, R) {
         let mut client = [0; 16];
         client[0] = self.me as u8;
         let request = RequestId { client, sequence: self.sequence };
         self.sequence += 1;
         let outcome = self.ask(move |running| {
             let outcome = running.group.propose(Proposal { request, change: change.clone() })?;
-            if spreads {
-                running.group.spread(Duration::ZERO)?;
-            }
-            Ok(outcome)
+            Ok((outcome, then(running)?))
         });
         self.all.promises().answered += 1;
         outcome
@@ -246,7 +278,7 @@ impl Client {
         self.made += 1;
         self.all.promises().objects.insert(number, Promised::InDoubt);
         let create = Change::CreateObjects { token: TOKEN, token_generation: 1, objects: vec![row(number, 1)] };
-        let outcome = self.change(create, false);
+        let outcome = self.change(create);
         self.expect("create", number, outcome);
         self.promise(number, Promised::There(1));
         self.objects.push((number, 1));
@@ -261,7 +293,7 @@ impl Client {
         let Some(at) = self.pick() else { return };
         let (number, version) = self.objects[at];
         self.all.promises().objects.insert(number, Promised::InDoubt);
-        let outcome = self.change(Change::ReplaceObject { token: TOKEN, row: row(number, version + 1) }, false);
+        let outcome = self.change(Change::ReplaceObject { token: TOKEN, row: row(number, version + 1) });
         self.expect("replace", number, outcome);
         self.objects[at].1 = version + 1;
         self.promise(number, Promised::There(version + 1));
@@ -272,15 +304,16 @@ impl Client {
         let (number, version) = self.objects.swap_remove(at);
         self.all.promises().objects.insert(number, Promised::InDoubt);
         let delete = Change::DeleteObject { token: TOKEN, id: id(number), expected_version: version };
-        let outcome = self.change(delete, true);
+        let (outcome, reached) = self.change_and(delete, spread);
         self.expect("destroy", number, outcome);
         self.promise(number, Promised::Gone);
+        self.all.promises().gone.push((number, reached));
         self.try_to_use(number);
     }
 
     fn attempt(&mut self) {
         let before = self.all.promises().attempts;
-        let outcome = self.change(Change::ReserveAttempt { token: TOKEN, role: COUNTED }, false);
+        let outcome = self.change(Change::ReserveAttempt { token: TOKEN, role: COUNTED });
         let Outcome::Attempt { attempts } = outcome else {
             return self.all.world.fail(format!("an attempt gave {outcome:?}"));
         };
@@ -321,16 +354,11 @@ impl Client {
         }
     }
 
-    /// Uses a key whose destroy has returned, at any node that holds its serving lease.
+    /// Uses a key whose destroy has returned, at any node that uses keys.
     fn use_a_destroyed_one(&mut self) {
-        let gone: Vec<u64> = {
-            let promises = self.all.promises();
-            promises.objects.iter().filter(|(_, known)| **known == Promised::Gone).map(|(number, _)| *number).collect()
-        };
-        if gone.is_empty() {
-            return;
-        }
-        self.try_to_use(gone[self.roll(gone.len() as u64) as usize]);
+        let gone: Vec<u64> = self.all.promises().gone.iter().map(|(number, _)| *number).collect();
+        let Some(last) = gone.last() else { return };
+        self.try_to_use(if self.roll(2) == 0 { *last } else { gone[self.roll(gone.len() as u64) as usize] });
     }
 
     /// At each node: one may be cut off from the others, and not know.
@@ -340,12 +368,29 @@ impl Client {
     }
 
     fn try_to_use_at(&self, node: NodeId, number: u64) {
-        let used = self.all.world.call(self.me, node, PATIENCE, move |running| {
-            running.group.standing() == Standing::Ordinary
-                && matches!(running.store.object_version(TOKEN, id(number)), Ok(Some(_)))
-        });
-        if used == Some(true) {
-            self.all.world.fail(format!("node {node} holds its lease and uses {number}, whose destroy had returned"));
+        let used = self.all.world.call(self.me, node, PATIENCE, move |running| uses(running, number));
+        if let Err(told) = self.all.may_use(node, number, used.flatten()) {
+            self.all.world.fail(told);
         }
     }
+}
+
+/// How a node stands that uses this object: it has it, and uses keys.
+fn uses(node: &Running, number: u64) -> Option<Standing> {
+    let standing = node.group.standing();
+    let has_it = matches!(node.store.object_version(TOKEN, id(number)), Ok(Some(_)));
+    Some(standing).filter(|standing| has_it && standing.uses_keys())
+}
+
+/// Lets a destroy come to every member. Gives those that are known to have applied it, on their disks.
+fn spread(running: &Running) -> Result<BTreeSet<NodeId>> {
+    let members = || -> BTreeSet<NodeId> {
+        let status = running.group.status();
+        status.voters.into_keys().chain(status.learners.into_keys()).collect()
+    };
+    // One that comes or goes meanwhile may not have been asked.
+    let before = members();
+    running.group.spread(Duration::ZERO)?;
+    let (after, unreached) = (members(), running.group.status().unreached);
+    Ok(before.intersection(&after).copied().filter(|node| !unreached.contains(node)).collect())
 }

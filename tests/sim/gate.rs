@@ -39,6 +39,8 @@ const FAULTS: &[(Fault, Finder)] = &[
     (Fault::DestroyDoesNotWait, Seeds("log", 4)),
     (Fault::CommitsInOneZone, Seeds("log", 12)),
     (Fault::LateIsDone, Seeds("log", 8)),
+    (Fault::RevocationsAreNotKept, Seeds("log", 6)),
+    (Fault::LeasesAreLong, Seeds("log", 6)),
     (
         Fault::LeasesAreLong,
         Test(UNITS, "log::raft::tests::isolation::no_member_that_holds_a_lease_lacks_an_acknowledged_revocation"),
@@ -47,6 +49,8 @@ const FAULTS: &[(Fault, Finder)] = &[
         Fault::RemovedAreNotWaitedFor,
         Test(UNITS, "log::raft::tests::isolation::a_revocation_waits_for_the_lease_of_a_member_that_was_just_removed"),
     ),
+    (Fault::IsolationNeverEnds, Seeds("log", 6)),
+    (Fault::IsolationNeverEnds, Seeds("pool", 6)),
     (
         Fault::IsolationNeverEnds,
         Test(UNITS, "log::raft::tests::isolation::without_isolated_use_keys_are_used_up_to_the_leases_end_only"),

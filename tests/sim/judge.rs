@@ -72,12 +72,15 @@ impl Judge {
         }
     }
 
-    /// Looks who leads.
+    /// Looks who leads, and who uses keys though nobody answers it any more.
     pub fn look(&mut self, world: &World) {
         let nodes: Vec<NodeId> = world.net().nodes.keys().copied().collect();
         for node in nodes {
             let Some(running) = world.running(node) else { continue };
-            let status = running.group.status();
+            let status = world.scheduler.by_clock_of(node, || running.group.status());
+            if world.is_over(node) && status.standing.uses_keys() {
+                world.fail(format!("node {node} uses keys for longer than it may, cut off: {:?}", status.standing));
+            }
             if status.leader != Some(node) {
                 continue;
             }

@@ -66,6 +66,8 @@ pub struct Known {
     pub keys: BTreeMap<ObjectId, KnownKey>,
     /// The key whose destruction has returned last.
     pub last_gone: Option<ObjectId>,
+    /// Destructions of keys that have returned.
+    pub revoked: u64,
     pub guarded: Guarded,
     pub answered: u64,
     /// Look-ups at nodes that were cut off, whose answers may be old.

@@ -91,6 +91,8 @@ pub enum Contact {
     Kept,
     /// Cut off, at least for a while.
     Lost,
+    /// Cut off for longer than keys may be used then.
+    Over,
 }
 
 /// What is sent back, and how the node stood.
@@ -125,6 +127,11 @@ impl Line {
         *self.contact.lock().unwrap_or_else(PoisonError::into_inner) == Contact::Kept
     }
 
+    /// Whether the node that answered last had been cut off for longer than keys may be used then.
+    pub fn is_over(&self) -> bool {
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) == Contact::Over
+    }
+
     /// Lets the module reach another node first.
     pub fn turn(&self, turn: usize) {
         self.turn.store(turn, Ordering::Relaxed);
@@ -132,8 +139,8 @@ impl Line {
 }
 
 impl Way {
-    /// What a node makes of a request. Where none runs, each other machine says so, and the others are silent.
-    fn answer(&self, request: &[u8]) -> impl Fn(Option<&Running>) -> Option<Sent> + Send + Sync + 'static {
+    /// What a node of this number makes of a request. Where none runs, each other machine says so, and the others are silent.
+    fn answer(&self, node: NodeId, request: &[u8]) -> impl Fn(Option<&Running>) -> Option<Sent> + Send + Sync + 'static {
         let (request, caller, world) = (Secret::copy_of(request), self.caller.clone(), self.world.clone());
         move |running| {
             let Some(running) = running else {
@@ -141,14 +148,18 @@ impl Way {
                 return (world.scheduler.roll(2) == 0).then(refused);
             };
             let in_contact = || running.group.standing().in_contact();
-            let before = in_contact();
+            let (before, is_over) = (in_contact(), world.is_over(node));
             let carried = |payload: &Secret| carried(&world.scheduler, FRAME_KIND, Purpose::Client, payload.expose());
             let answer = carried(&request).and_then(|request| carried(&running.server.answer(&caller, request.expose())));
             if let Err(told) = &answer {
                 // The programs are sound, so what they send is.
                 world.fail(format!("the wire does not take a message: {told}"));
             }
-            let contact = if before && in_contact() { Contact::Kept } else { Contact::Lost };
+            let contact = match before && in_contact() {
+                _ if is_over => Contact::Over,
+                true => Contact::Kept,
+                false => Contact::Lost,
+            };
             Some((answer.map_err(|told| refuse(Code::DeviceError, told)), contact))
         }
     }
@@ -168,7 +179,8 @@ impl Link for Way {
             // This application has ended, and what it drops tells nobody any more.
             return Err(Failure(refuse(Code::DeviceError, "the application has ended")));
         }
-        let answer = self.world.ask(self.from, self.node(node), patience, self.answer(request));
+        let node = self.node(node);
+        let answer = self.world.ask(self.from, node, patience, self.answer(node, request));
         let (answer, contact) = answer.ok_or_else(|| Failure(refuse(Code::DeviceError, "the node is silent")))?;
         self.heard(contact);
         answer.map_err(Failure)
@@ -197,7 +209,8 @@ impl Track for Lanes<'_> {
         let back = self.back.clone();
         // The race may be over.
         let done = move |sent| drop(back.send((node, sent)));
-        self.way.world.send(self.way.from, self.way.node(node), self.way.answer(self.request), done);
+        let to = self.way.node(node);
+        self.way.world.send(self.way.from, to, self.way.answer(to, self.request), done);
         Ok(())
     }
 

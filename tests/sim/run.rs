@@ -26,6 +26,14 @@ const BAD: Duration = Duration::from_secs(20);
 const GOOD: Duration = Duration::from_secs(5);
 /// By then everybody must be answered and all members equal.
 const HEALED: Duration = Duration::from_secs(60);
+/// The number of the last kind of trouble.
+const TROUBLES: u64 = 17;
+/// How long a pool is given to have a leader again.
+const SERVES: Duration = Duration::from_secs(4);
+/// How long a destruction is waited for.
+const A_REVOCATION_COMES: Duration = Duration::from_secs(4);
+/// How long a node stays cut off afterwards: longer than it takes to find out that it is.
+const AFTER_A_REVOCATION: Duration = Duration::from_secs(3);
 const STEPS_MAX: u64 = 5_000_000;
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -49,6 +57,10 @@ struct Run {
     /// A node that was added, and how far its life has come.
     guest: Option<(NodeId, u8)>,
     guests: u64,
+    /// When what is gone was looked at.
+    looked: Duration,
+    /// Whether all that happens is aimed at destructions.
+    is_aimed: bool,
     /// Of the three nodes that begin.
     zones: [&'static str; 3],
 }
@@ -57,6 +69,10 @@ struct Run {
 const ONE_BURNS: [&str; 3] = ["a", "a", "b"];
 /// One run of so many.
 const BURNS_EVERY: u64 = 4;
+/// In one of so many, all that happens is aimed at destructions.
+const AIMED_EVERY: u64 = 3;
+/// How often destroyed objects are looked for on all nodes.
+const LOOK_EVERY: Duration = Duration::from_millis(40);
 
 /// Plays a seed.
 pub fn play(seed: u64, casting: Casting, shows: bool) -> Report {
@@ -65,8 +81,10 @@ pub fn play(seed: u64, casting: Casting, shows: bool) -> Report {
     let cast = casting(world.clone());
     let mut dice = Dice::new(seed ^ 0xbad);
     let zones = if dice.roll(BURNS_EVERY) == 0 { ONE_BURNS } else { ["a", "b", "c"] };
+    let is_aimed = seed % AIMED_EVERY == 0;
+    let (judge, looked) = (Judge::default(), Duration::ZERO);
     let mut run =
-        Run { world: world.clone(), cast, judge: Judge::default(), dice, down: Vec::new(), guest: None, guests: 0, zones };
+        Run { world: world.clone(), cast, judge, dice, down: Vec::new(), guest: None, guests: 0, looked, is_aimed, zones };
     let played = catch_unwind(AssertUnwindSafe(|| run.all()));
     let panicked = played.is_err().then(|| "a panic, told above".to_string());
     let broken = run.world.net().broken.clone().or(panicked);
@@ -125,6 +143,7 @@ impl Run {
                     return true;
                 }
                 self.judge.look(&self.world);
+                self.look_at_what_is_gone();
             }
             if now >= ends {
                 return false;
@@ -141,6 +160,21 @@ impl Run {
             }
         }
         false
+    }
+
+    /// Every now and then.
+    fn look_at_what_is_gone(&mut self) {
+        let now = self.world.scheduler.now();
+        if now < self.looked + LOOK_EVERY {
+            return;
+        }
+        self.looked = now;
+        let nodes: Vec<NodeId> = self.world.net().nodes.keys().copied().collect();
+        for node in nodes {
+            let Some(running) = self.world.running(node) else { continue };
+            let found = self.world.scheduler.by_clock_of(node, || self.cast.look(node, &running));
+            self.judged(found);
+        }
     }
 
     fn judged(&self, found: Result<(), String>) {
@@ -186,7 +220,8 @@ impl Run {
         let everybody: Vec<Owner> = self.world.net().nodes.keys().copied().chain(self.cast.everybody()).collect();
         let other = everybody[self.dice.roll(everybody.len() as u64) as usize];
         let note = |text: String| self.world.scheduler.note(text);
-        match self.dice.roll(16) {
+        let trouble = if self.is_aimed { TROUBLES - self.dice.roll(2) } else { self.dice.roll(TROUBLES + 1) };
+        match trouble {
             0 => {
                 note(format!("cut from {node} to {other}"));
                 self.world.net().cuts.insert((node, other));
@@ -239,9 +274,55 @@ impl Run {
                 note(format!("the wall clock of node {node} is {forward:?} fast"));
                 self.world.net().set_forward.insert(node, forward);
             }
+            16 => self.revoke_elsewhere(node),
+            TROUBLES => self.lose_power_after_a_revocation(node),
             _ => {}
         }
+        self.world.look_who_is_alone();
         self.replace_poisoned();
+    }
+
+    /// For what is aimed at a destruction, all must be well: nobody destroys anything without a quorum.
+    fn mend(&mut self) {
+        self.end_troubles_of_links();
+        self.bring_back(true);
+        let serves = |run: &Self| run.leader().is_some();
+        self.until(SERVES, serves);
+    }
+
+    /// A node is cut off from the others, but not from its clients, until something was destroyed elsewhere, and for as long again as keys are used then.
+    fn revoke_elsewhere(&mut self, node: NodeId) {
+        self.mend();
+        self.world.scheduler.note(format!("cut off {node} until something is destroyed elsewhere"));
+        self.cut_from_nodes(node);
+        self.until_a_revocation();
+        let long = AFTER_A_REVOCATION + Duration::from_millis(self.dice.roll(4000));
+        self.until(long, |_| false);
+    }
+
+    /// A node loses power right after a destruction was told as done, and comes back cut off from the others, but not from its clients.
+    fn lose_power_after_a_revocation(&mut self, node: NodeId) {
+        self.mend();
+        if !self.until_a_revocation() {
+            return;
+        }
+        self.world.scheduler.note(format!("node {node} loses power right after a destruction, and comes back cut off"));
+        self.lose_power(node, Loss::Everything);
+        self.cut_from_nodes(node);
+        self.down.push((node, self.world.scheduler.now()));
+        self.bring_back(false);
+        self.until(AFTER_A_REVOCATION, |_| false);
+    }
+
+    fn cut_from_nodes(&self, node: NodeId) {
+        self.world.cut_from_nodes(node);
+        self.world.look_who_is_alone();
+    }
+
+    /// Waits until a destruction returns; false: none did soon.
+    fn until_a_revocation(&mut self) -> bool {
+        let before = self.cast.revoked();
+        self.until(A_REVOCATION_COMES, |run| run.cast.revoked() > before)
     }
 
     fn with_disk(&self, node: NodeId, work: impl FnOnce(&hsmpool::sys::vfs::memory::Disk)) {
@@ -336,14 +417,19 @@ impl Run {
         });
     }
 
-    /// From now on nothing bad happens.
-    fn heal(&mut self) {
-        self.world.scheduler.note("nothing bad happens any more".into());
+    fn end_troubles_of_links(&self) {
         {
             let mut net = self.world.net();
             net.cuts.clear();
             (net.lost, net.doubled, net.late) = (0, 0, (0, 0));
         }
+        self.world.look_who_is_alone();
+    }
+
+    /// From now on nothing bad happens.
+    fn heal(&mut self) {
+        self.world.scheduler.note("nothing bad happens any more".into());
+        self.end_troubles_of_links();
         let nodes: Vec<NodeId> = self.world.net().nodes.keys().copied().collect();
         for node in nodes {
             self.with_disk(node, |disk| disk.limit(None));
@@ -364,6 +450,7 @@ impl Run {
             self.lose_power(node, Loss::Everything);
         }
         self.world.net().nodes.retain(|node, _| *node == SURVIVOR);
+        self.world.look_who_is_alone();
         self.down.clear();
         // What zone a alone had was never acknowledged: other entries may take its place.
         self.judge = Judge::default();

@@ -308,6 +308,14 @@ impl Scheduler {
         lock(&self.inside).grounds.entry(owner).or_insert_with(made).clone()
     }
 
+    /// Looks at something as this owner does: by its clock. `look` must not wait.
+    pub fn by_clock_of<T>(self: &Arc<Self>, owner: Owner, look: impl FnOnce() -> T) -> T {
+        let before = stand_on(Some(self.ground(owner, 0)));
+        let seen = look();
+        stand_on(before);
+        seen
+    }
+
     fn waker(self: &Arc<Self>, id: u64) -> Waker {
         Waker::from(Arc::new(WakeOne { scheduler: Arc::downgrade(self), id }))
     }

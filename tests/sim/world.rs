@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hsmpool::error::{Code, Error, Result, refuse};
-use hsmpool::limits::ISOLATED_USE_DEFAULT_SECONDS;
+use hsmpool::limits::{ISOLATED_USE_DEFAULT_SECONDS, SERVING_LEASE_MILLISECONDS};
 use hsmpool::log::Log;
 use hsmpool::log::raft::ground::{block_on, current, timeout_at};
 use hsmpool::log::raft::{Group, GroupSettings, Member, NodeId, Peers};
@@ -27,6 +27,10 @@ use crate::scheduler::{Owner, Scheduler, WORLD};
 const CUT_AFTER: (u64, u64) = (24, 8);
 /// Wrong PINs in a row that lock a user.
 pub const PIN_ATTEMPTS_MAX: u32 = 4;
+/// Seconds for which partitions use keys without contact to a quorum, by seed: not at all, for less than a cut lasts, for longer than a run.
+const ISOLATED_USES: [u64; 3] = [0, 3, ISOLATED_USE_DEFAULT_SECONDS];
+/// What clocks may add to the time after which a node that is cut off must use no key.
+const CLOCKS: Duration = Duration::from_millis(50);
 
 /// A node that runs.
 pub struct Running {
@@ -58,6 +62,8 @@ pub struct Net {
     pub nodes: BTreeMap<NodeId, Node>,
     /// How far the machines' wall clocks were set forward.
     pub set_forward: BTreeMap<Owner, Duration>,
+    /// Nodes that no answer of another node has reached, and since when.
+    alone: BTreeMap<NodeId, Duration>,
     /// The first promise that was found broken.
     pub broken: Option<String>,
 }
@@ -79,9 +85,17 @@ type Done<R> = Arc<Mutex<Option<Box<dyn FnOnce(R) + Send>>>>;
 impl World {
     pub fn new(scheduler: Arc<Scheduler>) -> Arc<Self> {
         let (cuts, nodes) = (BTreeSet::new(), BTreeMap::new());
-        let net = Net { cuts, lost: 0, doubled: 0, late: (0, 0), nodes, set_forward: BTreeMap::new(), broken: None };
-        // Each other seed wants keys to be used in the serving lease only.
-        let isolated_use = Duration::from_secs(scheduler.roll(2) * ISOLATED_USE_DEFAULT_SECONDS);
+        let net = Net {
+            cuts,
+            lost: 0,
+            doubled: 0,
+            late: (0, 0),
+            nodes,
+            set_forward: BTreeMap::new(),
+            alone: BTreeMap::new(),
+            broken: None,
+        };
+        let isolated_use = Duration::from_secs(ISOLATED_USES[scheduler.roll(ISOLATED_USES.len() as u64) as usize]);
         Arc::new(Self { scheduler, isolated_use, root_key: RootKeyFile::new(), net: Mutex::new(net) })
     }
 
@@ -97,6 +111,32 @@ impl World {
 
     pub fn running(&self, node: NodeId) -> Option<Arc<Running>> {
         self.net().nodes.get(&node).and_then(|node| node.running.clone())
+    }
+
+    /// Cuts a node off from the other nodes, both ways. Whoever else reaches it sees what it does by itself.
+    pub fn cut_from_nodes(&self, node: NodeId) {
+        let mut net = self.net();
+        let others: Vec<NodeId> = net.nodes.keys().copied().filter(|other| *other != node).collect();
+        net.cuts.extend(others.iter().flat_map(|other| [(node, *other), (*other, node)]));
+    }
+
+    /// Looks who is cut off from all other nodes. Called whenever links were cut or mended.
+    pub fn look_who_is_alone(&self) {
+        let (now, mut net) = (self.scheduler.now(), self.net());
+        let Net { cuts, nodes, alone, .. } = &mut *net;
+        // A contact is a question and its answer.
+        let talk = |one: NodeId, other: NodeId| !cuts.contains(&(one, other)) && !cuts.contains(&(other, one));
+        let is_alone = |node: NodeId| nodes.len() > 1 && !nodes.keys().any(|other| *other != node && talk(node, *other));
+        alone.retain(|node, _| is_alone(*node));
+        for node in nodes.keys().filter(|node| is_alone(**node)) {
+            alone.entry(*node).or_insert(now);
+        }
+    }
+
+    /// Whether a node has been cut off for longer than keys may be used then.
+    pub fn is_over(&self, node: NodeId) -> bool {
+        let longest = Duration::from_millis(SERVING_LEASE_MILLISECONDS) + self.isolated_use + CLOCKS;
+        self.net().alone.get(&node).is_some_and(|since| self.scheduler.now() > *since + longest)
     }
 
     /// A new node with an empty disk.

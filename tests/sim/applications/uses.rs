@@ -80,6 +80,9 @@ impl Application {
             (Some(_), Promised::Gone, _) if self.in_contact() || self.all.world.isolated_use.is_zero() => {
                 self.broken(format!("key {} was used after its destruction had returned", key.number));
             }
+            (Some(_), _, _) if self.line.is_over() => {
+                self.broken(format!("key {} was used at a node that was cut off for longer than it may use keys", key.number));
+            }
             (None, Promised::There, Some(Promised::There)) => self.broken(format!("key {} is not there", key.number)),
             _ => {}
         }
@@ -101,7 +104,11 @@ impl Application {
         promise(Promised::InDoubt);
         self.used.destroy(&self.user, id)?;
         let Some(key) = promise(Promised::Gone) else { return Ok(()) };
-        lock(&self.all.known).last_gone = Some(id);
+        {
+            let mut known = lock(&self.all.known);
+            known.last_gone = Some(id);
+            known.revoked += 1;
+        }
         self.note(format!("key {} is destroyed", key.number));
         self.probed = Some(id);
         self.use_key(id, key)

@@ -1,6 +1,7 @@
 //! `hsmpool chaos`: rehearses the loss of zones on a local pool, under load, and tells what the applications noticed.
 
 mod dice;
+mod line;
 mod page;
 mod record;
 mod report;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::{Code, Doing, Result, refuse};
+use crate::sys::tap;
 use dice::Dice;
 use record::{Class, Record, now};
 use report::{Report, Run, Strike};
@@ -30,6 +32,7 @@ use schedule::{Blow, Fault, Name, TAIL, kills, plan};
 use stage::{Options, Stage};
 use work::{READY, REGISTER_LOOKERS_CLIENT, Role};
 
+pub use line::{Arguments as LineArguments, run as run_line};
 pub use work::{Arguments as WorkArguments, run as run_worker};
 
 /// The hidden command that is a worker.
@@ -129,6 +132,7 @@ fn is_possible(name: Name, arguments: &Arguments) -> bool {
     let lacks = match name {
         _ if name.needs_namespaces() && !arguments.namespaces => "--namespaces",
         Name::DiskFull if !crate::sys::user::is_root() => "root",
+        Name::ZoneLate if !Path::new(tap::DEVICE).exists() => tap::DEVICE,
         _ => return true,
     };
     eprintln!("hsmpool: {name} is left out: it needs {lacks}");
@@ -164,7 +168,7 @@ fn write_text(file: &Path, text: &str) -> Result<()> {
 /// One schedule, from the pool's making to the verdict.
 fn rehearse(name: Name, arguments: &Arguments, stop: &AtomicBool) -> Result<Report> {
     if name.needs_namespaces() && !arguments.namespaces {
-        return Err(refuse(Code::ArgumentsBad, format!("{name} needs --namespaces: it cuts lines between zones")));
+        return Err(refuse(Code::ArgumentsBad, format!("{name} needs --namespaces: it cuts or delays lines between zones")));
     }
     let length = Duration::from_secs(arguments.seconds);
     let zones = arguments.zones.len();
@@ -178,7 +182,13 @@ fn rehearse(name: Name, arguments: &Arguments, stop: &AtomicBool) -> Result<Repo
     });
     let place = Place::of(name, arguments)?;
     eprintln!("{name}: seed {}, about {} s", arguments.seed, arguments.seconds);
-    let options = Options { directory: place.pool.clone(), zones: arguments.zones.clone(), spaces: arguments.namespaces, disk };
+    let options = Options {
+        directory: place.pool.clone(),
+        zones: arguments.zones.clone(),
+        spaces: arguments.namespaces,
+        lines: blows.iter().any(|blow| blow.fault == Fault::Delay),
+        disk,
+    };
     let mut rehearsal =
         Rehearsal { stage: Stage::set(&options)?, place, arguments, stop, clients: BTreeMap::new(), workers: Vec::new() };
     let report = rehearsal.run(name, &blows);

@@ -100,7 +100,7 @@ fn fault_color(fault: Fault) -> &'static str {
     match fault {
         Fault::Kill | Fault::Restart => "#b3261e",
         Fault::Pause | Fault::Stutter => "#c77700",
-        Fault::Throttle | Fault::FillDisk => "#7a6a00",
+        Fault::Throttle | Fault::Delay | Fault::FillDisk => "#7a6a00",
         Fault::CutBoth | Fault::CutIn | Fault::CutOut => "#8b2f6b",
         Fault::Members => "#37746b",
     }

@@ -18,6 +18,8 @@ pub enum Fault {
     Stutter,
     /// The zone's line carries little.
     Throttle,
+    /// The zone's line is long.
+    Delay,
     /// Nothing gets in or out of the zone.
     CutBoth,
     /// Nothing gets in.
@@ -38,6 +40,7 @@ impl fmt::Display for Fault {
             Fault::Pause => "silent",
             Fault::Stutter => "stuttering",
             Fault::Throttle => "throttled",
+            Fault::Delay => "late",
             Fault::CutBoth => "cut off",
             Fault::CutIn => "cut off inwards",
             Fault::CutOut => "cut off outwards",
@@ -98,6 +101,8 @@ pub enum Name {
     Members,
     /// Nodes are killed over and over, now and then all at once, and come back at once: as many times as fit, or --kills
     Kills,
+    /// Each packet from and to a zone is 100 ms late (needs --namespaces)
+    ZoneLate,
     /// All of these that can be, one after the other, each on a pool of its own
     All,
 }
@@ -105,7 +110,7 @@ pub enum Name {
 impl Name {
     /// Whether zones must have networks of their own.
     pub fn needs_namespaces(self) -> bool {
-        matches!(self, Name::CutBoth | Name::CutIn | Name::CutOut)
+        matches!(self, Name::CutBoth | Name::CutIn | Name::CutOut | Name::ZoneLate)
     }
 
     /// Every single one.
@@ -187,6 +192,7 @@ pub fn plan(name: Name, seed: u64, zones: usize, length: Duration, spaces: bool)
                 Name::ZoneBack => Fault::Kill,
                 Name::ZoneSlow if spaces => Fault::Throttle,
                 Name::ZoneSlow => Fault::Stutter,
+                Name::ZoneLate => Fault::Delay,
                 Name::CutBoth => Fault::CutBoth,
                 Name::CutIn => Fault::CutIn,
                 Name::CutOut => Fault::CutOut,

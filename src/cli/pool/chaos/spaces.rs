@@ -1,4 +1,4 @@
-//! One network namespace for each zone, on a bridge in one more: made, cut, throttled and removed by `ip` and `tc`.
+//! One network namespace for each zone, on a bridge in one more: made, cut, throttled and removed by `ip` and `tc`; lines that get long are a process each.
 //!
 //! Nothing of it shows in the machine's own network: names carry this process's number, addresses exist in the namespaces only.
 
@@ -6,7 +6,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use super::line::Line;
 use super::schedule::Fault;
 use crate::error::{Code, Doing, Result, refuse};
 
@@ -16,6 +18,8 @@ const PREFIX: &str = "hsmpool-chaos-";
 const LINK: &str = "eth0";
 /// What a throttled zone sends at most.
 const THROTTLED: &str = "256kbit";
+/// How late each packet is on a long line, each way.
+const LATE: Duration = Duration::from_millis(100);
 /// "Every packet is dropped", as a program of the kernel's packet filter: the one classifier that every kernel with `clsact` has. It
 /// judges IP only: addresses go on being resolved, so that the zone is silent, not refused.
 const DROP: &str = "1,6 0 0 2";
@@ -23,6 +27,8 @@ const DROP: &str = "1,6 0 0 2";
 /// The namespaces of one rehearsal. Gone when it is dropped.
 pub struct Spaces {
     zones: Vec<String>,
+    /// The zones' lines, where they can be made long.
+    lines: Vec<Line>,
 }
 
 /// A program, looked up along `PATH` and the administrator's directories. Errors: `Configuration`, with the package to install.
@@ -58,8 +64,8 @@ fn tc(words: &str, more: &[&str]) -> Result<String> {
 }
 
 impl Spaces {
-    /// Makes a namespace for each zone. Errors: `Configuration`: not root, or a program is missing.
-    pub fn create(zones: usize) -> Result<Self> {
+    /// Makes a namespace for each zone; `lines`: its line can be made long. Errors: `Configuration`: not root, or a program is missing.
+    pub fn create(zones: usize, lines: bool) -> Result<Self> {
         if !crate::sys::user::is_root() {
             return Err(refuse(Code::Configuration, "--namespaces needs root: it makes network namespaces"));
         }
@@ -67,7 +73,7 @@ impl Spaces {
         sweep()?;
         let own = std::process::id();
         // Held from the first one on: whatever exists when a later step fails is removed.
-        let mut made = Self { zones: Vec::new() };
+        let mut made = Self { zones: Vec::new(), lines: Vec::new() };
         let hub = made.hub();
         ip(&format!("netns add {hub}"))?;
         ip(&format!("-n {hub} link add name br0 type bridge"))?;
@@ -76,7 +82,14 @@ impl Spaces {
             let name = format!("{PREFIX}{own}-z{zone}");
             ip(&format!("netns add {name}"))?;
             made.zones.push(name.clone());
-            ip(&format!("link add {LINK} netns {name} type veth peer name port{zone} netns {hub}"))?;
+            match lines {
+                false => drop(ip(&format!("link add {LINK} netns {name} type veth peer name port{zone} netns {hub}"))?),
+                true => {
+                    let (near, far) = (format!("near{zone}"), format!("port{zone}"));
+                    made.lines.push(Line::start(|program| inside(&hub, program), &near, &far)?);
+                    ip(&format!("-n {hub} link set {near} netns {name} name {LINK}"))?;
+                }
+            }
             ip(&format!("-n {hub} link set port{zone} master br0"))?;
             ip(&format!("-n {hub} link set port{zone} up"))?;
             ip(&format!("-n {name} addr add {}/24 dev {LINK}", made.address(zone)))?;
@@ -98,13 +111,15 @@ impl Spaces {
 
     /// A command that runs a program inside a zone.
     pub fn command(&self, zone: usize, program: &Path) -> Result<Command> {
-        let mut command = Command::new(tool("ip", "iproute2")?);
-        command.args(["netns", "exec", &self.zones[zone]]).arg(program);
-        Ok(command)
+        inside(&self.zones[zone], program)
     }
 
-    /// Cuts a zone off, or throttles it.
-    pub fn strike(&self, zone: usize, fault: Fault) -> Result<()> {
+    fn is_late(&mut self, zone: usize, late: Duration) -> Result<()> {
+        self.lines[zone].is_late(late)
+    }
+
+    /// Cuts a zone off, throttles it, or makes its line long.
+    pub fn strike(&mut self, zone: usize, fault: Fault) -> Result<()> {
         let name = &self.zones[zone];
         let cut = |way: &str| {
             let words = format!("-n {name} filter add dev {LINK} {way} protocol ip prio 1 bpf da bytecode");
@@ -118,12 +133,13 @@ impl Spaces {
                 tc(&format!("-n {name} qdisc add dev {LINK} root tbf rate {THROTTLED} burst 8kb latency 400ms"), &[])
                     .map(drop_text)
             }
+            Fault::Delay => self.is_late(zone, LATE),
             _ => Ok(()),
         }
     }
 
     /// Takes it back.
-    pub fn heal(&self, zone: usize, fault: Fault) -> Result<()> {
+    pub fn heal(&mut self, zone: usize, fault: Fault) -> Result<()> {
         let name = &self.zones[zone];
         let open = |way: &str| tc(&format!("-n {name} filter del dev {LINK} {way} protocol ip prio 1"), &[]).map(drop_text);
         match fault {
@@ -131,12 +147,20 @@ impl Spaces {
             Fault::CutIn => open("ingress"),
             Fault::CutOut => open("egress"),
             Fault::Throttle => tc(&format!("-n {name} qdisc del dev {LINK} root"), &[]).map(drop_text),
+            Fault::Delay => self.is_late(zone, Duration::ZERO),
             _ => Ok(()),
         }
     }
 }
 
 fn drop_text(_: String) {}
+
+/// A command that runs a program inside a namespace.
+fn inside(space: &str, program: &Path) -> Result<Command> {
+    let mut command = Command::new(tool("ip", "iproute2")?);
+    command.args(["netns", "exec", space]).arg(program);
+    Ok(command)
+}
 
 impl Drop for Spaces {
     fn drop(&mut self) {

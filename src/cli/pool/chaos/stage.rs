@@ -41,6 +41,8 @@ pub struct Options {
     pub zones: Vec<String>,
     /// Whether each zone has a network of its own.
     pub spaces: bool,
+    /// Whether its line can be made long.
+    pub lines: bool,
     /// The zone whose node gets a small disk.
     pub disk: Option<usize>,
 }
@@ -67,7 +69,7 @@ impl Stage {
         }
         let mut id = [0; 16];
         Real.fill_random(&mut id)?;
-        let spaces = options.spaces.then(|| Spaces::create(options.zones.len())).transpose()?;
+        let spaces = options.spaces.then(|| Spaces::create(options.zones.len(), options.lines)).transpose()?;
         let layout = Layout::create(&options.directory, PoolId(id))?;
         let (mut new, mut ports) = (Vec::new(), FreePorts::new()?);
         for (at, zone) in options.zones.iter().enumerate() {
@@ -220,7 +222,9 @@ impl Stage {
     /// Deals a blow to a zone.
     pub fn strike(&mut self, zone: usize, fault: Fault) -> Result<()> {
         match fault {
-            Fault::CutBoth | Fault::CutIn | Fault::CutOut | Fault::Throttle => return self.spaces()?.strike(zone, fault),
+            Fault::CutBoth | Fault::CutIn | Fault::CutOut | Fault::Throttle | Fault::Delay => {
+                return self.spaces()?.strike(zone, fault);
+            }
             Fault::FillDisk => return self.fill_disk(),
             Fault::Members => return self.change_members(zone),
             _ => {}
@@ -250,7 +254,9 @@ impl Stage {
     /// Takes a blow back.
     pub fn heal(&mut self, zone: usize, fault: Fault) -> Result<()> {
         match fault {
-            Fault::CutBoth | Fault::CutIn | Fault::CutOut | Fault::Throttle => return self.spaces()?.heal(zone, fault),
+            Fault::CutBoth | Fault::CutIn | Fault::CutOut | Fault::Throttle | Fault::Delay => {
+                return self.spaces()?.heal(zone, fault);
+            }
             Fault::Stutter => self.end_stutters(),
             Fault::FillDisk => {
                 if let Some(disk) = &self.disk {
@@ -269,8 +275,8 @@ impl Stage {
         Ok(())
     }
 
-    fn spaces(&self) -> Result<&Spaces> {
-        self.spaces.as_ref().ok_or_else(|| refuse(Code::ArgumentsBad, "cutting a zone off needs --namespaces"))
+    fn spaces(&mut self) -> Result<&mut Spaces> {
+        self.spaces.as_mut().ok_or_else(|| refuse(Code::ArgumentsBad, "cutting a zone off needs --namespaces"))
     }
 
     fn wait_gone(&self, node: &NodeFile) -> Result<()> {
