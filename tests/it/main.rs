@@ -13,6 +13,7 @@ mod conformance;
 mod cryptoki_crate;
 mod demo;
 mod dnssec;
+mod foreign_suites;
 mod fork;
 mod gnutls;
 mod import;
