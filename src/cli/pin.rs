@@ -9,6 +9,11 @@ use crate::secret::Secret;
 /// `name`: "SO PIN", "User PIN".
 pub(super) fn get(given: Option<&str>, name: &str, new: bool) -> Result<Secret> {
     if let Some(pin) = given {
+        // Before anything is made with it: a token without its user's PIN is half a token.
+        if new && !(PIN_LEN_MIN_BYTES..=PIN_LEN_MAX_BYTES).contains(&pin.len()) {
+            let told = format!("the {} must have {PIN_LEN_MIN_BYTES} to {PIN_LEN_MAX_BYTES} characters", lower(name));
+            return Err(refuse(Code::PinLenRange, told));
+        }
         return Ok(Secret::copy_of(pin.as_bytes()));
     }
     loop {

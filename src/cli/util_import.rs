@@ -167,8 +167,8 @@ fn attributes(template: &Template) -> Result<Vec<Attribute>> {
                 Attribute::EcPoint(bytes())
             }
             (A::PRIME, _) => Attribute::Prime(bytes()),
-            (A::BASE, _) => Attribute::Base(bytes()),
-            (A::SUBPRIME, _) => Attribute::VendorDefined((CkAttribute::VendorDefined(A::SUBPRIME.0), bytes())),
+            // The crate has no name for the one, and hands over one byte of the other.
+            (A::SUBPRIME | A::BASE, _) => Attribute::VendorDefined((CkAttribute::VendorDefined(kind.0), bytes())),
             (A::VALUE, _) => Attribute::Value(bytes()),
             _ => continue,
         });

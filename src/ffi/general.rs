@@ -129,7 +129,7 @@ pub unsafe extern "C" fn C_GetInterface(
         };
         let found = tables::interface(version.map(|version| (version.major, version.minor)), flags);
         let found = found.ok_or_else(|| refuse(Code::ArgumentsBad, "there is no interface of this version with these flags"))?;
-        place.put(std::ptr::from_ref(found).cast_mut());
+        place.put(found);
         Ok(())
     })
 }

@@ -1,12 +1,14 @@
 //! The C functions as rows, the function lists and interfaces made of them, and the gate: the process's only statics.
 
+use std::cell::UnsafeCell;
 use std::ffi::CStr;
 use std::fmt::{self, Display};
 use std::mem::offset_of;
 use std::sync::Once;
 
 use cryptoki_sys::{
-    CK_FLAGS, CK_FUNCTION_LIST, CK_FUNCTION_LIST_3_0, CK_FUNCTION_LIST_3_2, CK_FUNCTION_LIST_PTR, CK_INTERFACE, CK_RV, CK_VERSION,
+    CK_FLAGS, CK_FUNCTION_LIST, CK_FUNCTION_LIST_3_0, CK_FUNCTION_LIST_3_2, CK_FUNCTION_LIST_PTR, CK_INTERFACE, CK_INTERFACE_PTR,
+    CK_RV, CK_VERSION,
 };
 
 use super::gate::Gate;
@@ -329,7 +331,17 @@ struct Interfaces([CK_INTERFACE; 3]);
 // SAFETY: pointers to constants, which nobody writes.
 unsafe impl Sync for Interfaces {}
 
-static INTERFACES: Interfaces = Interfaces([interface_of(&LIST_3_2), interface_of(&LIST_3_0), interface_of(&LIST_2_40)]);
+/// The default one is what those get who name no version, so it is the one that most know: to OpenSC's pkcs11-spy (0.26) any other 3.x is NULL.
+const ALL: [CK_INTERFACE; 3] = [interface_of(&LIST_3_0), interface_of(&LIST_3_2), interface_of(&LIST_2_40)];
+static INTERFACES: Interfaces = Interfaces(ALL);
+
+/// What `C_GetInterface` points to. It is the client's to write: OpenSC's pkcs11-spy puts a function list of its own there.
+struct HandedOut(UnsafeCell<[CK_INTERFACE; 3]>);
+
+// SAFETY: only its address is taken here; what clients do to it is between them.
+unsafe impl Sync for HandedOut {}
+
+static HANDED_OUT: HandedOut = HandedOut(UnsafeCell::new(ALL));
 
 /// None of them promises `CKF_INTERFACE_FORK_SAFE`: whether a child keeps its parent's sessions is a matter of configuration, and a
 /// client asks for interfaces before there is one.
@@ -352,11 +364,12 @@ pub fn interfaces() -> &'static [CK_INTERFACE] {
 }
 
 /// The first interface of a version (any, if `None`) that has all the flags.
-pub fn interface(version: Option<(u8, u8)>, flags: CK_FLAGS) -> Option<&'static CK_INTERFACE> {
-    const VERSIONS: [CK_VERSION; 3] = [VERSION_3_2, VERSION_3_0, VERSION_2_40];
+pub fn interface(version: Option<(u8, u8)>, flags: CK_FLAGS) -> Option<CK_INTERFACE_PTR> {
+    const VERSIONS: [CK_VERSION; 3] = [VERSION_3_0, VERSION_3_2, VERSION_2_40];
     let mut all = interfaces().iter().zip(VERSIONS);
-    let found = all.find(|(it, its)| version.is_none_or(|asked| asked == (its.major, its.minor)) && it.flags & flags == flags);
-    found.map(|(it, _)| it)
+    let found =
+        all.position(|(it, its)| version.is_none_or(|asked| asked == (its.major, its.minor)) && it.flags & flags == flags);
+    found.map(|place| HANDED_OUT.0.get().cast::<CK_INTERFACE>().wrapping_add(place))
 }
 
 /// One line for the log about a failed call, as loud as its code deserves.

@@ -25,7 +25,7 @@ mod turnstile;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use batch::{Batch, Stamper};
 pub use change::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, Sealed, Tag, TokenRow, UserRow};
@@ -39,8 +39,18 @@ pub use trouble::Trouble;
 use crate::error::{Code, Result, refuse};
 use crate::object::{ObjectId, TokenId};
 use crate::secret::Secret;
+use crate::sys::bequest::Bequest;
 use crate::sys::process::PerProcess;
 use pool::Pool;
+
+/// Connections of a child that may not open the files by name: one stays (`pool::Anchor`), one writes, the others read.
+const HEIR_CONNECTIONS: u32 = 4;
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
 
 /// An open store. Any number of threads and processes may use one directory at once.
 ///
@@ -53,6 +63,8 @@ pub struct Store {
     member: AtomicBool,
     replicating: Arc<AtomicBool>,
     stamper: OnceLock<Stamper>,
+    /// A way to the files for children that may not open them.
+    bequests: Mutex<Vec<Bequest>>,
 }
 
 impl Store {
@@ -68,7 +80,11 @@ impl Store {
         let replicating = Arc::new(AtomicBool::new(false));
         let relaxed = replicating.clone();
         let pool = PerProcess::new(move || Pool::new(shared.clone(), relaxed.clone()));
-        let store = Self { path, pool, member: AtomicBool::new(false), replicating, stamper: OnceLock::new() };
+        let (log, index) = (with_suffix(&path, "-wal"), with_suffix(&path, "-shm"));
+        let bequest = Bequest::of(&[(&path, HEIR_CONNECTIONS), (&log, HEIR_CONNECTIONS), (&index, HEIR_CONNECTIONS)]);
+        let member = AtomicBool::new(false);
+        let bequests = Mutex::new(vec![bequest]);
+        let store = Self { path, pool, member, replicating, stamper: OnceLock::new(), bequests };
         let (member, has_marks) = store.read("opening the store", |sql| {
             batch::state(sql)?;
             Ok((replica::is_member(sql)?, marks::has_marks(sql)?))
@@ -105,6 +121,11 @@ impl Store {
         // A second call changes nothing: the first owner's key holds.
         let _ = self.stamper.set(stamper);
         Ok(())
+    }
+
+    /// Leaves children a way to one more file, which they read at their beginning.
+    pub fn bequeath(&self, file: &Path) {
+        self.bequests.lock().unwrap_or_else(PoisonError::into_inner).push(Bequest::of(&[(file, 1)]));
     }
 
     /// Where the database is.

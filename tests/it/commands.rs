@@ -95,6 +95,37 @@ fn keys_of_every_kind_are_imported_and_an_encrypted_file_needs_its_password() {
     }
 }
 
+/// GnuTLS reads what SoftHSM's own tool imports, and what ours does.
+#[test]
+fn dsa_and_ed25519_keys_are_imported() {
+    for token in [Token::initialised(Module::Ours), Token::initialised(Module::SoftHsm)] {
+        token.openssl("dsaparam -out dsa.params 1024").ok();
+        for (id, make) in [("0d", "genpkey -paramfile dsa.params -out key.p8"), ("0e", "genpkey -algorithm ED25519 -out key.p8")]
+        {
+            token.openssl(make).ok();
+            let util = if token.module == Module::Ours { util(&token) } else { token.run("softhsm2-util") };
+            let import = util.words("--import key.p8 --label imported").args(["--token", LABEL, "--id", id, "--pin", PIN]);
+            import.ok().says("The key pair has been imported.");
+            let export = token.run("p11tool").arg("--provider").arg(token.module.path()).words("--export --outfile exported.pem");
+            export.arg(format!("pkcs11:token={LABEL};id=%{id};type=public")).ok();
+            let numbers = |words: &str| token.openssl(words).ok().stdout;
+            assert_eq!(numbers("pkey -pubin -in exported.pem -pubout"), numbers("pkey -in key.p8 -pubout"), "{id}");
+        }
+    }
+}
+
+#[test]
+fn a_pin_of_a_wrong_length_is_refused_before_there_is_a_token() {
+    let (theirs, ours) = (Token::fresh(Module::SoftHsm), Token::fresh(Module::Ours));
+    for pins in [["--pin", "123", "--so-pin", SO_PIN], ["--pin", PIN, "--so-pin", "123"]] {
+        let init = |run: Run| run.words("--init-token --free --label half").args(pins).fails();
+        init(theirs.run("softhsm2-util"));
+        init(util(&ours)).says("4 to 255 characters");
+    }
+    theirs.run("softhsm2-util").arg("--show-slots").ok().never_says("half");
+    util(&ours).arg("--show-slots").ok().never_says("half");
+}
+
 #[test]
 fn a_key_may_have_the_id_of_its_certificate_and_labels_may_be_shared() {
     let (theirs, ours) = (Token::initialised(Module::SoftHsm), Token::initialised(Module::Ours));

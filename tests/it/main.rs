@@ -7,12 +7,14 @@
 mod abi;
 mod harness;
 
+mod apache;
 mod chaos;
 mod commands;
 mod conformance;
 mod cryptoki_crate;
 mod demo;
 mod dnssec;
+mod foreign_suites;
 mod fork;
 mod gnutls;
 mod import;

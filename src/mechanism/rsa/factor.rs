@@ -3,7 +3,9 @@
 //! This runs once, when a key comes in. It is not constant time; use of the key is.
 
 use crate::error::{Code, Result, refuse};
+use crate::secret::Secret;
 use crate::sys::awslc::bignum::Number;
+use crate::sys::awslc::rsa::{CrtNumbers, PrivateNumbers, Rsa};
 
 /// Public exponents that keys without one are tried with.
 const PUBLIC_EXPONENTS_COMMON: [u64; 7] = [65537, 3, 17, 5, 257, 7, 35];
@@ -89,6 +91,72 @@ pub(super) fn crt(prime_1: &Number, prime_2: &Number, exponent: &Number) -> Resu
     // Fermat: the inverse is the power p - 2.
     let coefficient = prime_2.power(&prime_1.minus_word(2)?, prime_1)?;
     Ok([exponent_1, exponent_2, coefficient])
+}
+
+/// Pairs of primes that are tried before something must be wrong.
+const PAIRS_MAX: u32 = 1000;
+/// High bits in which the primes of a key must differ (FIPS 186-5, appendix A.1.3, step 5.4).
+const DIFFERING_BITS: i32 = 100;
+
+/// A new key of any length, for those that the library does not find by itself: its primes, and what follows from them.
+///
+/// Errors: `FunctionFailed`.
+pub(super) fn generate(bits: i32, exponent: &[u8]) -> Result<Rsa> {
+    let public = Number::from_be(exponent)?;
+    let word = exponent.iter().fold(0, |word: u64, byte| word << 8 | u64::from(*byte));
+    for _ in 0..PAIRS_MAX {
+        let (prime_1, prime_2) = (Number::random_prime(bits - bits / 2)?, Number::random_prime(bits / 2)?);
+        let high = bits / 2 - DIFFERING_BITS;
+        if prime_1.shifted_right(high)? == prime_2.shifted_right(high)? {
+            continue;
+        }
+        // The exponent counts modulo the least common multiple.
+        let (less_1, less_2) = (prime_1.minus_word(1)?, prime_2.minus_word(1)?);
+        let (period, _) = less_1.times(&less_2)?.divided_by(&less_1.gcd(&less_2)?)?;
+        let Some(private) = inverse(word, &public, &period)? else { continue };
+        if private.bits() <= bits as usize / 2 {
+            continue;
+        }
+        let modulus = prime_1.times(&prime_2)?;
+        let (prime_1, prime_2) = if prime_1 > prime_2 { (prime_1, prime_2) } else { (prime_2, prime_1) };
+        let rest = crt(&prime_1, &prime_2, &private)?;
+        let [modulus, private, prime_1, prime_2] = [&modulus, &private, &prime_1, &prime_2].map(secret_bytes);
+        let [exponent_1, exponent_2, coefficient] = rest.each_ref().map(secret_bytes);
+        let crt = CrtNumbers {
+            prime_1: prime_1.expose(),
+            prime_2: prime_2.expose(),
+            exponent_1: exponent_1.expose(),
+            exponent_2: exponent_2.expose(),
+            coefficient: coefficient.expose(),
+        };
+        return Rsa::private(&PrivateNumbers {
+            modulus: modulus.expose(),
+            public_exponent: exponent,
+            private_exponent: private.expose(),
+            crt: Some(crt),
+        });
+    }
+    Err(refuse(Code::FunctionFailed, "no primes were found for the RSA key"))
+}
+
+fn secret_bytes(number: &Number) -> Secret {
+    Secret::new(number.to_be())
+}
+
+/// `word^-1 mod period`, where `public` is `word`: `(1 + k * period) / word` for the `k` that makes it whole. `None`: there is none.
+fn inverse(word: u64, public: &Number, period: &Number) -> Result<Option<Number>> {
+    let (mut before, mut now) = ((i128::from(word), 0), (i128::from(period.modulo_word(word)), 1));
+    while now.0 != 0 {
+        let quotient = before.0 / now.0;
+        (before, now) = (now, (before.0 - quotient * now.0, before.1 - quotient * now.1));
+    }
+    if before.0 != 1 {
+        return Ok(None);
+    }
+    let factor = (-before.1).rem_euclid(i128::from(word)) as u64;
+    let multiple = period.times(&Number::from_word(factor)?)?.plus(&Number::from_word(1)?)?;
+    let (private, rest) = multiple.divided_by(public)?;
+    Ok(Some(private).filter(|_| rest.is_word(0)))
 }
 
 /// Small primes for which keys of the flawed generator are powers of 65537 (Nemec et al., "The Return of

@@ -27,8 +27,8 @@ use crate::sys::awslc::rsa::{PaddingHash, Part, Rsa};
 
 /// The public exponent where the template names none (F4).
 const PUBLIC_EXPONENT_DEFAULT: &[u8] = &[1, 0, 1];
-/// Generation finds moduli whose length is a multiple of this.
-const MODULUS_STEP_BITS: u64 = 128;
+/// Longest public exponent of a new key.
+const PUBLIC_EXPONENT_NEW_MAX_BYTES: usize = 8;
 
 const BASE: Row = Row { sizes: (limits::RSA_MODULUS_MIN_BITS, limits::RSA_MODULUS_MAX_BITS), keys: &[KeyType::RSA], ..Row::BASE };
 
@@ -190,11 +190,11 @@ fn generate_pair(_mechanism: &Mechanism, public: &Template, _private: &Template)
     let bits = public
         .ulong(AttributeType::MODULUS_BITS)
         .ok_or_else(|| refuse(Code::TemplateIncomplete, "CKA_MODULUS_BITS is missing"))?;
-    if !(limits::RSA_MODULUS_MIN_BITS..=limits::RSA_MODULUS_MAX_BITS).contains(&bits) || !bits.is_multiple_of(MODULUS_STEP_BITS) {
+    if !(limits::RSA_MODULUS_MIN_BITS..=limits::RSA_MODULUS_MAX_BITS).contains(&bits) {
         return Err(refuse(
             Code::KeySizeRange,
             format!(
-                "an RSA modulus of {bits} bits: it must be {} to {}, in steps of {MODULUS_STEP_BITS}",
+                "an RSA modulus of {bits} bits: it must be {} to {}",
                 limits::RSA_MODULUS_MIN_BITS,
                 limits::RSA_MODULUS_MAX_BITS
             ),
@@ -205,10 +205,13 @@ fn generate_pair(_mechanism: &Mechanism, public: &Template, _private: &Template)
         Some(exponent) => super::der::trimmed(exponent),
     };
     material::check_public_exponent(exponent)?;
-    if exponent.len() > 4 {
-        return Err(refuse(Code::AttributeValueInvalid, "a key with a public exponent above 2^32 cannot be generated"));
+    if exponent.len() > PUBLIC_EXPONENT_NEW_MAX_BYTES {
+        return Err(refuse(Code::AttributeValueInvalid, "a key with a public exponent above 2^64 cannot be generated"));
     }
-    let key = Rsa::generate(bits as u32, exponent)?;
+    let key = match bits as u32 {
+        bits if Rsa::generates(bits, exponent) => Rsa::generate(bits, exponent)?,
+        bits => factor::generate(bits as i32, exponent)?,
+    };
     Ok(GeneratedPair { public: public_parts(&key), private: private_parts(&key) })
 }
 

@@ -160,6 +160,14 @@ impl Number {
         Ok(prime == 1)
     }
 
+    /// A new random prime of so many bits, the two highest of which are set, so that a product of two has as many bits as both together.
+    pub fn random_prime(bits: i32) -> Result<Self> {
+        let result = Self::new()?;
+        // SAFETY: the handle is live and ours alone; no remainder is asked for, no callback is given.
+        done(unsafe { lc::BN_generate_prime_ex(result.0.as_ptr(), bits, 0, ptr::null(), ptr::null(), ptr::null_mut()) })?;
+        Ok(result)
+    }
+
     /// A second owner.
     pub fn duplicate(&self) -> Result<Self> {
         // SAFETY: the number is live; the copy is ours.

@@ -166,12 +166,17 @@ impl Rsa {
         Self::own(key, "the numbers of the RSA private key do not fit each other")
     }
 
+    /// Whether [`Rsa::generate`] finds such keys: the library rounds the length down to a multiple of 128 bits.
+    pub fn generates(bits: u32, exponent: &[u8]) -> bool {
+        bits.is_multiple_of(128) && exponent.len() <= 4
+    }
+
     /// A new key pair (FIPS 186-5, appendix A.1.3). `bits` is a multiple of 128, the exponent odd and at most 32 bits long.
     ///
     /// Errors: `KeySizeRange` for other sizes, `FunctionFailed`.
     pub fn generate(bits: u32, exponent: &[u8]) -> Result<Self> {
         let e = Number::from_be(exponent)?;
-        if !bits.is_multiple_of(128) || bits > i32::MAX as u32 {
+        if !Self::generates(bits, exponent) || bits > i32::MAX as u32 {
             return Err(refuse(Code::KeySizeRange, format!("an RSA modulus of {bits} bits cannot be generated")));
         }
         // SAFETY: no precondition.
