@@ -40,7 +40,10 @@ pub fn decide(batch: &mut Batch<'_>, proposal: Proposal) -> std::result::Result<
     if request.sequence > REQUEST_SEQUENCE_MAX {
         return Ok(Decision::AboveBounds(request.sequence));
     }
-    match dedup::judge(request, batch.answer(request)?, batch.highest(request.client)?) {
+    let highest = batch.highest(request.client)?;
+    // Above the highest number that was answered there is no answer to look for.
+    let answer = if highest.is_some_and(|highest| request.sequence <= highest) { batch.answer(request)? } else { None };
+    match dedup::judge(request, answer, highest) {
         Verdict::Answered(outcome) => return Ok(Decision::Answered(outcome)),
         Verdict::TooOld => return Ok(Decision::TooOld(request.sequence)),
         Verdict::New => {}

@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::decide::{Decision, decide};
 use super::{Log, Proposal, RequestId, Solo, Version};
+use crate::ck::AttributeType;
 use crate::error::Code;
 use crate::limits::{LOG_KEPT_CHANGES, REQUEST_SEQUENCE_MAX, REQUESTS_KEPT_PER_CLIENT};
-use crate::store::tests::fixtures::{Directory, TOKEN, create, filled, id, init, row};
-use crate::store::{Change, Outcome, Store};
+use crate::object::TokenId;
+use crate::store::tests::fixtures::{Directory, TOKEN, create, filled, id, init, row, tag};
+use crate::store::{Batch, Change, ObjectRow, Outcome, Store};
 use crate::sys::process::tests::in_child;
 use crate::sys::vfs::fault::{self, Action};
 
@@ -84,6 +87,68 @@ fn a_request_is_applied_once_and_answered_the_same_again() {
     let again = Client { client: name, ..Client::new(directory.path()) };
     assert_eq!(again.propose_as(5, attempt()).unwrap(), first);
     again.store.check().unwrap();
+}
+
+/// Many proposals in one transaction end as one by one: what the transaction remembers of what it has looked up never differs from the store.
+#[test]
+fn a_batch_ends_like_its_proposals_one_by_one() {
+    let other = TokenId([0x71; 16]);
+    let tagged = |number: u64, tags: u64, version: u64| {
+        let tags = (0..tags).map(|value| tag(AttributeType::LABEL, value)).collect();
+        ObjectRow { version, tags, ..row(number) }
+    };
+    let change = |roll: u64| {
+        let number = roll / 16 % 6;
+        let generation = 1 + roll / 128 % 2;
+        let token = if roll % 2 == 0 { TOKEN } else { other };
+        match roll / 2 % 16 {
+            0..5 => {
+                Change::CreateObjects { token, token_generation: generation, objects: vec![tagged(number, roll / 256 % 40, 1)] }
+            }
+            5 => Change::CreateObjects {
+                token,
+                token_generation: generation,
+                objects: (number..number + 3).map(|number| tagged(number, 2, 1)).collect(),
+            },
+            6..9 => Change::ReplaceObject { token, row: tagged(number, roll / 256 % 40, 2 + roll / 512 % 2) },
+            9..12 => Change::DeleteObject { token, id: id(number), expected_version: 1 + roll / 512 % 2 },
+            12 => init(token, generation, None),
+            13 => init(token, 3 - generation, Some(generation)),
+            14 => Change::DeleteToken { token },
+            _ => Change::ReserveAttempt { token, role: 0 },
+        }
+    };
+    let mut state = 7_u64;
+    let mut roll = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 20
+    };
+    // Some requests come again, some with another change, some out of order.
+    let proposals: Vec<Proposal> = (0..3000_u64)
+        .map(|at| {
+            let request = RequestId { client: [(roll() % 3) as u8; 16], sequence: at.saturating_sub(roll() % 4 * (roll() % 8)) };
+            Proposal { request, change: change(roll()) }
+        })
+        .collect();
+    let directories: Vec<Directory> = (0..3).map(|_| Directory::new()).collect();
+    let ended: Vec<_> = directories
+        .iter()
+        .zip([1, 40, 700])
+        .map(|(directory, at_once)| {
+            let store = filled(directory, 0);
+            let mut answers = Vec::new();
+            for some in proposals.chunks(at_once) {
+                let batch = |batch: &mut Batch<'_>| some.iter().map(|proposal| decide(batch, proposal.clone())).collect();
+                let some: Vec<_> = store.write(batch).unwrap();
+                answers.extend(some);
+            }
+            (answers, store.set_hash().unwrap(), store.check().unwrap())
+        })
+        .collect();
+    let count = |wanted: Outcome| ended[0].0.iter().filter(|decision| **decision == Decision::Answered(wanted)).count();
+    assert!(count(Outcome::Done) > 300 && count(Outcome::Conflict) > 300 && count(Outcome::Gone) > 300, "all kinds are met");
+    assert_eq!(ended[0], ended[1]);
+    assert_eq!(ended[0], ended[2]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Apply looks at the change and at the store, at nothing else, so that every replica does the same. It compares the versions that the
 //! change was decided on and answers; it writes either all of the change or nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -13,11 +13,11 @@ use super::query;
 use super::trouble::Result;
 use crate::object::{ObjectId, TokenId};
 
-/// Applies `change` within the open transaction of `sql` and keeps `sum` up to date.
+/// Applies `change` within the open transaction of `sql` and keeps `sum` and what is known of `tokens` up to date.
 ///
 /// For every outcome but `Done` and `Attempt` nothing has been written.
-pub fn apply(sql: &Connection, sum: &mut Sum, change: &Change) -> Result<Outcome> {
-    let facts = &mut Facts { sql, sum };
+pub fn apply(sql: &Connection, sum: &mut Sum, tokens: &mut Tokens, change: &Change) -> Result<Outcome> {
+    let facts = &mut Facts { sql, sum, tokens };
     match change {
         Change::InitToken { token, so, expected_generation: None } => facts.new_token(token, so),
         Change::InitToken { token, so, expected_generation: Some(expected) } => facts.empty_token(token, so, *expected),
@@ -32,8 +32,12 @@ pub fn apply(sql: &Connection, sum: &mut Sum, change: &Change) -> Result<Outcome
     }
 }
 
+/// Tokens that were looked up in the open transaction.
+pub type Tokens = HashMap<TokenId, Known>;
+
 /// A token's row number and generation.
-struct Known {
+#[derive(Clone, Copy)]
+pub struct Known {
     number: i64,
     generation: u64,
 }
@@ -51,10 +55,16 @@ fn has_twins(objects: &[ObjectRow]) -> bool {
     objects.iter().any(|row| !seen.insert(row.id))
 }
 
+/// The attribute of the row that lists an object.
+const LISTED: i64 = -1;
+/// Rows of tags that one statement adds; each number of rows is a statement of its own.
+const TAGS_AT_ONCE_MAX: usize = 16;
+
 /// The facts in the store, and their sum.
 struct Facts<'a> {
     sql: &'a Connection,
     sum: &'a mut Sum,
+    tokens: &'a mut Tokens,
 }
 
 impl Facts<'_> {
@@ -101,6 +111,7 @@ impl Facts<'_> {
             return Ok(Outcome::Conflict);
         }
         self.clear_token(known.number, token.id)?;
+        self.tokens.remove(&token.id);
         let update =
             "UPDATE token SET serial = ?, label = ?, policy = ?, generation = ?, public_key = ?, mac = ? WHERE number = ?";
         let generation = token.generation.cast_signed();
@@ -122,6 +133,7 @@ impl Facts<'_> {
     fn delete_token(&mut self, token: TokenId) -> Result<Outcome> {
         let Some(known) = self.token(token)? else { return Ok(Outcome::Gone) };
         self.clear_token(known.number, token)?;
+        self.tokens.remove(&token);
         self.sql.prepare_cached("DELETE FROM token WHERE number = ?")?.execute([known.number])?;
         self.sum.remove(Fact::Token(token, known.generation));
         Ok(Outcome::Done)
@@ -135,21 +147,23 @@ impl Facts<'_> {
         if has_twins(objects) {
             return Ok(Outcome::Conflict);
         }
-        for row in objects {
+        // Of several none is written if one is there already; one alone is not written by itself then.
+        for row in objects.iter().filter(|_| objects.len() > 1) {
             if self.object(known.number, row.id)?.is_some() {
                 return Ok(Outcome::Conflict);
             }
         }
-        let insert = "INSERT INTO object (token, id, version, private, tags, sealed) VALUES (?, ?, ?, ?, ?, ?)";
+        let insert = "INSERT INTO object (token, id, version, private, tags, sealed) VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT (id, token) DO NOTHING";
         for row in objects {
             let tags = distinct(&row.tags);
             let (version, encoded) = (row.version.cast_signed(), query::encode_tags(&tags));
             let values = params![known.number, row.id.0, version, row.private, encoded, row.sealed.as_bytes()];
-            self.sql.prepare_cached(insert)?.execute(values)?;
+            if self.sql.prepare_cached(insert)?.execute(values)? == 0 {
+                return Ok(Outcome::Conflict);
+            }
             let number = self.sql.last_insert_rowid();
-            let list = "INSERT INTO tag (token, attribute, hash, object) VALUES (?, -1, x'', ?)";
-            self.sql.prepare_cached(list)?.execute(params![known.number, number])?;
-            self.add_tags(known.number, number, &tags)?;
+            self.add_tags(known.number, number, &tags, true)?;
             self.sum.add(Fact::Object(token, row.id, row.version));
         }
         Ok(Outcome::Done)
@@ -169,7 +183,7 @@ impl Facts<'_> {
         let gone: Vec<Tag> = old.tags.iter().filter(|tag| !tags.contains(tag)).copied().collect();
         let new: Vec<Tag> = tags.iter().filter(|tag| !old.tags.contains(tag)).copied().collect();
         self.remove_tags(known.number, old.number, &gone)?;
-        self.add_tags(known.number, old.number, &new)?;
+        self.add_tags(known.number, old.number, &new, false)?;
         self.sum.remove(Fact::Object(token, row.id, old.version));
         self.sum.add(Fact::Object(token, row.id, row.version));
         Ok(Outcome::Done)
@@ -259,11 +273,15 @@ impl Facts<'_> {
         Ok(())
     }
 
-    fn token(&self, id: TokenId) -> Result<Option<Known>> {
+    fn token(&mut self, id: TokenId) -> Result<Option<Known>> {
+        if let Some(known) = self.tokens.get(&id) {
+            return Ok(Some(*known));
+        }
         let mut select = self.sql.prepare_cached("SELECT number, generation FROM token WHERE id = ?")?;
         let found = select.query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let known = |(number, generation)| Ok(Known { number, generation: query::unsigned(generation) });
-        found.map(known).transpose()
+        let known = found.map(|(number, generation)| Known { number, generation: query::unsigned(generation) });
+        self.tokens.extend(known.map(|known| (id, known)));
+        Ok(known)
     }
 
     fn object(&self, token: i64, id: ObjectId) -> Result<Option<Stored>> {
@@ -275,11 +293,22 @@ impl Facts<'_> {
         Ok(Some(Stored { number: row.get(0)?, version, tags }))
     }
 
-    fn add_tags(&self, token: i64, object: i64, tags: &[Tag]) -> Result<()> {
-        let insert = "INSERT INTO tag (token, attribute, hash, object) VALUES (?, ?, ?, ?)";
-        let mut insert = self.sql.prepare_cached(insert)?;
-        for tag in tags {
-            insert.execute(params![token, query::attribute(tag), tag.hash, object])?;
+    /// Adds an object's tags, and for a new one the row that lists it, many rows to a statement.
+    fn add_tags(&self, token: i64, object: i64, tags: &[Tag], is_new: bool) -> Result<()> {
+        let listed = if is_new { vec![(LISTED, &[][..])] } else { Vec::new() };
+        let tags = tags.iter().map(|tag| (query::attribute(tag), &tag.hash[..]));
+        let rows: Vec<(i64, &[u8])> = listed.into_iter().chain(tags).collect();
+        for rows in rows.chunks(TAGS_AT_ONCE_MAX) {
+            let places: Vec<String> = (0..rows.len()).map(|at| format!("(?1, ?{}, ?{}, ?2)", 3 + 2 * at, 4 + 2 * at)).collect();
+            let insert = format!("INSERT INTO tag (token, attribute, hash, object) VALUES {}", places.join(", "));
+            let mut insert = self.sql.prepare_cached(&insert)?;
+            insert.raw_bind_parameter(1, token)?;
+            insert.raw_bind_parameter(2, object)?;
+            for (at, (attribute, hash)) in rows.iter().enumerate() {
+                insert.raw_bind_parameter(3 + 2 * at, attribute)?;
+                insert.raw_bind_parameter(4 + 2 * at, hash)?;
+            }
+            insert.raw_execute()?;
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! One write transaction, as the log sees it: apply a change, look up and record answers, keep the latest changes.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::apply::apply;
+use super::apply::{Tokens, apply};
 use super::change::{Committed, Outcome, RequestId};
 use super::facts::Sum;
 use super::pool::run;
@@ -18,6 +20,11 @@ pub struct Batch<'a> {
     sum: Sum,
     changed: bool,
     stamp: Option<&'a Stamper>,
+    /// Whether the changes themselves are kept beside their requests: a group has them in its log.
+    keeps_changes: bool,
+    /// What was looked up already. Nobody else writes until the batch ends, so it stays true.
+    tokens: Tokens,
+    highest: HashMap<[u8; 16], Option<u64>>,
 }
 
 /// Makes the owner's stamp over how many changes were applied and the sum over all facts (see [`message`]).
@@ -35,7 +42,13 @@ impl<'a> Batch<'a> {
     /// Reads where the store stands; the transaction is open.
     pub(super) fn begin(sql: &'a Connection) -> Result<Self> {
         let (applied, sum) = state(sql)?;
-        Ok(Self { sql, applied, sum, changed: false, stamp: None })
+        let (tokens, highest) = (Tokens::default(), HashMap::default());
+        Ok(Self { sql, applied, sum, changed: false, stamp: None, keeps_changes: true, tokens, highest })
+    }
+
+    /// The changes are kept elsewhere, so this batch leaves them out.
+    pub(super) fn leave_changes_out(&mut self) {
+        self.keeps_changes = false;
     }
 
     /// Stamps what this batch leaves behind.
@@ -79,6 +92,8 @@ impl<'a> Batch<'a> {
     /// Reads where the store stands once more, after its rows were replaced.
     pub(super) fn refresh(&mut self) -> Result<()> {
         (self.applied, self.sum) = state(self.sql)?;
+        self.tokens.clear();
+        self.highest.clear();
         self.changed = true;
         Ok(())
     }
@@ -90,7 +105,7 @@ impl<'a> Batch<'a> {
 
     /// Applies a change and records the answer under its request; a conflict is answered but neither counted nor recorded.
     pub fn apply(&mut self, committed: &Committed) -> Result<Outcome> {
-        let outcome = apply(self.sql, &mut self.sum, &committed.proposal().change)?;
+        let outcome = apply(self.sql, &mut self.sum, &mut self.tokens, &committed.proposal().change)?;
         if outcome != Outcome::Conflict {
             self.record(committed, outcome)?;
             self.applied = committed.index();
@@ -99,15 +114,19 @@ impl<'a> Batch<'a> {
         Ok(outcome)
     }
 
-    fn record(&self, committed: &Committed, outcome: Outcome) -> Result<()> {
+    fn record(&mut self, committed: &Committed, outcome: Outcome) -> Result<()> {
         let RequestId { client, sequence } = committed.proposal().request;
         let position = committed.index().cast_signed();
         if !faults::on(Fault::RequestNotRecorded) {
             let answer = "INSERT INTO request (client, sequence, position, outcome) VALUES (?, ?, ?, ?)";
             let values = params![client, sequence.cast_signed(), position, encode(&outcome)];
             self.sql.prepare_cached(answer)?.execute(values)?;
+            if let Some(highest) = self.highest.get_mut(&client) {
+                *highest = (*highest).max(Some(sequence));
+            }
         }
-        let change = Some(encode(&committed.proposal().change)).filter(|bytes| bytes.len() <= LOG_CHANGE_MAX_BYTES);
+        let change = self.keeps_changes.then(|| encode(&committed.proposal().change));
+        let change = change.filter(|bytes| bytes.len() <= LOG_CHANGE_MAX_BYTES);
         let append = "INSERT INTO log (position, client, sequence, change) VALUES (?, ?, ?, ?)";
         self.sql.prepare_cached(append)?.execute(params![position, client, sequence.cast_signed(), change])?;
         Ok(())
@@ -119,14 +138,19 @@ impl<'a> Batch<'a> {
     }
 
     /// The highest sequence number of a client that has an answer.
-    pub fn highest(&self, client: [u8; 16]) -> Result<Option<u64>> {
-        let select = "SELECT max(sequence) FROM request WHERE client = ?";
-        let highest: Option<i64> = self.sql.prepare_cached(select)?.query_row([client], |row| row.get(0))?;
-        Ok(highest.map(unsigned))
+    pub fn highest(&mut self, client: [u8; 16]) -> Result<Option<u64>> {
+        if let Some(highest) = self.highest.get(&client) {
+            return Ok(*highest);
+        }
+        // Not by max(): SQLite would compile that anew each time.
+        let select = "SELECT sequence FROM request WHERE client = ? ORDER BY sequence DESC LIMIT 1";
+        let highest: Option<i64> = self.sql.prepare_cached(select)?.query_row([client], |row| row.get(0)).optional()?;
+        Ok(*self.highest.entry(client).insert_entry(highest.map(unsigned)).get())
     }
 
     /// Forgets the answers of one client below a sequence number.
     pub fn forget_answers_below(&mut self, client: [u8; 16], sequence: u64) -> Result<()> {
+        self.highest.clear();
         let delete = "DELETE FROM request WHERE client = ? AND sequence < ?";
         self.sql.prepare_cached(delete)?.execute(params![client, sequence.cast_signed()])?;
         Ok(())
@@ -134,6 +158,7 @@ impl<'a> Batch<'a> {
 
     /// Forgets the answers to everybody's changes before a position. Costs a walk through all answers.
     pub fn forget_answers_before(&mut self, position: u64) -> Result<()> {
+        self.highest.clear();
         self.sql.prepare_cached("DELETE FROM request WHERE position < ?")?.execute([position.cast_signed()])?;
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::sys::vfs::{self, WalIndex};
 const PAUSE_MIN: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(3);
 /// More statements than the store has.
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENTS_KEPT: usize = 96;
 
 /// The connections of one process. Its locks are the standard library's: a forked child makes a new pool (`PerProcess`), and nothing
 /// that other threads held at the fork can be in its way.
@@ -258,6 +258,9 @@ impl Pool {
         }
         let mut batch = Batch::begin(sql)?;
         batch.stamped_by(stamper);
+        if self.relaxed.load(Ordering::Acquire) {
+            batch.leave_changes_out();
+        }
         let answer = work(&mut batch)?;
         batch.finish()?;
         Ok(answer)

@@ -198,6 +198,11 @@ mod tests {
         let (store, place) = member(&directory, 1);
         assert_eq!(apply(&store, create(vec![row(1)])).unwrap(), Outcome::Done);
         store.settle().unwrap();
+        let kept = |has: &str| -> i64 {
+            let sql = rusqlite::Connection::open(directory.database()).unwrap();
+            sql.query_row(&format!("SELECT count(*) FROM log WHERE change IS {has}"), [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!((kept("NOT NULL"), kept("NULL")), (2, 1), "the group's log has what came since");
         let other = directory.open();
         let error = apply(&other, create(vec![row(2)])).unwrap_err();
         assert_eq!(error.code(), Code::StoreRefused);

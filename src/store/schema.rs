@@ -19,7 +19,7 @@ pub const PAGE_BYTES: u32 = 4096;
 ///   that they can be found and removed without another index.
 /// - `tag`: the blind index; every object has one row of attribute -1 besides, which lists it.
 /// - `request`: answers by request id ([`crate::log`] decides how long they are kept).
-/// - `log`: the latest changes, as CBOR; null where one was too long to keep.
+/// - `log`: the latest changes, as CBOR; null where one was too long to keep, and in a member of a group, whose log has them.
 pub const TABLES: &str = "
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),

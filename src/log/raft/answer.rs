@@ -113,11 +113,16 @@ impl Group {
                 let command = Command(proposal.into());
                 // Only what every member can read may be committed.
                 codec::proposal(&command)?;
-                let (index, decision) = self.propose_here(&command, soon(wait_milliseconds))?;
+                // Who asks waits until it has applied it as well.
+                self.wires().wanted.urge();
+                let proposed = self.propose_here(&command, soon(wait_milliseconds));
+                self.wires().wanted.urge();
+                let (index, decision) = proposed?;
                 Ok(Answer::Committed { index, decision: decision.into() })
             }
             Ask::ReadIndex => {
                 let index = self.read_index_here(soon(PEER_ANSWER_MAX_MILLISECONDS))?;
+                self.wires().wanted.urge();
                 // One that was removed gets no changes, and must not take itself for up to date. Only now is the leader known to know.
                 if !self.has_member(from) {
                     return Ok(Answer::Refused { fault: Fault::NoMember, told: no_member(from) });
@@ -125,6 +130,8 @@ impl Group {
                 Ok(Answer::Before { index })
             }
             Ask::Reach { before, wait_milliseconds } => {
+                // Others are asked the same at this moment.
+                self.wires().wanted.urge();
                 let deadline = soon(wait_milliseconds.min(PEER_ANSWER_MAX_MILLISECONDS));
                 let there = self.progress().wait(deadline, |mark| mark.before >= before) && self.keep_committed(deadline);
                 Ok(if there { Answer::Done } else { Answer::NotYet })

@@ -16,8 +16,10 @@ use tokio::sync::Semaphore;
 use super::answer::Arriving;
 use super::codec;
 use super::disk::Disk;
+use super::gather::Gather;
 use super::ground;
 use super::lease::Lease;
+use super::line::Wanted;
 use super::machine::Machine;
 use super::message::Manage;
 use super::network::{GroupId, Network, Wires};
@@ -133,6 +135,8 @@ pub struct Group {
     progress: Arc<Progress>,
     log: LogStore,
     raft: Raft,
+    /// The way of proposals into the log.
+    gather: Gather,
     /// None in a simulation, which has no threads of its own.
     handle: Option<Handle>,
     /// What ends with the member, in this order.
@@ -181,16 +185,20 @@ impl Group {
             dir: settings.dir,
             copies: AtomicU64::new(0),
             lines: Arc::default(),
+            wanted: Wanted::default(),
         });
         let network = Network { wires: wires.clone() };
         let raft = ground::block_on(handle.as_ref(), Raft::new(settings.node, config, network, log.clone(), machine));
         let raft = raft.doing(Code::DeviceError, "cannot start the group's member from its log and store")?;
+        let (gather, gathering) = Gather::new(raft.clone());
+        ground::block_on(handle.as_ref(), async { ground::spawn(gathering) });
         let group = Arc::new(Self {
             wires,
             store,
             progress,
             log,
             raft,
+            gather,
             handle,
             engine: Mutex::new(runtime.map(|runtime| (runtime, writer.into_iter().chain(applier).collect()))),
             joining: tokio::sync::Mutex::new(()),
@@ -383,6 +391,10 @@ impl Group {
 
     pub(super) fn raft(&self) -> &Raft {
         &self.raft
+    }
+
+    pub(super) fn gather(&self) -> &Gather {
+        &self.gather
     }
 
     pub(super) fn wires(&self) -> &Arc<Wires> {

@@ -3,18 +3,20 @@
 //! - `types`, `codec`, `message`: openraft's types as we use them, and their form on the disk and between members.
 //! - `disk`, `storage`: the log. `machine`, `progress`: the store, and how far it is.
 //! - `ground`, `hand`: time, chance and threads, which a simulation replaces.
-//! - `network`, `answer`: what members ask of one another. `zones`: what keeps the loss of a zone from losing anything.
-//! - `lease`: until when a member may serve. `group`, `propose`, `manage`, `status`, `rescue`: what room `node` uses.
+//! - `network`, `line`, `answer`: what members ask of one another. `zones`: what keeps the loss of a zone from losing anything.
+//! - `lease`: until when a member may serve. `group`, `propose`, `gather`, `manage`, `status`, `rescue`: what room `node` uses.
 
 mod answer;
 mod codec;
 mod disk;
+mod gather;
 pub mod ground;
 mod group;
 mod hand;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 mod lease;
+mod line;
 mod machine;
 mod manage;
 mod message;

@@ -1,6 +1,5 @@
 //! openraft's calls to other members, carried by whatever room `node` gave us.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -9,14 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, Either, poll_immediate, ready, select};
-use futures_util::stream::{BoxStream, unfold};
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
+use futures_util::future::{BoxFuture, Either, select};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
-    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use parking_lot::RwLock;
@@ -25,6 +23,7 @@ use super::Peers;
 use super::codec::{self, EntryRow, LogIdRow, VoteRow};
 use super::ground;
 use super::hand::{For, Hand, Running};
+use super::line::{Answers, Line, Wanted};
 use super::machine::{Carried, Draft};
 use super::message::{Answer, Ask, Envelope, PlaceRow};
 use super::types::{LogId, Member, NodeId, Snapshot, Types, Vote};
@@ -50,6 +49,8 @@ pub struct Wires {
     pub copies: AtomicU64,
     /// Threads that send entries.
     pub lines: Arc<Running>,
+    /// Whether notices may wait.
+    pub wanted: Wanted,
 }
 
 impl Wires {
@@ -117,13 +118,13 @@ pub struct Network {
 /// The way to one other member.
 #[derive(Clone)]
 pub struct Link {
-    wires: Arc<Wires>,
-    to: NodeId,
-    member: Member,
+    pub(super) wires: Arc<Wires>,
+    pub(super) to: NodeId,
+    pub(super) member: Member,
     /// How long an answer to entries may take; a heartbeat's has openraft's own bound.
-    patience: Option<Duration>,
+    pub(super) patience: Option<Duration>,
     /// What sends entries, once there are any; what else is asked goes by whichever thread is free. `None` inside: it could not be started.
-    hand: Arc<OnceLock<Option<Hand>>>,
+    pub(super) hand: Arc<OnceLock<Option<Hand>>>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -164,104 +165,9 @@ fn read(id: Option<LogIdRow>) -> std::result::Result<Option<LogId>, RPCError<Typ
     id.map(LogIdRow::read).transpose().map_err(unreachable)
 }
 
-fn unreachable(error: crate::error::Error) -> RPCError<Types> {
+/// What openraft is told of a member that gave no answer, or none that can be used.
+pub fn unreachable(error: crate::error::Error) -> RPCError<Types> {
     RPCError::Unreachable(Unreachable::new(&error))
-}
-
-/// What comes back of one request of a stream.
-type Answered = std::result::Result<StreamAppendResult<Types>, RPCError<Types>>;
-/// One that is waited for.
-type Coming = BoxFuture<'static, Answered>;
-/// The answers to a stream of requests, in their order.
-type Answers<'s> = BoxStream<'s, Answered>;
-
-/// Requests of one leader to one other member, in their order.
-struct Line<S> {
-    link: Link,
-    option: RPCOption,
-    /// None once no more requests are taken.
-    input: Option<S>,
-    under_way: UnderWay,
-}
-
-/// What was sent and is not answered.
-#[derive(Default)]
-struct UnderWay {
-    /// Each with the last entry that the other then has.
-    requests: VecDeque<(Option<LogId>, Coming)>,
-    /// Whether the last of them carries entries.
-    carries: bool,
-}
-
-/// One more request is taken while no more notices than that are under way.
-const NOTICES_MAX: usize = 2;
-
-impl UnderWay {
-    /// The oldest one's answer has come. Returns what openraft may hear, and whether the rest still counts.
-    ///
-    /// openraft takes an answer for the answer to all requests up to the same entry, and the moment when the last of *them* was made for a moment at
-    /// which the other followed this leader. Of two notices about one entry, the answer to the first would vouch for the second: so the first
-    /// one's is kept to ourselves. The second one's says the same, and is true.
-    fn answered(&mut self, answer: Answered) -> (Option<Answered>, bool) {
-        let last = self.requests.pop_front().and_then(|(last, _)| last);
-        self.carries &= !self.requests.is_empty();
-        if !matches!(&answer, Ok(Ok(upto)) if *upto == last) {
-            return (Some(answer), false);
-        }
-        let is_vouched_for = self.requests.front().is_some_and(|(next, _)| *next == last);
-        ((!is_vouched_for).then_some(answer), true)
-    }
-}
-
-impl<S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin> Line<S> {
-    /// The answer to the oldest request under way; meanwhile requests are taken. `None`: there are no more.
-    async fn next(&mut self) -> Option<Answered> {
-        loop {
-            let may_take = !self.under_way.carries && self.under_way.requests.len() <= NOTICES_MAX;
-            let input = self.input.as_mut().filter(|_| may_take);
-            let step = match (self.under_way.requests.front_mut(), input) {
-                (None, None) => return None,
-                (Some((_, oldest)), None) => Either::Right(oldest.as_mut().await),
-                (None, Some(input)) => Either::Left(input.next().await),
-                (Some((_, oldest)), Some(input)) => match select(input.next(), oldest.as_mut()).await {
-                    Either::Left((taken, _)) => Either::Left(taken),
-                    Either::Right((answer, _)) => Either::Right(answer),
-                },
-            };
-            match step {
-                Either::Left(Some(request)) => self.send(request).await,
-                Either::Left(None) => self.input = None,
-                Either::Right(answer) => {
-                    let (told, goes_on) = self.under_way.answered(answer);
-                    if !goes_on {
-                        self.input = None;
-                    }
-                    if told.is_some() {
-                        return told;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Lets a request go out.
-    async fn send(&mut self, request: AppendEntriesRequest<Types>) {
-        let (carries, previous) = (!request.entries.is_empty(), request.prev_log_id);
-        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
-        let append = self.link.append(request, &self.option);
-        let answer = async move {
-            let response = append.await?;
-            Ok(response.into_stream_result(previous, last))
-        };
-        let mut answer: Coming = Box::pin(answer);
-        // It goes out when it is looked at first.
-        let answer = match poll_immediate(&mut answer).await {
-            Some(at_once) => Box::pin(ready(at_once)),
-            None => answer,
-        };
-        self.under_way.carries = carries;
-        self.under_way.requests.push_back((last, answer));
-    }
 }
 
 impl RaftNetworkV2<Types> for Link {
@@ -286,9 +192,7 @@ impl RaftNetworkV2<Types> for Link {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
-        let line = Line { link: self.clone(), option, input: Some(input), under_way: UnderWay::default() };
-        let answers: Answers<'s> =
-            Box::pin(unfold(line, |mut line| async move { line.next().await.map(|answer| (answer, line)) }));
+        let answers = Line::new(self.clone(), option, input).answers();
         Box::pin(async move { Ok(answers) })
     }
 
@@ -355,7 +259,7 @@ impl RaftNetworkV2<Types> for Link {
 
 impl Link {
     /// Sends entries, and waits until they are on the other's disk.
-    fn append(
+    pub(super) fn append(
         &self,
         rpc: AppendEntriesRequest<Types>,
         option: &RPCOption,
@@ -393,51 +297,5 @@ impl Link {
             }
             other => Err(self.misfit(&other)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-    use openraft::LogId;
-    use openraft::impls::leader_id_adv::LeaderId;
-
-    use super::{Answered, UnderWay};
-
-    fn up_to(index: u64) -> Option<super::LogId> {
-        Some(LogId::new(LeaderId { term: 1, node_id: 1 }, index))
-    }
-
-    fn under_way(requests: &[(u64, bool)]) -> UnderWay {
-        let never = || std::future::pending().boxed();
-        let carries = requests.last().is_some_and(|(_, carries)| *carries);
-        UnderWay { requests: requests.iter().map(|(index, _)| (up_to(*index), never())).collect(), carries }
-    }
-
-    fn good(index: u64) -> Answered {
-        Ok(Ok(up_to(index)))
-    }
-
-    #[test]
-    fn the_answer_to_a_notice_vouches_for_no_later_one() {
-        let mut line = under_way(&[(10, false), (10, false), (12, true)]);
-        let (told, goes_on) = line.answered(good(10));
-        assert!(told.is_none() && goes_on, "the second notice is not answered");
-        let (told, goes_on) = line.answered(good(10));
-        assert!(matches!(told, Some(Ok(Ok(upto))) if upto == up_to(10)) && goes_on);
-        assert!(line.carries);
-        let (told, goes_on) = line.answered(good(12));
-        assert!(told.is_some() && goes_on && !line.carries && line.requests.is_empty());
-    }
-
-    #[test]
-    fn an_answer_that_is_not_whole_is_told_at_once_and_ends_the_line() {
-        let mut line = under_way(&[(10, false), (10, false)]);
-        let (told, goes_on) = line.answered(good(9));
-        assert!(matches!(told, Some(Ok(Ok(upto))) if upto == up_to(9)) && !goes_on);
-        let mut line = under_way(&[(10, false), (10, false)]);
-        let refused = Err(super::unreachable(crate::error::refuse(crate::error::Code::DeviceError, "gone")));
-        let (told, goes_on) = line.answered(refused);
-        assert!(matches!(told, Some(Err(_))) && !goes_on);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 
 use super::codec;
 use super::group::{Group, Retry, Tried};
@@ -94,6 +94,7 @@ impl Log for Group {
             return Ok(());
         }
         let before = self.progress().mark().before;
+        self.wires().wanted.urge();
         // A member that cannot keep it serves no longer than its lease, like one that is silent.
         self.keep_committed(self.deadline());
         let longest = LEASE + Duration::from_millis(SERVING_LEASE_MARGIN_MILLISECONDS);
@@ -167,14 +168,14 @@ impl Group {
         let written = self.within(deadline, async {
             // Never closed, so a permit always comes.
             let _permit = self.room.acquire_many(bytes).await;
-            self.raft().client_write(command.clone()).await
+            self.gather().propose(command.clone()).await
         })?;
-        let written = written.map_err(|error| match error {
-            RaftError::Fatal(fatal) => status::poisoned(&fatal).into(),
-            RaftError::APIError(error @ (ClientWriteError::ForwardToLeader(_) | ClientWriteError::LogEntryDiscarded(_))) => {
+        let ended = || status::poisoned(&self.look(|metrics| metrics.running_state.clone()).err().unwrap_or(Fatal::Stopped));
+        let written = written.ok_or_else(ended)?.map_err(|error| match error {
+            error @ (ClientWriteError::ForwardToLeader(_) | ClientWriteError::LogEntryDiscarded(_)) => {
                 Retry::Again(refuse(Code::DeviceError, "this member does not lead").because(error))
             }
-            RaftError::APIError(error) => refuse(Code::DeviceError, "the log takes no change").because(error).into(),
+            error => refuse(Code::DeviceError, "the log takes no change").because(error).into(),
         })?;
         let index = written.log_id.index;
         self.wait_for_zones(index, deadline)?;
