@@ -37,16 +37,18 @@ impl Attention {
         for<'a> &'a S: Read,
     {
         let begun = Instant::now();
+        // The processor is not given away in between: one that computes all the time would have it for milliseconds, where who wakes up has it at once.
         while self.sleeps == 0 {
-            match read_now(socket.as_fd(), out) {
+            let answer = read_now(socket.as_fd(), out);
+            let is_vain = begun.elapsed() > AWAKE;
+            if is_vain {
+                self.sleeps = SLEEPS;
+            }
+            match answer {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && is_vain => return (&*socket).read(out),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 answer => return answer,
             }
-            if begun.elapsed() > AWAKE {
-                self.sleeps = SLEEPS;
-                return (&*socket).read(out);
-            }
-            std::thread::yield_now();
         }
         let answer = (&*socket).read(out);
         if begun.elapsed() < PROMPT {
