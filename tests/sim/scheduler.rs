@@ -24,8 +24,9 @@ pub const WORLD: Owner = 0;
 
 /// Lines of the trace that are kept.
 const TRACE_LINES: usize = 600;
-/// A thread that does not hand over within this real time waits for something outside of the simulation.
-const STUCK: Duration = Duration::from_secs(120);
+/// A thread that does not hand over within this real time waits for something outside of the simulation. A login costs a second of a processor, of
+/// which a machine with much else to do may have little to give.
+const STUCK: Duration = Duration::from_secs(400);
 
 /// A light that is switched on by one and waited for by another.
 #[derive(Default)]

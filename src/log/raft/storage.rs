@@ -63,7 +63,10 @@ impl Tail {
         let vote = vote.map(|bytes| codec::decode::<codec::VoteRow>(&bytes, "the vote")?.read()).transpose()?;
         let purged = id(JournalFact::Purged)?;
         let mut tail = Self { vote, committed: id(JournalFact::Committed)?, purged, last: purged, ..Self::default() };
-        let Some((first, last)) = journal.ends()? else { return Ok(tail) };
+        let Some((first, last)) = journal.ends()? else {
+            tail.forget_beyond_the_log();
+            return Ok(tail);
+        };
         let expected = purged.map_or(0, |purged| purged.index + 1);
         if first > expected {
             let told = format!("the log lacks the entries from {expected} to {first}");
@@ -73,7 +76,17 @@ impl Tail {
             tail.push(codec::decode_entry(&bytes)?);
         }
         tail.flushed_before = last + 1;
+        tail.forget_beyond_the_log();
         Ok(tail)
+    }
+
+    /// The committed place is written with whatever is written next, and a quorum of others can commit an entry that is still on its way to this disk:
+    /// after a power failure it may stand beyond the log's end. All that is here is committed then; the rest is learnt from the leader.
+    fn forget_beyond_the_log(&mut self) {
+        let index = |id: Option<LogId>| id.map(|id| id.index);
+        if index(self.committed) > index(self.last) {
+            self.committed = self.last;
+        }
     }
 
     /// The last entry's place.

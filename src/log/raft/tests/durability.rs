@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::super::Group;
+use super::super::codec::{self, LogIdRow};
+use super::super::types::LogId;
 use super::{Cluster, eventually, member};
 use crate::error::Code;
 use crate::log::Log;
-use crate::store::Outcome;
 use crate::store::tests::fixtures::{TOKEN, create, row};
+use crate::store::{Journal, JournalFact, Outcome};
 
 #[test]
 fn a_write_waits_for_a_second_zone_even_where_one_holds_a_forced_quorum() {
@@ -31,6 +33,24 @@ fn a_write_waits_for_a_second_zone_even_where_one_holds_a_forced_quorum() {
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     });
     eventually("zone b", || (cluster.get(3).store().count(TOKEN).unwrap() == 2).then_some(()));
+    cluster.assert_same();
+}
+
+/// As a power failure leaves it where others had committed an entry that was still on its way to the disk here.
+#[test]
+fn a_member_starts_whose_log_ends_before_what_it_knows_to_be_committed() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    (0..4).for_each(|number| assert_eq!(cluster.create(1, number), Outcome::Done));
+    cluster.assert_same();
+    cluster.kill(3);
+    let mut journal = Journal::open(&cluster.directory(3)).unwrap();
+    let (_, last) = journal.ends().unwrap().unwrap();
+    let entry = codec::decode_entry(&journal.read(last..last + 1, usize::MAX).unwrap()[0].1).unwrap();
+    let beyond = LogId { index: last + 2, ..entry.log_id };
+    journal.write(|write| write.set(JournalFact::Committed, &codec::encode(&LogIdRow::from(beyond)))).unwrap();
+    drop(journal);
+    cluster.start(3);
+    assert_eq!(cluster.create(3, 4), Outcome::Done);
     cluster.assert_same();
 }
 
