@@ -150,9 +150,6 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
         true => RootKeySource::File(config.root_key_file.clone().unwrap_or_else(|| config.store_dir.join(ROOT_KEY_FILE))),
         false => RootKeySource::None,
     };
-    if let RootKeySource::File(path) = &root_key {
-        store.bequeath(path);
-    }
     let is_new = store.tokens()?.is_empty();
     let root_key = partition::load_root_key(&root_key, is_new, &*world)?;
     store.authenticate(root_key.stamper()?)?;

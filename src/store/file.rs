@@ -11,7 +11,7 @@ use super::trouble::{Result as InnerResult, Trouble, damaged};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::sys::files::{self, Found};
 use crate::sys::process::NoFork;
-use crate::sys::{bequest, filesystem, vfs};
+use crate::sys::{filesystem, vfs};
 
 /// The database's name within its directory.
 pub const FILE_NAME: &str = "hsmpool.db";
@@ -24,12 +24,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Finds or makes the database in `dir`, and looks at its header. Returns its path.
 pub fn prepare(dir: &Path) -> Result<PathBuf> {
-    let path = dir.join(FILE_NAME);
-    // The parent has looked, and the files are the same: a child may not see them, and needs not.
-    if bequest::is_heir(&path) && files::find(&path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-        return Ok(path);
-    }
     prepare_directory(dir)?;
+    let path = dir.join(FILE_NAME);
     if !exists(&path).doing(Code::StoreRefused, format!("{DOING}: cannot look for {}", path.display()))? {
         make(dir, &path)?;
     }

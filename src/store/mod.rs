@@ -25,7 +25,7 @@ mod turnstile;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 pub use batch::{Batch, Stamper};
 pub use change::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, Sealed, Tag, TokenRow, UserRow};
@@ -39,18 +39,8 @@ pub use trouble::Trouble;
 use crate::error::{Code, Result, refuse};
 use crate::object::{ObjectId, TokenId};
 use crate::secret::Secret;
-use crate::sys::bequest::Bequest;
 use crate::sys::process::PerProcess;
 use pool::Pool;
-
-/// Connections of a child that may not open the files by name: one stays (`pool::Anchor`), one writes, the others read.
-const HEIR_CONNECTIONS: u32 = 4;
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
 
 /// An open store. Any number of threads and processes may use one directory at once.
 ///
@@ -63,8 +53,6 @@ pub struct Store {
     member: AtomicBool,
     replicating: Arc<AtomicBool>,
     stamper: OnceLock<Stamper>,
-    /// A way to the files for children that may not open them.
-    bequests: Mutex<Vec<Bequest>>,
 }
 
 impl Store {
@@ -80,11 +68,7 @@ impl Store {
         let replicating = Arc::new(AtomicBool::new(false));
         let relaxed = replicating.clone();
         let pool = PerProcess::new(move || Pool::new(shared.clone(), relaxed.clone()));
-        let (log, index) = (with_suffix(&path, "-wal"), with_suffix(&path, "-shm"));
-        let bequest = Bequest::of(&[(&path, HEIR_CONNECTIONS), (&log, HEIR_CONNECTIONS), (&index, HEIR_CONNECTIONS)]);
-        let member = AtomicBool::new(false);
-        let bequests = Mutex::new(vec![bequest]);
-        let store = Self { path, pool, member, replicating, stamper: OnceLock::new(), bequests };
+        let store = Self { path, pool, member: AtomicBool::new(false), replicating, stamper: OnceLock::new() };
         let (member, has_marks) = store.read("opening the store", |sql| {
             batch::state(sql)?;
             Ok((replica::is_member(sql)?, marks::has_marks(sql)?))
@@ -121,11 +105,6 @@ impl Store {
         // A second call changes nothing: the first owner's key holds.
         let _ = self.stamper.set(stamper);
         Ok(())
-    }
-
-    /// Leaves children a way to one more file, which they read at their beginning.
-    pub fn bequeath(&self, file: &Path) {
-        self.bequests.lock().unwrap_or_else(PoisonError::into_inner).push(Bequest::of(&[(file, 1)]));
     }
 
     /// Where the database is.

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::batch::{Batch, Stamper};
-use super::trouble::{Result, Trouble};
+use super::trouble::Result;
 use super::turnstile::Turnstile;
 use crate::error::{Code, Doing, refuse};
 use crate::limits::{MEMBER_WAL_PAGES, STORE_BUSY_MAX_MILLISECONDS, STORE_IDLE_READERS_MAX, STORE_WAL_PAGES};
@@ -28,39 +28,10 @@ pub struct Pool {
     /// Whether a write may be lost at a power failure, because a group's log still has it (see [`super::replica`]).
     relaxed: Arc<AtomicBool>,
     writer: Turnstile<Option<Connection>>,
-    readers: Mutex<Readers>,
-    came_back: Condvar,
+    readers: Mutex<Vec<Connection>>,
     /// Set by a write that failed on the way to the disk: what is there is uncertain until the file is opened anew.
     uncertain: AtomicBool,
     anchor: OnceLock<Anchor>,
-}
-
-/// Connections that read.
-#[derive(Default)]
-struct Readers {
-    idle: Vec<Connection>,
-    /// How many are in use, or being opened.
-    out: usize,
-}
-
-/// One of them in use.
-struct Reader<'a> {
-    pool: &'a Pool,
-    sql: Option<Connection>,
-    /// Whether it may be used again.
-    is_sound: bool,
-}
-
-impl Drop for Reader<'_> {
-    fn drop(&mut self) {
-        let _held = NoFork::hold();
-        let mut readers = self.pool.readers();
-        readers.out -= 1;
-        let kept = self.sql.take().filter(|_| self.is_sound && readers.idle.len() < STORE_IDLE_READERS_MAX);
-        readers.idle.extend(kept);
-        drop(readers);
-        self.pool.came_back.notify_one();
-    }
 }
 
 /// What a pool keeps from its first read to its end.
@@ -78,7 +49,6 @@ impl Pool {
             relaxed,
             writer: Turnstile::new(None),
             readers: Mutex::default(),
-            came_back: Condvar::new(),
             uncertain: AtomicBool::new(false),
             anchor: OnceLock::new(),
         }
@@ -109,58 +79,21 @@ impl Pool {
         if self.anchor.get().is_none() {
             self.drop_anchor()?;
         }
-        let mut reader = self.reader()?;
-        let Some(sql) = &reader.sql else { return Err(Trouble::Damaged("a reader without a connection".into())) };
-        let answer = patiently(|| {
-            let _held = NoFork::hold();
-            in_snapshot(sql, &work)
-        });
-        reader.is_sound = answer.is_ok();
-        answer
-    }
-
-    fn readers(&self) -> MutexGuard<'_, Readers> {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A connection to read with: an idle one, or a new one.
-    fn reader(&self) -> Result<Reader<'_>> {
-        let mut readers = self.readers();
-        readers.out += 1;
-        let idle = readers.idle.pop();
-        drop(readers);
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let sql = match idle {
             Some(sql) => sql,
-            None => self.connect_or_wait()?,
+            None => connect(&self.path)?,
         };
-        Ok(Reader { pool: self, sql: Some(sql), is_sound: false })
-    }
-
-    /// A new connection, or where this process may not open the files any more (a server that has given up its rights) the next one of those that
-    /// read that is idle. The caller counts as one who has one; after an error it does not any more.
-    fn connect_or_wait(&self) -> Result<Connection> {
-        let start = Instant::now();
-        loop {
-            let failed = match connect(&self.path) {
-                Ok(sql) => return Ok(sql),
-                Err(trouble) => trouble,
-            };
-            let is_denied = failed.is_denied();
-            let mut readers = self.readers();
-            if is_denied && let Some(sql) = readers.idle.pop() {
-                return Ok(sql);
-            }
-            readers.out -= 1;
-            let is_patient = start.elapsed() < Duration::from_millis(STORE_BUSY_MAX_MILLISECONDS);
-            if !is_denied || readers.out == 0 || !is_patient {
-                drop(readers);
-                self.came_back.notify_all();
-                return Err(failed);
-            }
-            let waited = self.came_back.wait_timeout(readers, PAUSE_MAX).unwrap_or_else(PoisonError::into_inner);
-            let (mut readers, _) = waited;
-            readers.out += 1;
+        let answer = patiently(|| {
+            let _held = NoFork::hold();
+            in_snapshot(&sql, &work)
+        });
+        let _held = NoFork::hold();
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answer.is_ok() && readers.len() < STORE_IDLE_READERS_MAX {
+            readers.push(sql);
         }
+        answer
     }
 
     /// Runs `work` in one write transaction, which is durable when this returns (unless the pool is relaxed). Threads of this process take
@@ -225,9 +158,7 @@ impl Pool {
         let sql = match turn.take() {
             Some(sql) => sql,
             None => {
-                self.readers().out += 1;
-                let sql = self.connect_or_wait()?;
-                self.readers().out -= 1;
+                let sql = connect(&self.path)?;
                 sql.execute_batch(&self.durability())?;
                 sql
             }
@@ -278,7 +209,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let _held = NoFork::hold();
         drop(self.writer.enter().take());
-        self.readers().idle.clear();
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         drop(self.anchor.take().map(|anchor| anchor.sql));
     }
 }

@@ -53,12 +53,6 @@ impl Trouble {
         matches!(self.code(), Some(ErrorCode::SystemIoFailure))
     }
 
-    /// Whether this user may not open the files.
-    pub fn is_denied(&self) -> bool {
-        matches!(self.code(), Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly))
-            && vfs::was_denied()
-    }
-
     /// Whether a system call failed beneath SQLite.
     fn is_from_system(&self) -> bool {
         matches!(self.code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DiskFull))

@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 pub mod awslc;
-pub mod bequest;
 pub mod claim;
 pub mod clock;
 pub mod files;

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Once, OnceLock};
@@ -281,13 +281,6 @@ impl Descriptor {
         }
     }
 
-    /// Gives it up open. `None`: this is a forked child, which has closed it.
-    pub fn into_owned(self) -> Option<OwnedFd> {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: ours since `new`, nobody else has freed the slot, and it is not dropped.
-        this.slot.free().then(|| unsafe { OwnedFd::from_raw_fd(this.raw) })
-    }
-
     /// The number, for system calls. Error: this is a forked child, which has closed it.
     pub fn raw(&self) -> io::Result<RawFd> {
         if self.slot.is_ours() { Ok(self.raw) } else { Err(io::Error::from_raw_os_error(libc::EBADF)) }
@@ -445,14 +438,6 @@ pub fn at_fork(before: extern "C" fn(), after: extern "C" fn()) {
     drop(NoFork::hold());
     // SAFETY: both handlers are `extern "C"` and stay loaded: the module is linked with `-z nodelete`.
     unsafe { libc::pthread_atfork(Some(before), Some(after), None) };
-}
-
-/// Has `before` run ahead of each later fork of this process, then `after` in it, and `child` in the child. None may unwind or take a lock.
-pub fn at_fork_everywhere(before: extern "C" fn(), after: extern "C" fn(), child: extern "C" fn()) {
-    // The child's runs after that of `NoFork`: what the parent had in use is closed by then.
-    drop(NoFork::hold());
-    // SAFETY: the handlers are `extern "C"` and stay loaded: the module is linked with `-z nodelete`.
-    unsafe { libc::pthread_atfork(Some(before), Some(after), Some(child)) };
 }
 
 /// What the tests of other rooms share: work in a forked child.

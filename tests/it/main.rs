@@ -7,7 +7,6 @@
 mod abi;
 mod harness;
 
-mod apache;
 mod chaos;
 mod commands;
 mod conformance;

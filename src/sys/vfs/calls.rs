@@ -167,7 +167,6 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     if closed.delete_on_close {
         let _ = file::unlink(&closed.path);
     }
-    closed.close();
     ffi::SQLITE_OK
 }
 

@@ -1,15 +1,12 @@
 //! One open file of SQLite, as operations that return `io::Result`; the C side is in `calls`.
 
 use std::cell::Cell;
-use std::ffi::{CStr, CString, OsStr, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
-use super::lock::{DatabaseLock, Hold, another_is_attached, set};
+use super::lock::{DatabaseLock, another_is_attached};
 use super::shared::{LOOK_AGAIN, LOOKS_MAX, SharedIndex};
-use crate::sys::bequest;
 use crate::sys::process::Descriptor;
 
 thread_local! {
@@ -88,16 +85,8 @@ impl File {
     ///
     /// Error: `ESTALE`: the log is missing, but others use one: it has been removed.
     pub fn open_log(path: &CStr, flags: c_int, database: &CStr) -> io::Result<Self> {
-        let makes = flags & libc::O_CREAT != 0;
-        match open_descriptor(path, flags & !libc::O_CREAT, 0) {
-            Err(missing) if makes && missing.kind() == io::ErrorKind::NotFound => {}
-            opened => {
-                let opened = opened?;
-                let is_lent = bequest::is_lent(path, opened.raw()?);
-                return Ok(Self::of(opened, path.to_owned(), makes && !is_lent));
-            }
-        }
         let database = open_descriptor(database, libc::O_RDONLY, 0)?;
+        let makes = flags & libc::O_CREAT != 0;
         let mut looks = 0..LOOKS_MAX;
         let descriptor = loop {
             match open_descriptor(path, flags & !libc::O_CREAT, 0) {
@@ -147,11 +136,6 @@ impl File {
             gathered_at: 0,
             read_at: None,
         }
-    }
-
-    /// Closes it.
-    pub fn close(self) {
-        give_up(self.descriptor, &self.path);
     }
 
     /// Fills `out` from `offset`.
@@ -288,18 +272,8 @@ impl File {
         match stat_named(&self.path) {
             Ok(named) => Ok((named.st_dev, named.st_ino) != (own.st_dev, own.st_ino)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            // Who may not look cannot tell.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
             Err(error) => Err(error),
         }
-    }
-}
-
-/// Closes a file, or puts it back where this process had it from, without its locks.
-pub fn give_up(descriptor: Descriptor, path: &CStr) {
-    let is_lent = descriptor.raw().is_ok_and(|raw| bequest::is_lent(path, raw));
-    if is_lent && set(&descriptor, Hold::Nothing, 0, 0).is_ok() {
-        descriptor.into_owned().into_iter().for_each(|owned| bequest::give_back(path, owned));
     }
 }
 
@@ -363,14 +337,8 @@ fn open_descriptor(path: &CStr, flags: c_int, mode: libc::mode_t) -> io::Result<
         // SAFETY: the path ends with a null byte.
         let raw = unsafe { libc::open(path.as_ptr(), flags, libc::c_uint::from(mode)) };
         if raw < 0 {
-            let error = io::Error::last_os_error();
-            match error.kind() {
-                io::ErrorKind::Interrupted => continue,
-                io::ErrorKind::PermissionDenied if flags & libc::O_CREAT == 0 => {
-                    return bequest::take(path).map_or(Err(error), Descriptor::new);
-                }
-                _ => return Err(error),
-            }
+            interrupted()?;
+            continue;
         }
         // SAFETY: a fresh descriptor that nobody else owns.
         let owned = unsafe { OwnedFd::from_raw_fd(raw) };
@@ -407,17 +375,8 @@ pub fn exists_with_content(path: &CStr) -> io::Result<bool> {
     match stat_named(path) {
         Ok(found) => Ok(found.st_mode & libc::S_IFMT != libc::S_IFREG || found.st_size > 0),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(false),
-        // The log of a database that the parent has left us is known when it is opened; a journal, which our databases never have, is not there.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && was_left(path) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Whether this is a log or journal of a database that this process has from its parent.
-fn was_left(path: &CStr) -> bool {
-    let bytes = path.to_bytes();
-    let database = bytes.iter().rposition(|byte| *byte == b'-').map(|end| Path::new(OsStr::from_bytes(&bytes[..end])));
-    database.is_some_and(bequest::is_heir)
 }
 
 /// Removes a file.

@@ -54,11 +54,6 @@ pub fn open(path: &Path, create: bool) -> rusqlite::Result<Connection> {
     Ok(sql)
 }
 
-/// Whether the latest failure on this thread was that the system refused a file to this user.
-pub fn was_denied() -> bool {
-    matches!(file::last_error(), libc::EACCES | libc::EPERM)
-}
-
 /// Whether the name of an open database leads to another file now, or nowhere.
 pub fn has_moved(sql: &Connection) -> rusqlite::Result<bool> {
     let mut moved: c_int = 0;

@@ -5,7 +5,7 @@ use std::io;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
-use super::file::{fault, give_up, open_like, stat_of, unlink};
+use super::file::{fault, open_like, stat_of, unlink};
 use super::lock::{self, Hold};
 use crate::sys::process::{Descriptor, page_bytes};
 
@@ -77,18 +77,7 @@ impl SharedIndex {
     /// Error: `ESTALE`: others use an index that has been removed. A second one beside it would have locks of its own.
     pub fn open(database: &Descriptor, path: CString) -> io::Result<Option<Self>> {
         let file = open_like(&stat_of(database)?, &path, libc::O_RDWR)?;
-        match Self::join(database, &file) {
-            Ok(true) => Ok(Some(Self { path, file, maps: Vec::new() })),
-            other => {
-                give_up(file, &path);
-                other.map(|_busy| None)
-            }
-        }
-    }
-
-    /// False: somebody is just emptying it.
-    fn join(database: &Descriptor, file: &Descriptor) -> io::Result<bool> {
-        if lock::set(file, Hold::Exclusive, SWITCH_AT, 1)? {
+        if lock::set(&file, Hold::Exclusive, SWITCH_AT, 1)? {
             if stays_attached(database)? {
                 return Err(io::Error::from_raw_os_error(libc::ESTALE));
             }
@@ -97,10 +86,11 @@ impl SharedIndex {
                 return Err(io::Error::last_os_error());
             }
         }
-        if !lock::set(file, Hold::Shared, SWITCH_AT, 1)? {
-            return Ok(false);
+        if !lock::set(&file, Hold::Shared, SWITCH_AT, 1)? {
+            return Ok(None);
         }
-        lock::set_attached(database, true).map(|()| true)
+        lock::set_attached(database, true)?;
+        Ok(Some(Self { path, file, maps: Vec::new() }))
     }
 
     /// The address of the `region`-th part of `bytes` bytes; `None` when the file does not reach so far and `extend` is not set.
@@ -155,7 +145,6 @@ impl SharedIndex {
             // A file that stays does no harm: the next one to come empties it.
             let _ = unlink(&self.path);
         }
-        give_up(self.file, &self.path);
     }
 }
 
