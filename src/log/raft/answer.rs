@@ -136,7 +136,11 @@ impl Group {
                 let there = self.progress().wait(deadline, |mark| mark.before >= before) && self.keep_committed(deadline);
                 Ok(if there { Answer::Done } else { Answer::NotYet })
             }
-            Ask::Manage { manage } => self.manage_here(&manage, soon(1000 * CALL_DEADLINE_SECONDS)).map(|()| Answer::Done),
+            Ask::Manage { manage } => {
+                let managed = self.manage_here(&manage, soon(1000 * CALL_DEADLINE_SECONDS));
+                self.wires().wanted.urge();
+                managed.map(|()| Answer::Done)
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResponse;
 use tokio::sync::mpsc;
+use tokio::task::coop::unconstrained;
 
 use super::ground;
 use super::types::{Command, LogId, Raft, Types};
@@ -82,14 +83,21 @@ async fn run(log: impl Takes, mut waiting: mpsc::UnboundedReceiver<Waiting>, lon
             batch.push(more);
         }
         let mut last = None;
-        for Waiting { command, responder, committed, proposer } in batch.drain(..) {
-            if proposer.strong_count() == 0 {
-                continue;
+        // In one go: tokio would else let openraft take what there is in the midst of a batch, and the rest would be one of its own.
+        let taken = unconstrained(async {
+            for Waiting { command, responder, committed, proposer } in batch.drain(..) {
+                if proposer.strong_count() == 0 {
+                    continue;
+                }
+                if !log.take(command, responder).await {
+                    return false;
+                }
+                last = Some(committed);
             }
-            if !log.take(command, responder).await {
-                return;
-            }
-            last = Some(committed);
+            true
+        });
+        if !taken.await {
+            return;
         }
         under_way.extend(last.map(|committed| (ground::now(), committed)));
     }

@@ -268,6 +268,35 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_to_a_notice_vouches_for_no_later_one_that_is_held_back() {
+        let (told, goes_on) = under_way(&[(10, false)]).answered(good(10), Some(up_to(10)));
+        assert!(told.is_none() && goes_on, "the one that is held back is about the same entry, and goes out yet");
+        let (told, goes_on) = under_way(&[(9, false)]).answered(good(9), Some(up_to(10)));
+        assert!(told.is_some() && goes_on);
+    }
+
+    #[test]
+    fn whoever_waits_lets_go_what_is_held_back() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let wanted = Arc::new(Wanted::default());
+            let late = ground::now() + Duration::from_secs(3600);
+            let held = tokio::spawn({
+                let wanted = wanted.clone();
+                async move { wanted.or_late(late).await }
+            });
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!held.is_finished());
+            wanted.urge();
+            held.await.unwrap();
+            // What is held back from now on does not wait either.
+            wanted.or_late(late).await;
+        });
+    }
+
+    #[test]
     fn an_answer_that_is_not_whole_is_told_at_once_and_ends_the_line() {
         let mut line = under_way(&[(10, false), (10, false)]);
         let (told, goes_on) = line.answered(good(9), None);
