@@ -24,14 +24,12 @@ pub fn add(name: &str, mut found: Vec<Vec<u8>>, known: &[Vec<u8>]) -> std::io::R
     let mut text = std::fs::read_to_string(&file)?;
     found.retain(|input| !known.contains(input));
     found.sort_by_key(|input| (input.len(), input.clone()));
-    let mut added = 0;
-    for input in found.iter().take(ADDED_MAX) {
+    for (added, input) in found.iter().take(ADDED_MAX).enumerate() {
         let digits: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
         let line = format!("{}{digits}\n", if added == 0 { FOUND } else { "" });
         if text.len() + line.len() > FILE_MAX_BYTES {
             break;
         }
-        added += 1;
         text.push_str(&line);
     }
     std::fs::write(file, text)

@@ -100,7 +100,7 @@ fn a_batch_ends_like_its_proposals_one_by_one() {
     let change = |roll: u64| {
         let number = roll / 16 % 6;
         let generation = 1 + roll / 128 % 2;
-        let token = if roll % 2 == 0 { TOKEN } else { other };
+        let token = if roll.is_multiple_of(2) { TOKEN } else { other };
         match roll / 2 % 16 {
             0..5 => {
                 Change::CreateObjects { token, token_generation: generation, objects: vec![tagged(number, roll / 256 % 40, 1)] }

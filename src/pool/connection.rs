@@ -98,7 +98,7 @@ impl Track for Flights<'_> {
             Landed::Answer(answer) => Heard::Answer(answer),
             Landed::Silent(flight) => {
                 // To the end, so that each of several that have sent something is looked at.
-                self.out.push((node, flight));
+                self.out.push((node, *flight));
                 return None;
             }
             Landed::Failed { stale: true, .. } => Heard::Stale,

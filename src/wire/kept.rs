@@ -24,7 +24,7 @@ pub enum Landed {
     /// The answer.
     Answer(Secret),
     /// Nothing yet: the same flight may be waited for again.
-    Silent(Flight),
+    Silent(Box<Flight>),
     /// There will be none. `stale`: the connection was an idle one that had died unnoticed, and another one may do.
     Failed {
         /// Why.
@@ -106,7 +106,7 @@ impl Kept {
                 }
                 Landed::Answer(answer)
             }
-            Ok(None) => Landed::Silent(flight),
+            Ok(None) => Landed::Silent(Box::new(flight)),
             Err(failure) => {
                 // What ended this one has ended the others.
                 self.clear();

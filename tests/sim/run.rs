@@ -81,7 +81,7 @@ pub fn play(seed: u64, casting: Casting, shows: bool) -> Report {
     let cast = casting(world.clone());
     let mut dice = Dice::new(seed ^ 0xbad);
     let zones = if dice.roll(BURNS_EVERY) == 0 { ONE_BURNS } else { ["a", "b", "c"] };
-    let is_aimed = seed % AIMED_EVERY == 0;
+    let is_aimed = seed.is_multiple_of(AIMED_EVERY);
     let (judge, looked) = (Judge::default(), Duration::ZERO);
     let mut run =
         Run { world: world.clone(), cast, judge, dice, down: Vec::new(), guest: None, guests: 0, looked, is_aimed, zones };

@@ -143,13 +143,13 @@ mod tests {
             let running = tokio::spawn(run(kept.clone(), waiting, Duration::from_secs(3600)));
             let taken = || kept.0.lock().iter().map(|(number, _)| *number).collect::<Vec<_>>();
             let mut proposals: Vec<_> = (0..6).map(|number| Box::pin(gather.propose(command(number)))).collect();
-            for at in 0..2 {
-                assert!(poll_immediate(&mut proposals[at]).await.is_none());
+            for proposal in &mut proposals[..2] {
+                assert!(poll_immediate(proposal).await.is_none());
                 settle().await;
             }
             assert_eq!(taken(), [0, 1], "each is a batch, and waits for nobody");
-            for at in 2..6 {
-                assert!(poll_immediate(&mut proposals[at]).await.is_none());
+            for proposal in &mut proposals[2..] {
+                assert!(poll_immediate(proposal).await.is_none());
                 settle().await;
             }
             assert_eq!(taken(), [0, 1]);
