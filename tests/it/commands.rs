@@ -98,10 +98,13 @@ fn keys_of_every_kind_are_imported_and_an_encrypted_file_needs_its_password() {
 /// GnuTLS reads what SoftHSM's own tool imports, and what ours does.
 #[test]
 fn dsa_and_ed25519_keys_are_imported() {
-    for token in [Token::initialised(Module::Ours), Token::initialised(Module::SoftHsm)] {
+    let dsa = ("0d", "genpkey -paramfile dsa.params -out key.p8");
+    let ed25519 = ("0e", "genpkey -algorithm ED25519 -out key.p8");
+    // GnuTLS cannot read the point that SoftHSM's own tool imports.
+    for (module, keys) in [(Module::Ours, &[dsa, ed25519][..]), (Module::SoftHsm, &[dsa])] {
+        let token = Token::initialised(module);
         token.openssl("dsaparam -out dsa.params 1024").ok();
-        for (id, make) in [("0d", "genpkey -paramfile dsa.params -out key.p8"), ("0e", "genpkey -algorithm ED25519 -out key.p8")]
-        {
+        for &(id, make) in keys {
             token.openssl(make).ok();
             let util = if token.module == Module::Ours { util(&token) } else { token.run("softhsm2-util") };
             let import = util.words("--import key.p8 --label imported").args(["--token", LABEL, "--id", id, "--pin", PIN]);
