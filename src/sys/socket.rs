@@ -36,7 +36,7 @@ pub fn keep_alive(tcp: &TcpStream) -> io::Result<()> {
 pub fn read_now(socket: BorrowedFd<'_>, out: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the kernel writes at most `out.len()` bytes, all of them within `out`, which nobody else has during the call.
     let got = unsafe { libc::recv(socket.as_raw_fd(), out.as_mut_ptr().cast(), out.len(), libc::MSG_DONTWAIT) };
-    usize::try_from(got).map_err(|_| io::Error::last_os_error())
+    if got < 0 { Err(io::Error::last_os_error()) } else { Ok(got.cast_unsigned()) }
 }
 
 /// Waits until one of the sockets can be read (or has failed), at most so long; gives the first such by its place. A signal ends the wait early.
