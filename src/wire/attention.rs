@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::sys::socket::read_now;
 
-/// How long a read stays awake.
-const AWAKE: Duration = Duration::from_micros(50);
-/// A wait that took so long asleep, its waking up included, would have ended within [`AWAKE`].
-const PROMPT: Duration = Duration::from_micros(120);
-
-/// After a vain wait awake, so many that end promptly are slept through: who sends every 100 µs is not waited for awake half of that time.
-const SLEEPS: u32 = 32;
+/// How long a read stays awake: an idle virtual processor is woken and has signed within that time, so that one end that is awake wakes up the other.
+const AWAKE: Duration = Duration::from_micros(100);
+/// A wait that took so long asleep may be one that is mostly waking up: it is worth trying.
+const PROMPT: Duration = Duration::from_millis(1);
+/// After a vain wait awake, so many that end promptly are slept through: trying costs a microsecond a wait then.
+const SLEEPS: u32 = 128;
 
 /// What is known of the other side's promptness.
 pub struct Attention {
