@@ -50,6 +50,7 @@ pub fn stop(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
     let progress = Progress::shown();
     let (mut lines, mut rows) = (Vec::new(), Vec::new());
+    let mut failed: Result<()> = Ok(());
     for node in chosen(&layout, zone)? {
         let before = running(&layout, &node);
         if layout.is_peer(node.node) {
@@ -58,7 +59,12 @@ pub fn stop(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> {
         }
         if let Some(pid) = before {
             progress.now(&format!("node {} of zone {} drains: clients are sent elsewhere", node.node, node.zone));
-            stop_one(&layout, &node, pid)?;
+            let stopped = stop_one(&layout, &node, pid);
+            if stopped.is_err() {
+                // The others are stopped all the same.
+                failed = failed.and(stopped);
+                continue;
+            }
         }
         let did = if before.is_some() { "is stopped" } else { "does not run" };
         lines.push(format!("node {} of zone {} {did}", node.node, node.zone));
@@ -66,7 +72,7 @@ pub fn stop(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> {
     }
     progress.rest();
     tell(as_json, lines.join("\n"), &json!({ "nodes": rows }));
-    Ok(())
+    failed
 }
 
 fn chosen(layout: &Layout, zone: Option<&str>) -> Result<Vec<NodeFile>> {
