@@ -50,7 +50,6 @@ const FAULTS: &[(Fault, Finder)] = &[
         Test(UNITS, "log::raft::tests::isolation::a_revocation_waits_for_the_lease_of_a_member_that_was_just_removed"),
     ),
     (Fault::IsolationNeverEnds, Seeds("log", 6)),
-    (Fault::IsolationNeverEnds, Seeds("pool", 6)),
     (
         Fault::IsolationNeverEnds,
         Test(UNITS, "log::raft::tests::isolation::without_isolated_use_keys_are_used_up_to_the_leases_end_only"),
