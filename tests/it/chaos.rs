@@ -28,7 +28,7 @@ fn alone() -> impl Drop {
 #[track_caller]
 fn keeps_its_promises(schedule: &str, seed: u64) -> Value {
     let (_alone, token) = (alone(), Token::by_default(""));
-    let seconds = if full() { 30 } else { 8 };
+    let seconds = if full() { 15 } else { 8 };
     let ended = chaos(&token, &format!("{schedule} --seed {seed} --seconds {seconds} --namespaces --json report.json")).end();
     assert!(ended.status.success(), "{}", ended.all());
     let report: Value = serde_json::from_slice(&token.read("report.json")).expect("JSON was asked for");
@@ -101,10 +101,8 @@ fn members_that_come_and_go_cost_no_call() {
     }
     let others = ["zone-down", "zone-slow", "zone-silent", "rolling-restart", "quorum-lost", "members", "zone-late"];
     let again = ["cut-both", "cut-in", "cut-out", "zone-back", "leader-lost", "disk-full"];
-    for seed in 100..105 {
-        for schedule in others.iter().chain(&again) {
-            keeps_its_promises(schedule, seed);
-        }
+    for schedule in others.iter().chain(&again) {
+        keeps_its_promises(schedule, 100);
     }
 }
 

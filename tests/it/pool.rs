@@ -151,7 +151,7 @@ pub fn goes_on(application: &Server, more: usize) {
 fn no_call_fails_while_each_zone_is_killed_and_brought_back() {
     let pool = LocalPool::create("");
     pool.make_token();
-    let seconds = if full() { 120 } else { 20 };
+    let seconds = if full() { 60 } else { 20 };
     let application = pool.application("work on a pool").env(SECONDS, seconds.to_string()).spawn();
     let (begun, mut killed) = (Instant::now(), 0);
     wait_until("the application works", || acknowledged(&application) > 0);

@@ -32,6 +32,8 @@ use words::are_for_others;
 const CASTS: [(&str, Casting); 2] = [("log", Clients::cast), ("pool", Applications::cast)];
 /// Seeds that are played with each cast without a word.
 const SEEDS_DEFAULT: u64 = 4;
+/// By the flag: as many as go into a quarter of an hour. A night's worth is asked for by `--seeds`.
+const SEEDS_FULL: u64 = 24;
 /// The share of seeds that are played twice, to see that both runs are the same.
 const TWICE_EVERY: u64 = 4;
 
@@ -46,8 +48,14 @@ struct Asked {
 
 fn asked() -> Result<Option<Asked>, String> {
     let full = std::env::var_os("HSMPOOL_TEST_FULL").is_some_and(|value| value == "1");
-    let mut asked =
-        Asked { seeds: if full { 500 } else { SEEDS_DEFAULT }, from: 1, cast: None, shows: false, gate: false, fault: None };
+    let mut asked = Asked {
+        seeds: if full { SEEDS_FULL } else { SEEDS_DEFAULT },
+        from: 1,
+        cast: None,
+        shows: false,
+        gate: false,
+        fault: None,
+    };
     let words: Vec<String> = std::env::args().skip(1).collect();
     if are_for_others(&words, "sim", &["--seeds", "--from", "--seed", "--cast", "--fault"]) {
         return Ok(None);
