@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::pool::{Certificates, Consistency, NodeEntry, NodeFile, PoolFile, PoolId};
-use crate::config::{self, Config, Environment, Mechanisms, PolicyName, Style, logger};
+use crate::config::{self, Config, Mechanisms, PolicyName, Style, logger};
 use crate::error::{Code, Doing, Level, Result, Sink, refuse};
 use crate::limits::CLAIM_WAIT_MILLISECONDS;
 use crate::log::Solo;
@@ -79,7 +79,7 @@ impl Drop for Peer {
 
 /// This process's configuration. Errors: `Configuration`.
 pub fn configuration() -> Result<Config> {
-    config::load(&Environment::of_process())
+    config::of_process()
 }
 
 /// Opens what the configuration says.
@@ -146,13 +146,13 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
     }
     let world: Arc<dyn World> = Arc::new(Real);
     let store = Arc::new(Store::open(&config.store_dir)?);
-    let root_key = match config.root_key {
-        true => RootKeySource::File(config.root_key_file.clone().unwrap_or_else(|| config.store_dir.join(ROOT_KEY_FILE))),
-        false => RootKeySource::None,
-    };
+    let key_file = || config.root_key_file.clone().unwrap_or_else(|| config.store_dir.join(ROOT_KEY_FILE));
+    let root_key_file = config.root_key.then(key_file);
+    let root_key = root_key_file.clone().map_or(RootKeySource::None, RootKeySource::File);
     let is_new = store.tokens()?.is_empty();
     let root_key = partition::load_root_key(&root_key, is_new, &*world)?;
     store.authenticate(root_key.stamper()?)?;
+    store.serve_on(root_key_file.as_deref())?;
     let settings = partition::Settings {
         pin_attempts_max: config.pin_attempts_max,
         policy: policy(config.policy),

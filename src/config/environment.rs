@@ -11,7 +11,7 @@ use crate::sys::process::ForkWord;
 use crate::sys::user;
 
 /// What the configuration depends on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     /// `HSMPOOL_CONF`.
     pub hsmpool_conf: Option<PathBuf>,
@@ -21,7 +21,7 @@ pub struct Environment {
     pub hsmpool_log: Option<String>,
     /// `HOME`, or the home directory of the password file.
     pub home: Option<PathBuf>,
-    /// Whether the process runs as root.
+    /// Whether the process runs as root, or did so when its parent was asked (see [`Environment::of_process`]).
     pub root: bool,
     /// `/etc`, elsewhere in tests.
     pub etc: PathBuf,
@@ -39,13 +39,12 @@ struct Seen {
 }
 
 impl Seen {
-    /// What counts: `own`, or in a child whose environment is `cleared` what the parent has seen. Keeps it for children.
+    /// What counts: `own`, or what the parent has seen, in a child whose environment is `cleared` or that is only somebody else by now. Keeps it for
+    /// children.
     fn keep(seen: &mut Option<Self>, own: Environment, cleared: bool) -> Environment {
-        let of_parent = seen.take().filter(|seen| cleared && !seen.by.same_process());
-        let environment = match of_parent {
-            Some(parent) => Environment { root: own.root, ..parent.environment },
-            None => own,
-        };
+        let counts = |parent: &Environment| cleared || Environment { root: parent.root, ..own.clone() } == *parent;
+        let of_parent = seen.take().filter(|seen| !seen.by.same_process() && counts(&seen.environment));
+        let environment = of_parent.map_or(own, |parent| parent.environment);
         *seen = Some(Self { by: ForkWord::new(), environment: environment.clone() });
         environment
     }
@@ -66,7 +65,7 @@ impl Environment {
     /// otherwise have it write its log over any file, or use a store of the caller's.
     ///
     /// A forked child that has none of the variables has its parent's: servers clear the environment of their workers (nginx does), and a
-    /// worker that initialises the module anew means the token that its master has found.
+    /// worker that initialises the module anew means the token that its master has found. So does one that was born as root's and serves as another user.
     pub fn of_process() -> Self {
         let variable = |name: &str| std::env::var_os(name).filter(|_| !user::has_raised_rights());
         let own = Self::of_variables(variable);

@@ -19,9 +19,12 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
+
 use crate::ck::MechanismType;
 use crate::error::{Code, Doing, Error, Level, Result, refuse};
 use crate::limits::PIN_ATTEMPTS_MAX_DEFAULT;
+use crate::sys::user;
 
 pub use environment::Environment;
 use environment::Found;
@@ -122,6 +125,25 @@ pub struct Config {
     pub log_target: Option<LogTarget>,
     /// What was strange and did not matter: to be logged as warnings.
     pub warnings: Vec<String>,
+}
+
+/// What was read last in this process, or in the one that forked it.
+static READ: Mutex<Option<Config>> = Mutex::new(None);
+
+/// This process's configuration. A child that was root's and is somebody else's means what its parent has read: it may not be able to read that.
+///
+/// Errors: as [`load`].
+pub fn of_process() -> Result<Config> {
+    let environment = Environment::of_process();
+    let was_root = environment.root && !user::is_root();
+    if let Some(of_parent) = READ.try_lock().and_then(|read| read.clone().filter(|_| was_root)) {
+        return Ok(of_parent);
+    }
+    let config = load(&environment)?;
+    if let Some(mut read) = READ.try_lock() {
+        *read = Some(config.clone());
+    }
+    Ok(config)
 }
 
 /// Finds and reads the configuration.

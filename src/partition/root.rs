@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::seal::{Key32, RootKey};
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::secret::Secret;
+use crate::sys::heirloom;
 use crate::world::World;
 
 /// Where the root key comes from.
@@ -52,7 +53,13 @@ enum ReadFailure {
 fn read(path: &Path) -> std::result::Result<Key32, ReadFailure> {
     let mut text = Secret::zeroed(66);
     let mut len = 0;
-    let mut file = File::open(path).map_err(|error| match error.kind() {
+    let opened = File::open(path);
+    if opened.as_ref().is_err_and(heirloom::is_refusal)
+        && let Some(Ok(bytes)) = heirloom::read(path, text.expose_mut())
+    {
+        return parsed(path, &text.expose()[..bytes]);
+    }
+    let mut file = opened.map_err(|error| match error.kind() {
         ErrorKind::NotFound => ReadFailure::Missing,
         _ => ReadFailure::Other(refuse(Code::StoreRefused, format!("{} cannot be read", path.display())).because(error)),
     })?;
@@ -65,7 +72,11 @@ fn read(path: &Path) -> std::result::Result<Key32, ReadFailure> {
             break;
         }
     }
-    parse(&text.expose()[..len]).ok_or_else(|| {
+    parsed(path, &text.expose()[..len])
+}
+
+fn parsed(path: &Path, text: &[u8]) -> std::result::Result<Key32, ReadFailure> {
+    parse(text).ok_or_else(|| {
         ReadFailure::Other(refuse(Code::StoreRefused, format!("{} is not a root key (64 hexadecimal digits)", path.display())))
     })
 }

@@ -11,7 +11,7 @@ use super::trouble::{Result as InnerResult, Trouble, damaged};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::sys::files::{self, Found};
 use crate::sys::process::NoFork;
-use crate::sys::{filesystem, vfs};
+use crate::sys::{filesystem, heirloom, vfs};
 
 /// The database's name within its directory.
 pub const FILE_NAME: &str = "hsmpool.db";
@@ -24,8 +24,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Finds or makes the database in `dir`, and looks at its header. Returns its path.
 pub fn prepare(dir: &Path) -> Result<PathBuf> {
-    prepare_directory(dir)?;
     let path = dir.join(FILE_NAME);
+    // The parent has looked, and it is the same file.
+    if heirloom::is_left_at(&path) && files::find(&path).is_err_and(|error| heirloom::is_refusal(&error)) {
+        return Ok(path);
+    }
+    prepare_directory(dir)?;
     if !exists(&path).doing(Code::StoreRefused, format!("{DOING}: cannot look for {}", path.display()))? {
         make(dir, &path)?;
     }

@@ -36,10 +36,12 @@ pub use query::Found;
 pub use replica::{CheckedCopy, Place};
 pub use trouble::Trouble;
 
-use crate::error::{Code, Result, refuse};
+use crate::error::{Code, Doing, Result, refuse};
 use crate::object::{ObjectId, TokenId};
 use crate::secret::Secret;
+use crate::sys::heirloom::Bequest;
 use crate::sys::process::PerProcess;
+use crate::sys::{files, user};
 use pool::Pool;
 
 /// An open store. Any number of threads and processes may use one directory at once.
@@ -53,6 +55,7 @@ pub struct Store {
     member: AtomicBool,
     replicating: Arc<AtomicBool>,
     stamper: OnceLock<Stamper>,
+    bequest: OnceLock<Bequest>,
 }
 
 impl Store {
@@ -68,7 +71,8 @@ impl Store {
         let replicating = Arc::new(AtomicBool::new(false));
         let relaxed = replicating.clone();
         let pool = PerProcess::new(move || Pool::new(shared.clone(), relaxed.clone()));
-        let store = Self { path, pool, member: AtomicBool::new(false), replicating, stamper: OnceLock::new() };
+        let store =
+            Self { path, pool, member: AtomicBool::new(false), replicating, stamper: OnceLock::new(), bequest: OnceLock::new() };
         let (member, has_marks) = store.read("opening the store", |sql| {
             batch::state(sql)?;
             Ok((replica::is_member(sql)?, marks::has_marks(sql)?))
@@ -104,6 +108,22 @@ impl Store {
         }
         // A second call changes nothing: the first owner's key holds.
         let _ = self.stamper.set(stamper);
+        Ok(())
+    }
+
+    /// Has this process, if it is root's, and the children that it is to have go on with the store when they have become another user: a server that gives
+    /// its rights up once it has opened what it needs. `root_key`: a file that children read anew.
+    pub fn serve_on(&self, root_key: Option<&Path>) -> Result<()> {
+        if !user::is_root() {
+            return Ok(());
+        }
+        let provided = self.pool.get().provide();
+        provided.map_err(|trouble| trouble.told(&self.path, "opening the store"))?;
+        // Such a child cannot make the log's name durable, as whoever writes to it must.
+        let synced = files::sync_directory(self.path.parent().unwrap_or(Path::new("/")));
+        synced.doing(Code::DeviceError, format!("cannot make the names beside {} durable", self.path.display()))?;
+        // A second call changes nothing.
+        let _ = self.bequest.set(Bequest::of(&self.path, root_key));
         Ok(())
     }
 

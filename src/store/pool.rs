@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -28,10 +28,52 @@ pub struct Pool {
     /// Whether a write may be lost at a power failure, because a group's log still has it (see [`super::replica`]).
     relaxed: Arc<AtomicBool>,
     writer: Turnstile<Option<Connection>>,
-    readers: Mutex<Vec<Connection>>,
+    readers: Mutex<Readers>,
+    came_back: Condvar,
     /// Set by a write that failed on the way to the disk: what is there is uncertain until the file is opened anew.
     uncertain: AtomicBool,
     anchor: OnceLock<Anchor>,
+    /// Held by who opens the anchor: where connections are few, a second one would be one too many.
+    anchoring: Mutex<()>,
+}
+
+/// Connections that read.
+#[derive(Default)]
+struct Readers {
+    idle: Vec<Connection>,
+    /// How many threads use one, open one, or wait for one.
+    out: usize,
+    /// How many of these wait.
+    waiting: usize,
+}
+
+/// Counts one thread among those that are out, until it is dropped.
+struct Out<'a>(&'a Pool);
+
+impl Out<'_> {
+    fn of(pool: &Pool) -> Out<'_> {
+        pool.readers().out += 1;
+        Out(pool)
+    }
+
+    /// Leaves the connection to the next thread.
+    fn give_back(self, sql: Connection) {
+        let mut readers = self.0.readers();
+        if readers.idle.len() < STORE_IDLE_READERS_MAX {
+            readers.idle.push(sql);
+        }
+    }
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        let mut readers = self.0.readers();
+        readers.out -= 1;
+        if readers.waiting > 0 {
+            // All of them: where nobody has a connection any more, all must know.
+            self.0.came_back.notify_all();
+        }
+    }
 }
 
 /// What a pool keeps from its first read to its end.
@@ -49,8 +91,10 @@ impl Pool {
             relaxed,
             writer: Turnstile::new(None),
             readers: Mutex::default(),
+            came_back: Condvar::new(),
             uncertain: AtomicBool::new(false),
             anchor: OnceLock::new(),
+            anchoring: Mutex::default(),
         }
     }
 
@@ -59,8 +103,12 @@ impl Pool {
         self.anchor.get().and_then(|anchor| anchor.index.read())
     }
 
-    /// Opens the connection that stays.
+    /// Opens the connection that stays, unless another thread has done so.
     fn drop_anchor(&self) -> Result<()> {
+        let _anchoring = self.anchoring.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.anchor.get().is_some() {
+            return Ok(());
+        }
         let sql = connect(&self.path)?;
         patiently(|| {
             let _held = NoFork::hold();
@@ -68,7 +116,6 @@ impl Pool {
         })?;
         let told = format!("cannot map the index of {}'s log", self.path.display());
         let index = WalIndex::of(&sql).doing(Code::DeviceError, told)?;
-        // When two threads came at once, the second anchor is as good and not needed.
         let _held = NoFork::hold();
         drop(self.anchor.set(Anchor { index, sql: Mutex::new(sql) }));
         Ok(())
@@ -79,21 +126,54 @@ impl Pool {
         if self.anchor.get().is_none() {
             self.drop_anchor()?;
         }
-        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let sql = match idle {
-            Some(sql) => sql,
-            None => connect(&self.path)?,
-        };
+        let (sql, out) = self.reader()?;
         let answer = patiently(|| {
             let _held = NoFork::hold();
             in_snapshot(&sql, &work)
         });
         let _held = NoFork::hold();
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answer.is_ok() && readers.len() < STORE_IDLE_READERS_MAX {
-            readers.push(sql);
+        match &answer {
+            Ok(_) => out.give_back(sql),
+            // Closed first: who waits may need what it was open on.
+            Err(_) => drop((sql, out)),
         }
         answer
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection to read with: an idle one, a new one, or, in a process that cannot open the files any more, the next one that comes back.
+    fn reader(&self) -> Result<(Connection, Out<'_>)> {
+        let out = Out::of(self);
+        let idle = self.readers().idle.pop();
+        let sql = match idle.map_or_else(|| connect(&self.path), Ok) {
+            Err(trouble) if trouble.is_refused() => self.next_idle().ok_or(trouble)?,
+            other => other?,
+        };
+        Ok((sql, out))
+    }
+
+    /// Waits for a connection. `None`: nobody has one, or it took too long.
+    fn next_idle(&self) -> Option<Connection> {
+        let until = Instant::now() + Duration::from_millis(STORE_BUSY_MAX_MILLISECONDS);
+        let mut readers = self.readers();
+        readers.waiting += 1;
+        loop {
+            let (idle, left) = (readers.idle.pop(), until.saturating_duration_since(Instant::now()));
+            if idle.is_some() || readers.out == readers.waiting || left.is_zero() {
+                readers.waiting -= 1;
+                return idle;
+            }
+            readers = self.came_back.wait_timeout(readers, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Opens a connection of each kind ahead of its use, for a process that may not be able to open one later.
+    pub fn provide(&self) -> Result<()> {
+        self.with_writer(|_| Ok(()))?;
+        self.read(|_| Ok(()))
     }
 
     /// Runs `work` in one write transaction, which is durable when this returns (unless the pool is relaxed). Threads of this process take
@@ -158,7 +238,7 @@ impl Pool {
         let sql = match turn.take() {
             Some(sql) => sql,
             None => {
-                let sql = connect(&self.path)?;
+                let (sql, _out) = self.reader()?;
                 sql.execute_batch(&self.durability())?;
                 sql
             }
@@ -209,7 +289,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let _held = NoFork::hold();
         drop(self.writer.enter().take());
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.readers().idle.clear();
         drop(self.anchor.take().map(|anchor| anchor.sql));
     }
 }

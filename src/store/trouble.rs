@@ -53,6 +53,11 @@ impl Trouble {
         matches!(self.code(), Some(ErrorCode::SystemIoFailure))
     }
 
+    /// Whether this process cannot open one more connection: it has become another user, or lives in another directory, since it opened others.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::CannotOpen)) && vfs::was_refused()
+    }
+
     /// Whether a system call failed beneath SQLite.
     fn is_from_system(&self) -> bool {
         matches!(self.code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DiskFull))

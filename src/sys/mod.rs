@@ -10,6 +10,7 @@ pub mod claim;
 pub mod clock;
 pub mod files;
 pub mod filesystem;
+pub mod heirloom;
 pub mod memory;
 pub mod process;
 pub mod signals;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
+use super::heirloom::Lent;
 use crate::faults::{self, Fault};
 
 /// Tells a forked child from the process that made the word: a page that the kernel wipes in children (`MADV_WIPEONFORK`), so that
@@ -270,13 +271,20 @@ impl Slot {
 pub struct Descriptor {
     raw: RawFd,
     slot: Slot,
+    /// Whom to tell when it is closed, unless that is in a child.
+    lent: ManuallyDrop<Option<Lent>>,
 }
 
 impl Descriptor {
     /// Takes a descriptor over. Error: the process has [`DESCRIPTORS_MAX`] of them.
     pub fn new(owned: OwnedFd) -> io::Result<Self> {
+        Self::lent(owned, None)
+    }
+
+    /// The same for one that is lent.
+    pub fn lent(owned: OwnedFd, lent: Option<Lent>) -> io::Result<Self> {
         match DESCRIPTORS.take(owned.as_raw_fd()) {
-            Some(slot) => Ok(Self { raw: owned.into_raw_fd(), slot }),
+            Some(slot) => Ok(Self { raw: owned.into_raw_fd(), slot, lent: ManuallyDrop::new(lent) }),
             None => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         }
     }
@@ -292,6 +300,8 @@ impl Drop for Descriptor {
         if self.slot.free() {
             // SAFETY: ours since `new`, and nobody else has freed the slot.
             unsafe { libc::close(self.raw) };
+            // SAFETY: dropped here only, and not used afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.lent) };
         }
     }
 }
@@ -440,6 +450,15 @@ pub fn at_fork(before: extern "C" fn(), after: extern "C" fn()) {
     unsafe { libc::pthread_atfork(Some(before), Some(after), None) };
 }
 
+/// Has `child` run in each later child of this process at its birth, when it has closed what belongs to its parent. It may not unwind, allocate or take a
+/// lock.
+pub fn at_birth(child: extern "C" fn()) {
+    // In a child, what is registered later runs later.
+    drop(NoFork::hold());
+    // SAFETY: the handler is `extern "C"` and stays loaded: the module is linked with `-z nodelete`.
+    unsafe { libc::pthread_atfork(None, None, Some(child)) };
+}
+
 /// What the tests of other rooms share: work in a forked child.
 #[cfg(test)]
 #[allow(missing_docs, reason = "each is what its name says")]
@@ -452,18 +471,33 @@ pub mod tests {
     /// Runs `child` in a forked child and tells whether it returned true. The child must not allocate much or take locks that other
     /// test threads may hold.
     pub fn in_child(child: impl FnOnce() -> bool) -> bool {
-        // SAFETY: the child only runs the closure and leaves through `_exit`.
-        let pid = unsafe { libc::fork() };
-        assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
-        if pid == 0 {
-            let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
-            // SAFETY: ends the child without running the parent's destructors.
-            unsafe { libc::_exit(i32::from(!passed)) };
+        Child::fork(child).passed()
+    }
+
+    /// A forked child that runs beside its parent.
+    pub struct Child(libc::pid_t);
+
+    impl Child {
+        /// As [`in_child`].
+        pub fn fork(child: impl FnOnce() -> bool) -> Self {
+            // SAFETY: the child only runs the closure and leaves through `_exit`.
+            let pid = unsafe { libc::fork() };
+            assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+            if pid == 0 {
+                let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
+                // SAFETY: ends the child without running the parent's destructors.
+                unsafe { libc::_exit(i32::from(!passed)) };
+            }
+            Self(pid)
         }
-        let mut status = 0;
-        // SAFETY: waits for our own child; `status` is ours.
-        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+
+        /// Waits for its end, and tells whether it returned true.
+        pub fn passed(self) -> bool {
+            let mut status = 0;
+            // SAFETY: waits for our own child; `status` is ours.
+            assert_eq!(unsafe { libc::waitpid(self.0, &raw mut status, 0) }, self.0);
+            libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+        }
     }
 
     /// Has forks go through the gate. Left at once: threads that each fork from within it wait for one another for ever.

@@ -1,12 +1,13 @@
 //! Forks: a child behaves as `library.reset_on_fork` says, and its parent is unharmed.
 
 use std::ffi::c_int;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cryptoki_sys::*;
 
 use crate::abi::{Loaded, Mechanism, Session, Template};
-use crate::harness::{Jobs, LABEL, PIN, Token, child, loaded_module, our_promises, promises, wait_until};
+use crate::harness::{Jobs, LABEL, Module, PIN, Token, child, loaded_module, our_promises, promises, wait_until};
 use crate::processes::{key_pair, use_pair};
 
 promises!(a_child_goes_on_where_the_parent_was, a_reset_child_starts_anew);
@@ -17,7 +18,32 @@ our_promises!(
     a_child_of_a_busy_parent_finds_no_lock_held
 );
 
+/// A server begins as root, and its children serve as somebody who may not open the store; an ordinary user's stay what they are.
+#[test]
+fn a_child_that_has_given_up_root_goes_on() {
+    give_up(&Token::fresh(Module::Ours), "fork and give up root");
+    give_up(&Token::by_default("library.reset_on_fork = false\n"), "fork and give up root");
+}
+
+/// The same under the standard's rule, where the child initialises anew.
+#[test]
+fn a_child_that_has_given_up_root_begins_anew() {
+    give_up(&Token::configured(Module::Ours, "library.reset_on_fork = true\n"), "fork, give up root and begin anew");
+    give_up(&Token::by_default(""), "fork, give up root and begin anew");
+}
+
+fn give_up(token: &Token, job: &str) {
+    token.initialise(LABEL);
+    // Where it is and how it is configured is no secret.
+    std::fs::set_permissions(token.directory(), std::fs::Permissions::from_mode(0o755)).expect("the test owns it");
+    std::fs::set_permissions(token.configuration(), std::fs::Permissions::from_mode(0o644)).expect("the test owns it");
+    std::fs::set_permissions(token.file("tokens"), std::fs::Permissions::from_mode(0o700)).expect("the test owns it");
+    child(token, job).ok();
+}
+
 pub const JOBS: Jobs = &[
+    ("fork and give up root", fork_and_give_up_root),
+    ("fork, give up root and begin anew", fork_give_up_root_and_begin_anew),
     ("fork and go on", fork_and_go_on),
     ("fork and part", fork_and_part),
     ("fork and reset", fork_and_reset),
@@ -71,6 +97,62 @@ fn assert_child_succeeded(pid: c_int) {
     // SAFETY: the pid is of our own child, not waited for before.
     let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
     assert_eq!((waited, status), (pid, 0), "the forked child failed");
+}
+
+/// Becomes nobody, as far as this process may.
+fn give_up_root() {
+    const NOBODY: u32 = 65534;
+    // SAFETY: takes numbers only.
+    let gave_up = unsafe { libc::geteuid() != 0 || (libc::setgid(NOBODY) == 0 && libc::setuid(NOBODY) == 0) };
+    assert!(gave_up, "root may become anybody");
+}
+
+/// Uses and makes keys on more threads than there are connections to go round.
+fn serve(module: &Loaded) {
+    std::thread::scope(|threads| {
+        for number in 0..8 {
+            threads.spawn(move || {
+                let session = module.user_session(LABEL, PIN).expect("a session");
+                for round in 0..5 {
+                    let template = Template::new().number(CKA_CLASS, CKO_PRIVATE_KEY).bytes(CKA_LABEL, "parent");
+                    let found = session.find(template).expect("a search works");
+                    session.sign(&Mechanism::plain(CKM_ECDSA), found[0], &[7; 32]).expect("a found key signs");
+                    let (public, private) = key_pair(&session, &format!("of {number} {round}"));
+                    use_pair(&session, public, private);
+                }
+            });
+        }
+    });
+}
+
+fn fork_and_give_up_root() {
+    with_parent_s_key(|module, session, _, private| {
+        let children = (0..CHILDREN).map(|_| {
+            fork(std::panic::AssertUnwindSafe(|| {
+                give_up_root();
+                sign_both_ways(session, private);
+                serve(module);
+            }))
+        });
+        let children: Vec<_> = children.collect();
+        sign_both_ways(session, private);
+        children.into_iter().for_each(assert_child_succeeded);
+        let made = session.find(Template::new().number(CKA_CLASS, CKO_PRIVATE_KEY)).expect("a search works");
+        assert_eq!(made.len(), 1 + CHILDREN * 8 * 5, "what the children made is there");
+    });
+}
+
+fn fork_give_up_root_and_begin_anew() {
+    with_parent_s_key(|module, session, _, private| {
+        let pid = fork(std::panic::AssertUnwindSafe(|| {
+            give_up_root();
+            module.initialize().expect("the child initialises anew");
+            serve(module);
+            module.finalize().expect("the child finalises");
+        }));
+        assert_child_succeeded(pid);
+        sign_both_ways(session, private);
+    });
 }
 
 /// With the key that was prepared before the fork, and with one looked up after it.

@@ -7,6 +7,7 @@
 mod abi;
 mod harness;
 
+mod apache;
 mod chaos;
 mod commands;
 mod conformance;

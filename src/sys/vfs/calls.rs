@@ -144,7 +144,8 @@ fn open_file(name: Option<&CStr>, flags: c_int) -> io::Result<File> {
     let with = |flag: c_int, then: c_int| if flags & flag != 0 { then } else { 0 };
     let access = if flags & ffi::SQLITE_OPEN_READWRITE != 0 { libc::O_RDWR } else { libc::O_RDONLY };
     let how = access | with(ffi::SQLITE_OPEN_CREATE, libc::O_CREAT) | with(ffi::SQLITE_OPEN_EXCLUSIVE, libc::O_EXCL);
-    let database = if flags & (ffi::SQLITE_OPEN_WAL | ffi::SQLITE_OPEN_MAIN_JOURNAL) == 0 { None } else { database_of(name) };
+    let database =
+        if flags & (ffi::SQLITE_OPEN_WAL | ffi::SQLITE_OPEN_MAIN_JOURNAL) == 0 { None } else { file::database_of(name) };
     let mut opened = match database {
         Some(database) => File::open_log(name, how, &database)?,
         None => File::open(name, how)?,
@@ -152,13 +153,6 @@ fn open_file(name: Option<&CStr>, flags: c_int) -> io::Result<File> {
     opened.delete_on_close = flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0;
     opened.gathers = flags & ffi::SQLITE_OPEN_WAL != 0;
     Ok(opened)
-}
-
-/// The database that a log or journal belongs to: its name less the suffix.
-fn database_of(name: &CStr) -> Option<CString> {
-    let bytes = name.to_bytes();
-    let end = bytes.iter().rposition(|byte| *byte == b'-')?;
-    CString::new(&bytes[..end]).ok()
 }
 
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {

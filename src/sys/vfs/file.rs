@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::lock::{DatabaseLock, another_is_attached};
 use super::shared::{LOOK_AGAIN, LOOKS_MAX, SharedIndex};
+use crate::sys::heirloom;
 use crate::sys::process::Descriptor;
 
 thread_local! {
@@ -85,8 +86,12 @@ impl File {
     ///
     /// Error: `ESTALE`: the log is missing, but others use one: it has been removed.
     pub fn open_log(path: &CStr, flags: c_int, database: &CStr) -> io::Result<Self> {
-        let database = open_descriptor(database, libc::O_RDONLY, 0)?;
         let makes = flags & libc::O_CREAT != 0;
+        if heirloom::is_left(path) {
+            // It is there since this process's birth. By name or not, it is not made.
+            return Ok(Self::of(open_descriptor(path, flags & !libc::O_CREAT, 0)?, path.to_owned(), false));
+        }
+        let database = open_descriptor(database, libc::O_RDONLY, 0)?;
         let mut looks = 0..LOOKS_MAX;
         let descriptor = loop {
             match open_descriptor(path, flags & !libc::O_CREAT, 0) {
@@ -271,6 +276,8 @@ impl File {
         let own = stat_of(&self.descriptor)?;
         match stat_named(&self.path) {
             Ok(named) => Ok((named.st_dev, named.st_ino) != (own.st_dev, own.st_ino)),
+            // Who cannot look sees only whether it has a name still.
+            Err(error) if heirloom::is_refusal(&error) && heirloom::is_left(&self.path) => Ok(own.st_nlink == 0),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
         }
@@ -337,8 +344,15 @@ fn open_descriptor(path: &CStr, flags: c_int, mode: libc::mode_t) -> io::Result<
         // SAFETY: the path ends with a null byte.
         let raw = unsafe { libc::open(path.as_ptr(), flags, libc::c_uint::from(mode)) };
         if raw < 0 {
-            interrupted()?;
-            continue;
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                io::ErrorKind::Interrupted => continue,
+                _ if heirloom::is_refusal(&error) && flags & libc::O_CREAT == 0 => {
+                    let (owned, lent) = heirloom::take(path).unwrap_or(Err(error))?;
+                    return Descriptor::lent(owned, Some(lent));
+                }
+                _ => return Err(error),
+            }
         }
         // SAFETY: a fresh descriptor that nobody else owns.
         let owned = unsafe { OwnedFd::from_raw_fd(raw) };
@@ -375,8 +389,17 @@ pub fn exists_with_content(path: &CStr) -> io::Result<bool> {
     match stat_named(path) {
         Ok(found) => Ok(found.st_mode & libc::S_IFMT != libc::S_IFREG || found.st_size > 0),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(false),
+        // A log that was left to us is found when it is opened; a journal our databases never have.
+        Err(error) if heirloom::is_refusal(&error) && database_of(path).is_some_and(|path| heirloom::is_left(&path)) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The database that a log or journal belongs to: its name less the suffix.
+pub fn database_of(name: &CStr) -> Option<CString> {
+    let bytes = name.to_bytes();
+    let end = bytes.iter().rposition(|byte| *byte == b'-')?;
+    CString::new(&bytes[..end]).ok()
 }
 
 /// Removes a file.

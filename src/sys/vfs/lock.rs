@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 use std::io;
+use std::os::fd::RawFd;
 
 use rusqlite::ffi;
 
@@ -30,10 +31,14 @@ impl Hold {
 
 /// Sets the lock on `len` bytes from `start`, without waiting. False: somebody else is in the way.
 pub fn set(file: &Descriptor, hold: Hold, start: i64, len: i64) -> io::Result<bool> {
+    set_raw(file.raw()?, hold, start, len)
+}
+
+fn set_raw(file: RawFd, hold: Hold, start: i64, len: i64) -> io::Result<bool> {
     let range = range(hold, start, len);
     loop {
         // SAFETY: the range is ours and lives through the call.
-        if unsafe { libc::fcntl(file.raw()?, libc::F_OFD_SETLK, &raw const range) } == 0 {
+        if unsafe { libc::fcntl(file, libc::F_OFD_SETLK, &raw const range) } == 0 {
             return Ok(true);
         }
         let error = io::Error::last_os_error();
@@ -84,6 +89,17 @@ pub fn set_attached(database: &Descriptor, attached: bool) -> io::Result<()> {
 /// Whether another connection uses an index of the log of this database.
 pub fn another_is_attached(database: &Descriptor) -> io::Result<bool> {
     is_held_by_another(database, ATTACHED, 1)
+}
+
+/// Holds SQLite's shared lock on a database, for as long as the description is open. False: it cannot be had.
+pub fn share(database: RawFd) -> bool {
+    set_raw(database, Hold::Shared, SHARED, SHARED_BYTES).is_ok_and(|is_held| is_held)
+}
+
+/// Lets go of all locks of a description.
+pub fn release_all(file: RawFd) {
+    // To let go is never refused.
+    let _ = set_raw(file, Hold::Nothing, 0, 0);
 }
 
 /// The state of SQLite's lock on one database file: `SQLITE_LOCK_NONE` to `SQLITE_LOCK_EXCLUSIVE`.

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
+use crate::sys::heirloom;
 use crate::sys::process::NoFork;
 
 pub use file::take_last_error;
@@ -52,6 +53,12 @@ pub fn open(path: &Path, create: bool) -> rusqlite::Result<Connection> {
     let sql = Connection::open_with_flags_and_vfs(path, flags, layer)?;
     sql.busy_timeout(Duration::ZERO)?;
     Ok(sql)
+}
+
+/// Whether the latest failure on this thread was that this process may not, or cannot, get at a file by its name, and has no other way left.
+pub fn was_refused() -> bool {
+    let error = std::io::Error::from_raw_os_error(file::last_error());
+    heirloom::is_refusal(&error) || error.kind() == std::io::ErrorKind::ResourceBusy
 }
 
 /// Whether the name of an open database leads to another file now, or nowhere.
@@ -91,4 +98,4 @@ fn register() -> rusqlite::Result<&'static CStr> {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

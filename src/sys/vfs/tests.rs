@@ -1,5 +1,7 @@
 //! The layer against SQLite's own, and against itself.
 
+#![allow(missing_docs, reason = "each is what its name says")]
+
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -14,10 +16,10 @@ use crate::sys::process::Descriptor;
 use crate::sys::process::tests::in_child;
 
 /// A database with a table, in a directory of its own that goes with it.
-struct Database(std::path::PathBuf);
+pub struct Database(std::path::PathBuf);
 
 impl Database {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("hsmpool-vfs-{}-{number}", std::process::id()));
@@ -27,11 +29,11 @@ impl Database {
         database
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    pub fn path(&self) -> std::path::PathBuf {
         self.0.join("test.db")
     }
 
-    fn ours(&self) -> Connection {
+    pub fn ours(&self) -> Connection {
         open(&self.path(), false).unwrap()
     }
 
@@ -42,7 +44,7 @@ impl Database {
         sql
     }
 
-    fn has(&self, suffix: &str) -> bool {
+    pub fn has(&self, suffix: &str) -> bool {
         self.0.join(format!("test.db{suffix}")).exists()
     }
 }
@@ -53,11 +55,11 @@ impl Drop for Database {
     }
 }
 
-fn rows(sql: &Connection) -> i64 {
+pub fn rows(sql: &Connection) -> i64 {
     sql.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
 }
 
-fn insert(sql: &Connection) -> Result<(), ErrorCode> {
+pub fn insert(sql: &Connection) -> Result<(), ErrorCode> {
     sql.execute("INSERT INTO t VALUES (1)", []).map(|_| ()).map_err(|error| error.sqlite_error_code().unwrap())
 }
 

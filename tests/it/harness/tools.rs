@@ -8,6 +8,7 @@ use super::Run;
 
 /// Every foreign program that a test starts, and its package. `tests/packages` installs the same packages.
 const PROGRAMS: &[(&str, &str)] = &[
+    ("apache2", "apache2-bin"),
     ("apt-get", "apt"),
     ("bash", "bash"),
     ("cargo", "cargo"),
