@@ -34,10 +34,8 @@ fn a_child_that_has_given_up_root_begins_anew() {
 
 fn give_up(token: &Token, job: &str) {
     token.initialise(LABEL);
-    // Where it is and how it is configured is no secret.
-    std::fs::set_permissions(token.directory(), std::fs::Permissions::from_mode(0o755)).expect("the test owns it");
-    std::fs::set_permissions(token.configuration(), std::fs::Permissions::from_mode(0o644)).expect("the test owns it");
-    std::fs::set_permissions(token.file("tokens"), std::fs::Permissions::from_mode(0o700)).expect("the test owns it");
+    // Neither the store nor how it is configured can be seen by anybody else.
+    std::fs::set_permissions(token.directory(), std::fs::Permissions::from_mode(0o700)).expect("the test owns it");
     child(token, job).ok();
 }
 
@@ -99,11 +97,16 @@ fn assert_child_succeeded(pid: c_int) {
     assert_eq!((waited, status), (pid, 0), "the forked child failed");
 }
 
-/// Becomes nobody, as far as this process may.
-fn give_up_root() {
+/// Becomes nobody, as far as this process may, and where it `hides` too in a directory from which no name leads to the store.
+fn give_up_root(hides: bool) {
     const NOBODY: u32 = 65534;
-    // SAFETY: takes numbers only.
-    let gave_up = unsafe { libc::geteuid() != 0 || (libc::setgid(NOBODY) == 0 && libc::setuid(NOBODY) == 0) };
+    // SAFETY: the path ends with a null byte; the rest takes numbers only.
+    let gave_up = unsafe {
+        let is_root = libc::geteuid() == 0;
+        let is_hidden =
+            !is_root || !hides || (libc::chroot(c"/proc/self/fdinfo".as_ptr()) == 0 && libc::chdir(c"/".as_ptr()) == 0);
+        is_hidden && (!is_root || (libc::setgid(NOBODY) == 0 && libc::setuid(NOBODY) == 0))
+    };
     assert!(gave_up, "root may become anybody");
 }
 
@@ -127,9 +130,9 @@ fn serve(module: &Loaded) {
 
 fn fork_and_give_up_root() {
     with_parent_s_key(|module, session, _, private| {
-        let children = (0..CHILDREN).map(|_| {
-            fork(std::panic::AssertUnwindSafe(|| {
-                give_up_root();
+        let children = (0..CHILDREN).map(|number| {
+            fork(std::panic::AssertUnwindSafe(move || {
+                give_up_root(number % 2 == 0);
                 sign_both_ways(session, private);
                 serve(module);
             }))
@@ -144,13 +147,17 @@ fn fork_and_give_up_root() {
 
 fn fork_give_up_root_and_begin_anew() {
     with_parent_s_key(|module, session, _, private| {
-        let pid = fork(std::panic::AssertUnwindSafe(|| {
-            give_up_root();
-            module.initialize().expect("the child initialises anew");
-            serve(module);
-            module.finalize().expect("the child finalises");
-        }));
-        assert_child_succeeded(pid);
+        for hides in [false, true] {
+            let pid = fork(std::panic::AssertUnwindSafe(|| {
+                give_up_root(hides);
+                for _ in 0..2 {
+                    module.initialize().expect("the child initialises anew");
+                    serve(module);
+                    module.finalize().expect("the child finalises");
+                }
+            }));
+            assert_child_succeeded(pid);
+        }
         sign_both_ways(session, private);
     });
 }
