@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Partition;
 use super::origin::{Origin, Step};
 use super::seal::{Key32, ObjectSeals, unwrap_under_pin, wrap_under_pin};
 use super::state::{Facts, Login, TokenState, role_number};
+use super::{Partition, Place};
 use crate::error::{Code, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::limits::{PIN_LEN_MAX_BYTES, PIN_LEN_MIN_BYTES};
@@ -19,6 +19,14 @@ use crate::token::{Access, LoginId, PinState, Role, Scope, TokenId};
 const SO_DELAY_FROM_ATTEMPTS: u32 = 10;
 /// The longest such wait.
 const SO_DELAY_MAX: Duration = Duration::from_secs(32);
+
+/// How often to look whether a PIN that looks locked does so still, and the pause in between: 1.5 s, which is longer than looking at one takes on a machine
+/// that has much else to do.
+const UNDECIDED_LOOKS: u32 = 100;
+const LOOK_AGAIN: Duration = Duration::from_millis(15);
+/// Under a request, whose changes have names, those for counting an attempt: its own, and of changes that no request makes which proves a PIN.
+const STEPS_OF_ATTEMPTS: [Step; 5] =
+    [Step::ReserveAttempt, Step::CreateObjects, Step::ReplaceObject, Step::DeleteObject, Step::DeleteToken];
 
 /// What the flags of `C_GetTokenInfo` say about a PIN holder.
 pub(super) fn pin_state(holder: Option<&UserRow>) -> PinState {
@@ -59,7 +67,9 @@ impl Partition {
         token_key: &Key32,
     ) -> Result<UserRow> {
         let aad = pin_aad(token, role, generation);
-        let under_pin = self.stretching.run(|| wrap_under_pin(&*self.world, pin, &aad, token_key))?;
+        let place = self.stretching.enter(&*self.world);
+        let under_pin = wrap_under_pin(&*self.world, pin, &aad, token_key)?;
+        drop(place);
         Ok(UserRow {
             token,
             role: role_number(role),
@@ -79,9 +89,9 @@ impl Partition {
         let Some(holder) = facts.holder(role) else {
             return Err(refuse(Code::UserPinNotInitialized, "the SO has not set the user's PIN yet"));
         };
-        let reserved = match faults::on(Fault::WrongPinsAreNotCounted) {
-            true => Outcome::Attempt { attempts: 1 },
-            false => self.propose_for(origin, Change::ReserveAttempt { token, role: role_number(role) })?,
+        let (reserved, place) = match faults::on(Fault::WrongPinsAreNotCounted) {
+            true => (Outcome::Attempt { attempts: 1 }, None),
+            false => self.reserve_attempt(origin, token, role)?,
         };
         let attempts = match reserved {
             Outcome::Attempt { attempts } => attempts,
@@ -97,13 +107,59 @@ impl Partition {
         }
         let aad = pin_aad(token, role, holder.generation);
         let under_pin = self.settings.root_key.unwrap(&aad, holder.wrapped.as_bytes())?;
-        let proven = self.stretching.run(|| unwrap_under_pin(pin, &aad, under_pin.expose()))?;
+        let place = place.unwrap_or_else(|| self.stretching.enter(&*self.world));
+        let proven = unwrap_under_pin(pin, &aad, under_pin.expose())?;
         let Some(token_key) = proven else {
             return Err(refuse(Code::PinIncorrect, format!("wrong PIN; {attempts} wrong in a row")));
         };
         let right = Change::ClearAttempts { token, role: role_number(role), generation: holder.generation };
         self.propose_for(origin, right)?;
+        drop(place);
         Ok(token_key)
+    }
+
+    /// Counts an attempt. Each counts as a wrong one until it is decided, so where many are under way at once the PIN may look locked although it is
+    /// not. Of the user's, no more are under way here than are looked at: the place among them comes with the answer. Where others are, in other
+    /// processes or at other partitions, this waits for the first right one, which ends the count.
+    fn reserve_attempt(&self, origin: Option<&Origin>, token: TokenId, role: Role) -> Result<(Outcome, Option<Place<'_>>)> {
+        let reserve = || Change::ReserveAttempt { token, role: role_number(role) };
+        if role == Role::SecurityOfficer {
+            // Never locked, but kept waiting, with no place taken from others.
+            return Ok((self.propose_for(origin, reserve())?, None));
+        }
+        let mut names = origin.map(|origin| STEPS_OF_ATTEMPTS.iter().map(|step| origin.numbered(*step)));
+        loop {
+            let place = self.stretching.enter(&*self.world);
+            let name = match &mut names {
+                None => None,
+                Some(names) => match names.next() {
+                    Some(name) => name,
+                    None => return Ok((Outcome::Locked, None)),
+                },
+            };
+            self.may_change(origin)?;
+            let reserved = self.propose_as(name, reserve())?;
+            if reserved != Outcome::Locked {
+                return Ok((reserved, Some(place)));
+            }
+            drop(place);
+            if faults::on(Fault::LockedPinIsTaken) || !self.is_unlocked_soon(token, role)? {
+                return Ok((reserved, None));
+            }
+        }
+    }
+
+    /// Waits until a PIN that looks locked does no more; false: it is.
+    fn is_unlocked_soon(&self, token: TokenId, role: Role) -> Result<bool> {
+        for _ in 0..UNDECIDED_LOOKS {
+            self.world.sleep(LOOK_AGAIN);
+            let Some((_, users)) = self.store.token_and_users(token)? else { return Ok(true) };
+            let holder = users.iter().find(|user| user.role == role_number(role));
+            if pin_state(holder) != PinState::Locked {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// `C_Login`.

@@ -37,10 +37,10 @@ pub use token::LocalToken;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Code, Error, Result, refuse};
 use crate::limits::CALL_DEADLINE_SECONDS;
@@ -152,6 +152,8 @@ impl Partition {
     /// The child of a fork: the parent's database handles are abandoned, everything in memory stays.
     pub fn after_fork(&self) {
         self.store.after_fork();
+        // Whoever had a place is a thread of the parent.
+        self.stretching.running.store(0, Ordering::Release);
     }
 
     /// Whether keys may be used here. A partition that lacks changes of its group catches up first: one of them may be a revocation.
@@ -198,7 +200,12 @@ impl Partition {
     /// Proposes a change that carries out somebody's request: proposed again, it is answered, not applied again.
     fn propose_for(&self, origin: Option<&Origin>, change: Change) -> Result<Outcome> {
         self.may_change(origin)?;
-        let request = match origin.and_then(|origin| origin.request(&change)) {
+        self.propose_as(origin.and_then(|origin| origin.request(&change)), change)
+    }
+
+    /// Proposes under that name, or under one of the partition's own.
+    fn propose_as(&self, request: Option<RequestId>, change: Change) -> Result<Outcome> {
+        let request = match request {
             Some(request) => request,
             None => self.names.get().next(&*self.world)?,
         };
@@ -227,35 +234,34 @@ impl Partition {
     }
 }
 
-/// At most so many PINs are stretched at once: each takes 19 MiB and a core.
+/// At most so many PINs are looked at at once: each takes 19 MiB and a core. Whoever waits asks again every now and then, so that a child of a fork finds
+/// no lock held, and a simulation nobody blocked.
 #[derive(Default)]
 struct Admission {
-    running: Mutex<usize>,
-    freed: Condvar,
+    running: AtomicUsize,
 }
 
 /// Two cover a login that waits behind a slow one; more would let a guesser fill the memory.
 const STRETCHING_MAX: usize = 2;
+/// How often to ask.
+const ADMISSION_PAUSE: Duration = Duration::from_millis(1);
 
 impl Admission {
-    fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        let mut running = self.running.lock();
-        while *running >= STRETCHING_MAX {
-            self.freed.wait(&mut running);
+    /// Waits for a place, which is taken until what this returns is dropped.
+    fn enter(&self, world: &dyn World) -> Place<'_> {
+        let free = |running: usize| (running < STRETCHING_MAX).then_some(running + 1);
+        while self.running.fetch_update(Ordering::AcqRel, Ordering::Relaxed, free).is_err() {
+            world.sleep(ADMISSION_PAUSE);
         }
-        *running += 1;
-        drop(running);
-        let _release = Release(self);
-        work()
+        Place(self)
     }
 }
 
-/// Gives the place back even if the work panics.
-struct Release<'a>(&'a Admission);
+/// Gives the place back, also where the work panics.
+struct Place<'a>(&'a Admission);
 
-impl Drop for Release<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        *self.0.running.lock() -= 1;
-        self.0.freed.notify_one();
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -68,7 +68,7 @@ impl Origin {
         self.use_number.map(|number| (self.scope.0, number))
     }
 
-    fn numbered(&self, step: Step) -> Option<RequestId> {
+    pub(super) fn numbered(&self, step: Step) -> Option<RequestId> {
         let sequence = self.sequence?.checked_mul(REQUEST_STEPS)?.checked_add(step as u64)?;
         Some(RequestId { client: self.scope.0, sequence })
     }

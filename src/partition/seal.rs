@@ -3,7 +3,7 @@
 //! Every sealed thing starts with a version byte. Nonces are random 96-bit numbers: one token key seals objects only,
 //! and 2^32 object writes under one token key are out of reach (a write costs an fsync).
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::ck::AttributeType;
@@ -12,6 +12,7 @@ use crate::object::ObjectId;
 use crate::secret::Secret;
 use crate::store::Sealed;
 use crate::sys::awslc::sealing::{Aes256Gcm, NONCE_BYTES, TAG_BYTES, hkdf_sha256, hmac_sha256};
+use crate::sys::memory::Scratch;
 use crate::token::TokenId;
 use crate::world::World;
 
@@ -254,10 +255,12 @@ pub fn unwrap_under_pin(pin: &Secret, aad: &[u8], blob: &[u8]) -> Result<Option<
 fn stretch(pin: &Secret, salt: &[u8], memory_kib: u32, passes: u32) -> Result<Key32> {
     let params = Params::new(memory_kib, passes, 1, Some(32))
         .doing(Code::StoreRefused, "the PIN record in the store names impossible Argon2 parameters")?;
+    const DOING: &str = "stretching the PIN with Argon2id";
     let mut key = [0; 32];
+    let memory = Scratch::filled(Block::new(), params.block_count()).doing(Code::HostMemory, DOING)?;
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(pin.expose(), salt, &mut key)
-        .doing(Code::HostMemory, "stretching the PIN with Argon2id")?;
+        .hash_password_into_with_memory(pin.expose(), salt, &mut key, memory)
+        .doing(Code::HostMemory, DOING)?;
     let stretched = Key32(Zeroizing::new(key));
     key.zeroize();
     Ok(stretched)

@@ -7,11 +7,12 @@ use cryptoki_sys::*;
 use crate::abi::{Loaded, Mechanism, Session, Template, TokenFacts};
 use crate::harness::{Jobs, LABEL, PIN, Token, child, loaded_module, module_of_job, our_promises, promises};
 
-promises!(eight_threads_on_their_own_sessions, the_module_is_loaded_again_and_again);
+promises!(eight_threads_on_their_own_sessions, the_module_is_loaded_again_and_again, many_that_log_in_at_once_are_all_let_in);
 // SoftHSM refuses some of eight processes with CKR_GENERAL_ERROR.
 our_promises!(eight_processes_lose_nothing, two_copies_in_one_process, a_token_made_meanwhile_appears);
 
 pub const JOBS: Jobs = &[
+    ("log in and out", log_in_and_out),
     ("make keys", make_keys),
     ("count keys", count_keys),
     ("threads", threads),
@@ -56,6 +57,27 @@ fn eight_processes_lose_nothing(token: &Token) {
         assert!(output.status.success(), "{}", output.all());
     }
     child(token, "count keys").env(EXPECTED, (PROCESSES * KEYS_EACH).to_string()).ok();
+}
+
+/// More than there are wrong PINs until one is locked: an attempt counts as a wrong one while its PIN is looked at.
+const AT_ONCE: usize = 30;
+
+fn many_that_log_in_at_once_are_all_let_in(token: &Token) {
+    let children: Vec<_> = (0..AT_ONCE).map(|_| child(token, "log in and out").spawn()).collect();
+    for child in children {
+        let output = child.wait();
+        assert!(output.status.success(), "{}", output.all());
+    }
+}
+
+fn log_in_and_out() {
+    let module = loaded_module();
+    module.initialize().expect("initialises");
+    for _ in 0..4 {
+        let session = module.user_session(LABEL, PIN).expect("logs in");
+        session.logout().expect("logs out");
+    }
+    module.finalize().expect("finalises");
 }
 
 fn make_keys() {
