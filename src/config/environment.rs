@@ -11,7 +11,7 @@ use crate::sys::process::ForkWord;
 use crate::sys::user;
 
 /// What the configuration depends on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Environment {
     /// `HSMPOOL_CONF`.
     pub hsmpool_conf: Option<PathBuf>,
@@ -25,6 +25,8 @@ pub struct Environment {
     pub root: bool,
     /// `/etc`, elsewhere in tests.
     pub etc: PathBuf,
+    /// [`VARIABLES`], as they are.
+    variables: [Option<OsString>; VARIABLES.len()],
 }
 
 /// What [`Environment::of_process`] reads.
@@ -39,10 +41,10 @@ struct Seen {
 }
 
 impl Seen {
-    /// What counts: `own`, or what the parent has seen, in a child whose environment is `cleared` or that is only somebody else by now. Keeps it for
-    /// children.
-    fn keep(seen: &mut Option<Self>, own: Environment, cleared: bool) -> Environment {
-        let counts = |parent: &Environment| cleared || Environment { root: parent.root, ..own.clone() } == *parent;
+    /// What counts: `own`, or what the parent has seen, in a child whose variables are the same or all gone. Keeps it for children.
+    fn keep(seen: &mut Option<Self>, own: Environment) -> Environment {
+        let is_cleared = own.variables.iter().all(Option::is_none);
+        let counts = |parent: &Environment| is_cleared || own.variables == parent.variables;
         let of_parent = seen.take().filter(|seen| !seen.by.same_process() && counts(&seen.environment));
         let environment = of_parent.map_or(own, |parent| parent.environment);
         *seen = Some(Self { by: ForkWord::new(), environment: environment.clone() });
@@ -64,13 +66,11 @@ impl Environment {
     /// A program that runs with more rights than its caller (set-user-id, file capabilities) heeds no variable: the caller could
     /// otherwise have it write its log over any file, or use a store of the caller's.
     ///
-    /// A forked child that has none of the variables has its parent's: servers clear the environment of their workers (nginx does), and a
-    /// worker that initialises the module anew means the token that its master has found. So does one that was born as root's and serves as another user.
+    /// A forked child that has none of the variables, or the same, has its parent's: servers clear the environment of their workers (nginx does), have them
+    /// serve as another user, and in another directory, and a worker that initialises the module anew means the token that its master has found.
     pub fn of_process() -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|_| !user::has_raised_rights());
-        let own = Self::of_variables(variable);
-        let cleared = VARIABLES.iter().all(|name| variable(name).is_none());
-        SEEN.try_lock().map_or_else(|| own.clone(), |mut seen| Seen::keep(&mut seen, own.clone(), cleared))
+        let own = Self::of_variables(|name| std::env::var_os(name).filter(|_| !user::has_raised_rights()));
+        SEEN.try_lock().map_or_else(|| own.clone(), |mut seen| Seen::keep(&mut seen, own.clone()))
     }
 
     fn of_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
@@ -85,6 +85,7 @@ impl Environment {
             home: set("HOME").map(PathBuf::from).or_else(user::home_of_password_file),
             root: user::is_root(),
             etc: PathBuf::from("/etc"),
+            variables: VARIABLES.map(variable),
         }
     }
 
@@ -137,17 +138,26 @@ mod tests {
     }
 
     #[test]
-    fn a_child_with_a_cleared_environment_means_its_parents_files() {
-        let named = |name: &str| Environment { hsmpool_conf: Some(name.into()), ..Environment::default() };
-        let mut seen = None;
-        Seen::keep(&mut seen, named("first"), false);
-        Seen::keep(&mut seen, named("parent"), false);
-        let mut in_a_child = |own: Environment, cleared, expected: Option<&str>| {
-            in_child(|| Seen::keep(&mut seen, own, cleared).hsmpool_conf == expected.map(PathBuf::from))
+    fn a_child_with_its_parents_variables_or_none_means_its_parents_files() {
+        let named = |name: &str| {
+            let conf = |variable: &str| (variable == "HSMPOOL_CONF").then(|| name.into());
+            Environment { hsmpool_conf: Some(name.into()), root: name == "parent", ..Environment::of_variables(conf) }
         };
-        assert!(in_a_child(Environment::default(), true, Some("parent")));
-        assert!(in_a_child(Environment::default(), false, None), "another variable was set: it is meant");
-        assert!(in_a_child(named("own"), false, Some("own")));
-        assert_eq!(Seen::keep(&mut seen, Environment::default(), true).hsmpool_conf, None, "nobody forked");
+        let cleared = || Environment::of_variables(|_| None);
+        let mut seen = None;
+        Seen::keep(&mut seen, named("first"));
+        Seen::keep(&mut seen, named("parent"));
+        let mut in_a_child = |own: Environment, expected: &str| {
+            in_child(|| {
+                let kept = Seen::keep(&mut seen, own);
+                kept.hsmpool_conf == Some(expected.into()) && kept.root == (expected == "parent")
+            })
+        };
+        assert!(in_a_child(cleared(), "parent"));
+        // Elsewhere, and somebody else.
+        let moved = Environment { hsmpool_conf: Some("/elsewhere/parent".into()), root: false, ..named("parent") };
+        assert!(in_a_child(moved, "parent"));
+        assert!(in_a_child(named("own"), "own"), "another one was set: it is meant");
+        assert_eq!(Seen::keep(&mut seen, cleared()).hsmpool_conf, None, "nobody forked");
     }
 }

@@ -263,10 +263,32 @@ impl<'a> Call<'a> {
     /// `C_SetAttributeValue`.
     pub fn update(&self, id: ObjectId, changes: Template) -> Result<Reference> {
         let revokes = may_revoke(&changes);
-        if self.partition.did_for_good(self.origin, Step::ReplaceObject)? {
-            self.spread_if(revokes)?;
-            return Ok(reference(self.open(id, Code::ObjectHandleInvalid)?.object()));
+        self.once(
+            Step::ReplaceObject,
+            || self.update_now(id, changes),
+            || {
+                self.spread_if(revokes)?;
+                // If somebody has destroyed it since, the change was made nevertheless: whoever uses it next is told.
+                let changed = self.open(id, Code::ObjectHandleInvalid);
+                Ok(changed.map_or(Reference { id, token: true, private: true }, |key| reference(key.object())))
+            },
+        )
+    }
+
+    /// Carries a request out, unless an earlier arrival has: then `done` answers. That may have been while this one looked, and whoever destroyed the
+    /// object then would make it seem as if there had never been one.
+    fn once<T>(&self, step: Step, carry_out: impl FnOnce() -> Result<T>, done: impl Fn() -> Result<T>) -> Result<T> {
+        if self.partition.did_for_good(self.origin, step)? {
+            return done();
         }
+        match carry_out() {
+            Err(gone) if gone.code() == Code::ObjectHandleInvalid && self.partition.did_for_good(self.origin, step)? => done(),
+            answer => answer,
+        }
+    }
+
+    fn update_now(&self, id: ObjectId, changes: Template) -> Result<Reference> {
+        let revokes = may_revoke(&changes);
         if faults::on(Fault::SetIsNotAtomic) && changes.len() > 1 {
             let mut one_by_one = changes.into_iter().rev().map(|change| self.update(id, Template::from_iter([change])));
             return one_by_one.try_fold(None, |_, changed| changed.map(Some))?.ok_or_else(|| gone(Code::ObjectHandleInvalid));
@@ -310,9 +332,10 @@ impl<'a> Call<'a> {
 
     /// `C_DestroyObject`.
     pub fn destroy(&self, id: ObjectId) -> Result<()> {
-        if self.partition.did_for_good(self.origin, Step::DeleteObject)? {
-            return self.partition.spread(self.origin);
-        }
+        self.once(Step::DeleteObject, || self.destroy_now(id), || self.partition.spread(self.origin))
+    }
+
+    fn destroy_now(&self, id: ObjectId) -> Result<()> {
         let key = self.open(id, Code::ObjectHandleInvalid)?;
         policy::may_destroy(key.object())?;
         if !key.object().is_token() {

@@ -9,11 +9,6 @@ fn children_of_another_user_sign_on_our_module() {
 }
 
 #[test]
-fn children_of_another_user_sign_on_softhsm() {
-    serves_what_curl_verifies(&Token::initialised(Module::SoftHsm));
-}
-
-#[test]
 fn children_of_another_user_sign_by_default() {
     let token = Token::by_default("");
     token.initialise(LABEL);

@@ -142,6 +142,29 @@ fn a_change_that_is_sent_again_later_changes_nothing() {
     assert_eq!(token.find(&user, &Template::new()).unwrap().len(), 1, "what was destroyed does not come back");
 }
 
+/// Its first answer was lost, and somebody else destroyed the object before the client could ask again: what was done was done.
+#[test]
+fn a_change_that_was_made_is_acknowledged_although_its_object_is_gone_by_now() {
+    let house = House::new(113);
+    house.token();
+    let (token, seen) = overheard(&house);
+    let user = token.login(&SCOPE, Role::User, &pin("user-pin")).unwrap().with_write(true);
+    let key = token.generate(&user, &mechanism(MechanismType::AES_KEY_GEN), aes(true)).unwrap();
+    seen.lock().unwrap().clear();
+    token.update(&user, key.id, Template::from_iter([(AttributeType::LABEL, Value::Bytes(b"new".to_vec()))])).unwrap();
+    token.destroy(&user, key.id).unwrap();
+    let requests: Vec<_> = seen.lock().unwrap().iter().map(|(request, _)| request.clone()).collect();
+    assert_eq!(requests.len(), 2, "a change and a destruction");
+    for (at, request) in requests.iter().enumerate() {
+        for server in &house.servers {
+            let answer = decode::<Answer>(server.answer(&caller("app"), request).expose()).unwrap();
+            assert!(matches!(answer.verdict, Verdict::Done(_)), "request {at}");
+        }
+    }
+    let again = token.update(&user, key.id, Template::new()).unwrap_err();
+    assert_eq!(again.code(), Code::ObjectHandleInvalid, "a new request is told that it is gone");
+}
+
 #[test]
 fn a_login_that_nobody_made_opens_nothing() {
     let house = House::new(113);
