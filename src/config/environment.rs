@@ -38,6 +38,8 @@ static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
 struct Seen {
     by: ForkWord,
     environment: Environment,
+    /// Whether it is the parent's.
+    is_inherited: bool,
 }
 
 impl Seen {
@@ -45,9 +47,11 @@ impl Seen {
     fn keep(seen: &mut Option<Self>, own: Environment) -> Environment {
         let is_cleared = own.variables.iter().all(Option::is_none);
         let counts = |parent: &Environment| is_cleared || own.variables == parent.variables;
-        let of_parent = seen.take().filter(|seen| !seen.by.same_process() && counts(&seen.environment));
+        let is_of_parent = |seen: &Self| seen.is_inherited || !seen.by.same_process();
+        let of_parent = seen.take().filter(|seen| is_of_parent(seen) && counts(&seen.environment));
+        let is_inherited = of_parent.is_some();
         let environment = of_parent.map_or(own, |parent| parent.environment);
-        *seen = Some(Self { by: ForkWord::new(), environment: environment.clone() });
+        *seen = Some(Self { by: ForkWord::new(), environment: environment.clone(), is_inherited });
         environment
     }
 }
@@ -149,8 +153,10 @@ mod tests {
         Seen::keep(&mut seen, named("parent"));
         let mut in_a_child = |own: Environment, expected: &str| {
             in_child(|| {
-                let kept = Seen::keep(&mut seen, own);
-                kept.hsmpool_conf == Some(expected.into()) && kept.root == (expected == "parent")
+                let is_kept =
+                    |kept: Environment| kept.hsmpool_conf == Some(expected.into()) && kept.root == (expected == "parent");
+                // The second time as well.
+                is_kept(Seen::keep(&mut seen, own.clone())) && is_kept(Seen::keep(&mut seen, own))
             })
         };
         assert!(in_a_child(cleared(), "parent"));

@@ -7,14 +7,7 @@ use super::{Config, Environment, Style, hsmpool, softhsm};
 
 /// A file of each kind; whatever its bytes are, it is read, or refused with a sentence that names the file.
 pub fn configurations(bytes: &[u8]) {
-    let environment = Environment {
-        hsmpool_conf: None,
-        softhsm2_conf: None,
-        hsmpool_log: None,
-        home: Some("/nowhere".into()),
-        root: false,
-        etc: "/nowhere".into(),
-    };
+    let environment = Environment { home: Some("/nowhere".into()), etc: "/nowhere".into(), ..Environment::default() };
     let file = Path::new("the-file");
     let mut config = Config::defaults(&environment, Style::SoftHsm, None);
     let mut read = vec![softhsm::read(file, bytes, &mut config)];

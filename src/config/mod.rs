@@ -17,6 +17,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -137,7 +138,10 @@ pub fn of_process() -> Result<Config> {
     let environment = Environment::of_process();
     let was_root = environment.root && !user::is_root();
     if let Some(of_parent) = READ.try_lock().and_then(|read| read.clone().filter(|_| was_root)) {
-        return Ok(of_parent);
+        // The log file may be root's alone; the system's log takes what everybody has to say.
+        let is_open_to_us = |file: &PathBuf| OpenOptions::new().append(true).open(file).is_ok();
+        let log_target = of_parent.log_target.filter(|target| !matches!(target, LogTarget::File(file) if !is_open_to_us(file)));
+        return Ok(Config { log_target, ..of_parent });
     }
     let config = load(&environment)?;
     if let Some(mut read) = READ.try_lock() {

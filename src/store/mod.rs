@@ -36,12 +36,12 @@ pub use query::Found;
 pub use replica::{CheckedCopy, Place};
 pub use trouble::Trouble;
 
-use crate::error::{Code, Doing, Result, refuse};
+use crate::error::{Code, Result, refuse};
 use crate::object::{ObjectId, TokenId};
 use crate::secret::Secret;
 use crate::sys::heirloom::Bequest;
 use crate::sys::process::PerProcess;
-use crate::sys::{files, user};
+use crate::sys::user;
 use pool::Pool;
 
 /// An open store. Any number of threads and processes may use one directory at once.
@@ -49,13 +49,14 @@ use pool::Pool;
 /// A forked child may go on using the store: it notices by itself, abandons the parent's connections without touching them, and opens
 /// its own.
 pub struct Store {
+    /// Dropped first: what is not open any more is left to nobody.
+    bequest: OnceLock<Bequest>,
     path: PathBuf,
     pool: PerProcess<Pool>,
     /// Whether it is of a group's member, and whether that member is this process.
     member: AtomicBool,
     replicating: Arc<AtomicBool>,
     stamper: OnceLock<Stamper>,
-    bequest: OnceLock<Bequest>,
 }
 
 impl Store {
@@ -117,14 +118,9 @@ impl Store {
         if !user::is_root() {
             return Ok(());
         }
-        let provided = self.pool.get().provide();
-        provided.map_err(|trouble| trouble.told(&self.path, "opening the store"))?;
-        // Such a child cannot make the log's name durable, as whoever writes to it must.
-        let synced = files::sync_directory(self.path.parent().unwrap_or(Path::new("/")));
-        synced.doing(Code::DeviceError, format!("cannot make the names beside {} durable", self.path.display()))?;
         // A second call changes nothing.
         let _ = self.bequest.set(Bequest::of(&self.path, root_key));
-        Ok(())
+        self.pool.get().provide().map_err(|trouble| trouble.told(&self.path, "opening the store"))
     }
 
     /// Where the database is.
@@ -213,7 +209,7 @@ impl Store {
 
     /// For a forked child: abandons the parent's connections. Each call notices a fork by itself, so this is never needed for safety.
     pub fn after_fork(&self) {
-        self.pool.renew();
+        self.pool.get();
     }
 
     /// One write transaction, durable when this returns: for room `log` alone, which decides what is applied.

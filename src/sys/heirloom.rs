@@ -1,28 +1,29 @@
 //! Descriptors of a store for a process that may not open it by name any more.
 //!
 //! A server opens its tokens as root, and its children serve as somebody else (nginx, Apache), perhaps in a directory from which no name leads to the
-//! store (`chroot`). They have what they need in memory anyhow, so nothing is given away by leaving them a way to the files: right at its birth, when it
-//! is root still, such a child opens them once more. These descriptions are its alone, for locks belong to descriptions, and nobody has locked them.
-//! [`take`] lends one where the name is refused; it comes back, without its locks, when the [`super::process::Descriptor`] is dropped.
+//! store (`chroot`). So right before a process of root's forks, the files are opened once more for the child. These descriptions are the child's alone,
+//! for locks belong to descriptions, and nobody has locked them. Where the child is refused the database by its name, [`take`] lends it one instead, and
+//! that connection has its log and its index from here too, whatever is found under their names. What is lent comes back, without its locks, when the
+//! [`super::process::Descriptor`] is dropped.
 //!
 //! One more description of the database is never lent, and holds SQLite's shared lock until the child ends. As long as it does, nobody can be the last
 //! one to use the database, who would remove the log that the others are open on.
 //!
-//! A host may close all descriptors that it does not know, and use their numbers for files of its own. So a number is looked at before it is used or
-//! closed: it must be the file that it was.
+//! A host may close all descriptors that it does not know, and the same numbers, even the same files, may be opened by somebody else. So a description bears
+//! a mark, where nobody else has set one: its position, which is of no use to us.
 //!
-//! Children of other users than root open nothing: they can regain what they give up by name only. Nor do children of a program that has more rights
-//! than its caller. All here is atomics and system calls, because a child must be able to use it whatever other threads were doing at the fork.
+//! Processes of other users than root leave nothing: their children regain what they give up by name only. Nor do programs that have more rights than
+//! their caller. What runs around a fork is atomics and system calls, because a child must be able to use it whatever other threads were doing.
 
 use std::ffi::{CStr, CString, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Once, OnceLock};
 
-use super::process::at_birth;
+use super::process::NoFork;
 use super::user;
 use super::vfs::lock;
 
@@ -35,13 +36,34 @@ const FIRST: RawFd = 3;
 
 static ESTATES: [Estate; STORES_MAX] = [const { Estate::new() }; STORES_MAX];
 
-/// One store: its files, and what this process has of them since its birth.
+/// One store.
 struct Estate {
     paths: OnceLock<Paths>,
     /// How many of this process's stores at these paths are left to its children.
     holders: AtomicU32,
     /// The database as this process has opened it.
     database: Identity,
+    /// Whether its log's name is on the disk: such a child cannot see to that, as whoever writes to the log must.
+    is_named: AtomicBool,
+    /// What this process has from its parent.
+    own: Heirlooms,
+    /// What its next child shall have: there for the moment of the fork.
+    next: Heirlooms,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Paths {
+    directory: CString,
+    database: CString,
+    log: CString,
+    index: CString,
+    root_key: Option<CString>,
+    /// What the system calls the database; links in its path are followed there. `None`: it does not say.
+    seen_as: Option<PathBuf>,
+}
+
+/// Files of one store.
+struct Heirlooms {
     databases: [Heirloom; CONNECTIONS],
     logs: [Heirloom; CONNECTIONS],
     indexes: [Heirloom; CONNECTIONS],
@@ -49,24 +71,17 @@ struct Estate {
     guard: [Heirloom; 1],
 }
 
-struct Paths {
-    database: CString,
-    log: CString,
-    index: CString,
-    root_key: Option<CString>,
+/// One descriptor, unless it is negative.
+struct Heirloom {
+    raw: AtomicI32,
+    identity: Identity,
+    is_lent: AtomicBool,
 }
 
 /// Which file it is, among all of this machine.
 struct Identity {
     device: AtomicU64,
     number: AtomicU64,
-}
-
-/// One descriptor, unless it is negative.
-struct Heirloom {
-    raw: AtomicI32,
-    identity: Identity,
-    is_lent: AtomicBool,
 }
 
 impl Identity {
@@ -92,8 +107,18 @@ fn stat_of(raw: RawFd) -> Option<libc::stat> {
 }
 
 fn close(raw: RawFd) {
-    // SAFETY: the caller has opened it, or has seen that it is still what this process opened.
+    // SAFETY: the caller has opened it, or has seen that it is still what was opened here.
     unsafe { libc::close(raw) };
+}
+
+/// What the system calls an open file now. `None`: it does not say, where `/proc` is not to be seen.
+fn seen_as(raw: RawFd) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{raw}")).ok()
+}
+
+/// A position in a file that nobody else sets: an address of ours, which no other copy of this module has.
+fn mark() -> libc::off_t {
+    (std::ptr::from_ref(&ESTATES) as usize & 0xff_ffff_ffff) as libc::off_t
 }
 
 impl Heirloom {
@@ -102,31 +127,37 @@ impl Heirloom {
     }
 
     /// Opens the file; false: it cannot be.
-    fn open(&self, path: &CStr, access: c_int) -> bool {
+    fn open(&self, path: &CStr, how: c_int) -> bool {
+        // A pipe of that name must keep nobody waiting.
         // SAFETY: the path ends with a null byte.
-        let raw = unsafe { libc::open(path.as_ptr(), access | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY) };
+        let mut raw = unsafe { libc::open(path.as_ptr(), how | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK) };
+        if (0..FIRST).contains(&raw) {
+            // SAFETY: takes numbers only.
+            let higher = unsafe { libc::fcntl(raw, libc::F_DUPFD_CLOEXEC, FIRST) };
+            close(raw);
+            raw = higher;
+        }
         if raw < 0 {
             return false;
         }
-        match stat_of(raw).filter(|found| raw >= FIRST && found.st_mode & libc::S_IFMT == libc::S_IFREG) {
-            Some(found) => {
-                self.identity.set(&found);
-                self.is_lent.store(false, Ordering::Relaxed);
-                self.raw.store(raw, Ordering::Release);
-                true
-            }
-            None => {
-                close(raw);
-                false
-            }
-        }
+        let found = stat_of(raw).filter(|found| found.st_mode & libc::S_IFMT == libc::S_IFREG);
+        // SAFETY: takes numbers only.
+        let Some(found) = found.filter(|_| unsafe { libc::lseek(raw, mark(), libc::SEEK_SET) } == mark()) else {
+            close(raw);
+            return false;
+        };
+        self.identity.set(&found);
+        self.is_lent.store(false, Ordering::Relaxed);
+        self.raw.store(raw, Ordering::Release);
+        true
     }
 
-    /// The descriptor, and what is known of the file now, if that is the one that was opened.
+    /// The descriptor, and what is known of its file now, if it is the one that was opened here.
     fn look(&self) -> Option<(RawFd, libc::stat)> {
-        let raw = self.raw.load(Ordering::Acquire);
-        let found = stat_of(raw).filter(|found| raw >= FIRST && self.identity.is(found))?;
-        Some((raw, found))
+        let raw = Some(self.raw.load(Ordering::Acquire)).filter(|raw| *raw >= FIRST)?;
+        let found = stat_of(raw).filter(|found| self.identity.is(found))?;
+        // SAFETY: takes numbers only, and changes nothing.
+        (unsafe { libc::lseek(raw, 0, libc::SEEK_CUR) } == mark()).then_some((raw, found))
     }
 
     fn close(&self) {
@@ -137,15 +168,25 @@ impl Heirloom {
         self.is_lent.store(false, Ordering::Release);
     }
 
+    /// Takes over what another one is.
+    fn inherit(&self, from: &Self) {
+        self.identity.device.store(from.identity.device.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.identity.number.store(from.identity.number.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.is_lent.store(false, Ordering::Relaxed);
+        self.raw.store(from.raw.swap(-1, Ordering::AcqRel), Ordering::Release);
+    }
+
+    /// A copy of the descriptor. `None`: it is lent already, or the host has closed it.
     fn lend(&'static self) -> Option<io::Result<(OwnedFd, Lent)>> {
-        if self.raw.load(Ordering::Acquire) < 0 || self.is_lent.swap(true, Ordering::AcqRel) {
+        self.look()?;
+        if self.is_lent.swap(true, Ordering::AcqRel) {
             return None;
         }
         let lent = Lent(self);
-        let Some((raw, _)) = self.look().filter(|(_, found)| found.st_nlink > 0) else {
-            // Removed, and what is written to it would be lost; or the host has closed it.
+        let (raw, found) = self.look()?;
+        if found.st_nlink == 0 {
             return Some(Err(io::Error::from_raw_os_error(libc::ESTALE)));
-        };
+        }
         // SAFETY: takes numbers only.
         let copy = unsafe { libc::fcntl(raw, libc::F_DUPFD_CLOEXEC, FIRST) };
         if copy < 0 {
@@ -156,12 +197,9 @@ impl Heirloom {
     }
 }
 
-impl Estate {
+impl Heirlooms {
     const fn new() -> Self {
         Self {
-            paths: OnceLock::new(),
-            holders: AtomicU32::new(0),
-            database: Identity::new(),
             databases: [const { Heirloom::new() }; CONNECTIONS],
             logs: [const { Heirloom::new() }; CONNECTIONS],
             indexes: [const { Heirloom::new() }; CONNECTIONS],
@@ -172,38 +210,70 @@ impl Estate {
 
     /// All that can be lent, by their paths, and how each is opened.
     fn files<'e>(&'e self, paths: &'e Paths) -> impl Iterator<Item = (&'e CStr, c_int, &'e [Heirloom])> {
+        // A link to the database would give it two names, and two logs.
+        const OURS: c_int = libc::O_RDWR | libc::O_NOFOLLOW;
         let files: [(Option<&CString>, c_int, &[Heirloom]); 4] = [
-            (Some(&paths.database), libc::O_RDWR, &self.databases),
-            (Some(&paths.log), libc::O_RDWR, &self.logs),
-            (Some(&paths.index), libc::O_RDWR, &self.indexes),
+            (Some(&paths.database), OURS, &self.databases),
+            (Some(&paths.log), OURS, &self.logs),
+            (Some(&paths.index), OURS, &self.indexes),
             (paths.root_key.as_ref(), libc::O_RDONLY, &self.root_key),
         ];
-        files.into_iter().filter_map(|(path, access, each)| Some((path?.as_c_str(), access, each)))
+        files.into_iter().filter_map(|(path, how, each)| Some((path?.as_c_str(), how, each)))
     }
 
-    /// In a child that is root still: opens everything, or nothing.
-    fn open(&self) {
-        let Some(paths) = self.paths.get().filter(|_| self.holders.load(Ordering::Acquire) > 0) else { return };
+    fn all(&self) -> impl Iterator<Item = &Heirloom> {
+        let all = [&self.databases[..], &self.logs, &self.indexes, &self.root_key, &self.guard];
+        all.into_iter().flatten()
+    }
+
+    /// Opens everything; false: not all could be.
+    fn open(&self, paths: &Paths, database: &Identity) -> bool {
         let [guard] = &self.guard;
         // First of all: from here on nobody removes the log.
-        let is_guarded = guard.open(&paths.database, libc::O_RDWR)
-            && guard.look().is_some_and(|(raw, found)| self.database.is(&found) && found.st_nlink > 0 && lock::share(raw));
-        let are_open = || self.files(paths).all(|(path, access, each)| each.iter().all(|heirloom| heirloom.open(path, access)));
-        if !is_guarded
-            || !are_open()
-            || self.databases.iter().any(|one| one.look().is_none_or(|(_, found)| !self.database.is(&found)))
-        {
-            self.close();
-        }
-    }
-
-    fn close(&self) {
-        let all = [&self.databases[..], &self.logs, &self.indexes, &self.root_key, &self.guard];
-        all.into_iter().flatten().for_each(Heirloom::close);
+        let is_guarded = guard.open(&paths.database, libc::O_RDWR | libc::O_NOFOLLOW)
+            && guard.look().is_some_and(|(raw, found)| found.st_nlink > 0 && lock::share(raw));
+        let open_each = |(path, how, each): (&CStr, c_int, &[Heirloom])| each.iter().all(|heirloom| heirloom.open(path, how));
+        let is_it = |one: &Heirloom| one.look().is_some_and(|(_, found)| database.is(&found));
+        is_guarded && self.files(paths).all(open_each) && self.databases.iter().chain(&self.guard).all(is_it)
     }
 }
 
-/// Has the table of what is lent know that a descriptor is not used any more.
+impl Estate {
+    const fn new() -> Self {
+        Self {
+            paths: OnceLock::new(),
+            holders: AtomicU32::new(0),
+            database: Identity::new(),
+            is_named: AtomicBool::new(false),
+            own: Heirlooms::new(),
+            next: Heirlooms::new(),
+        }
+    }
+
+    /// Opens what the next child shall have: everything, or nothing.
+    fn prepare(&self) {
+        let Some(paths) = self.paths.get().filter(|_| self.holders.load(Ordering::Acquire) > 0) else { return };
+        let is_named = self.is_named.load(Ordering::Acquire) || sync_directory(&paths.directory);
+        self.is_named.store(is_named, Ordering::Release);
+        if !is_named || !self.next.open(paths, &self.database) {
+            self.next.all().for_each(Heirloom::close);
+        }
+    }
+}
+
+fn sync_directory(path: &CStr) -> bool {
+    // SAFETY: the path ends with a null byte.
+    let raw = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) };
+    if raw < 0 {
+        return false;
+    }
+    // SAFETY: takes a number only.
+    let is_synced = unsafe { libc::fsync(raw) } == 0;
+    close(raw);
+    is_synced
+}
+
+/// Has the table know that what was lent is not used any more.
 pub struct Lent(&'static Heirloom);
 
 impl Drop for Lent {
@@ -215,37 +285,31 @@ impl Drop for Lent {
     }
 }
 
-/// While it lives, children of this process that are born as root's keep a way to a store.
+/// While it lives, children of this process have a way to a store.
 pub struct Bequest(Option<&'static Estate>);
 
 impl Bequest {
-    /// Of a store that this process has open. None where this process is not root's, or its rights are not its caller's.
+    /// Of a store that this process has open. None where this process is not root's, has more rights than its caller, or leaves 16 others.
     pub fn of(database: &Path, root_key: Option<&Path>) -> Self {
-        static ONCE: Once = Once::new();
-        if !user::is_root() || user::has_raised_rights() {
-            return Self(None);
-        }
-        ONCE.call_once(|| at_birth(in_child));
-        Self(Self::claim(database, root_key))
+        let may = user::is_root() && !user::has_raised_rights();
+        Self(if may { Self::claim(database, root_key) } else { None })
     }
 
     fn claim(database: &Path, root_key: Option<&Path>) -> Option<&'static Estate> {
-        let with = |suffix: &str| CString::new([database.as_os_str().as_bytes(), suffix.as_bytes()].concat()).ok();
+        let text = |path: &Path, suffix: &str| CString::new([path.as_os_str().as_bytes(), suffix.as_bytes()].concat()).ok();
         let root_key = match root_key {
-            Some(path) => Some(CString::new(path.as_os_str().as_bytes()).ok()?),
+            Some(path) => Some(text(path, "")?),
             None => None,
         };
-        let (database, log, index) = (with("")?, with("-wal")?, with("-shm")?);
-        // SAFETY: all-zero bytes are a valid `stat`.
-        let mut found: libc::stat = unsafe { std::mem::zeroed() };
-        // SAFETY: the path ends with a null byte, and `found` is ours.
-        if unsafe { libc::stat(database.as_ptr(), &raw mut found) } != 0 {
-            return None;
-        }
-        let is_it = |paths: &Paths| paths.database == database && paths.root_key == root_key;
-        let new = || Paths { database: database.clone(), log: log.clone(), index: index.clone(), root_key: root_key.clone() };
-        let estate = ESTATES.iter().find(|estate| is_it(estate.paths.get_or_init(new)))?;
+        let (directory, log, index) = (text(database.parent()?, "")?, text(database, "-wal")?, text(database, "-shm")?);
+        let file = std::fs::File::open(database).ok()?;
+        let found = stat_of(file.as_raw_fd())?;
+        let paths = Paths { directory, database: text(database, "")?, log, index, root_key, seen_as: seen_as(file.as_raw_fd()) };
+        // A child must not be born while one is written.
+        let _held = NoFork::hold();
+        let estate = ESTATES.iter().find(|estate| *estate.paths.get_or_init(|| paths.clone()) == paths)?;
         estate.database.set(&found);
+        estate.is_named.store(false, Ordering::Release);
         estate.holders.fetch_add(1, Ordering::AcqRel);
         Some(estate)
     }
@@ -262,27 +326,41 @@ impl Drop for Bequest {
 /// The process that was born by the latest fork of which we have heard. One that was made without `fork` shares its parent's descriptions.
 static BORN: AtomicU32 = AtomicU32::new(0);
 
-extern "C" fn in_child() {
-    let is_root = user::is_root();
+/// Right before a fork, when no other thread forks.
+pub fn before_fork() {
+    if user::is_root() {
+        ESTATES.iter().for_each(Estate::prepare);
+    }
+}
+
+/// Right after it.
+pub fn after_fork_in_parent() {
+    // The child's stay open, with their locks.
+    ESTATES.iter().flat_map(|estate| estate.next.all()).for_each(Heirloom::close);
+}
+
+/// The same in the child.
+pub fn after_fork_in_child() {
     BORN.store(std::process::id(), Ordering::Release);
-    for estate in &ESTATES {
-        // What the parent has since its birth shares locks with the parent.
-        estate.close();
-        if is_root {
-            estate.open();
+    for Estate { own, next, .. } in &ESTATES {
+        for (own, next) in own.all().zip(next.all()) {
+            // What the parent has from its own parent shares locks with the parent.
+            own.close();
+            own.inherit(next);
         }
     }
 }
 
-/// Where this process has its files from its birth, in use or not. Whoever is root still opens files by name.
-fn inherited(path: &CStr) -> Option<&'static [Heirloom]> {
+/// The store that this process has from its parent, in use or not, of which that is a file. Whoever is root still opens files by name.
+fn inherited(path: &CStr) -> Option<(&'static Paths, &'static [Heirloom])> {
     if user::is_root() || BORN.load(Ordering::Acquire) != std::process::id() {
         return None;
     }
-    let has = |estate: &&Estate| estate.guard.iter().any(|guard| guard.raw.load(Ordering::Acquire) >= 0);
-    ESTATES.iter().filter(has).find_map(|estate| {
-        let found = estate.files(estate.paths.get()?).find(|(own, ..)| *own == path);
-        found.map(|(_, _, each)| each)
+    let is_whole = |estate: &&Estate| estate.own.guard.iter().all(|guard| guard.look().is_some());
+    ESTATES.iter().filter(is_whole).find_map(|estate| {
+        let paths = estate.paths.get()?;
+        let found = estate.own.files(paths).find(|(own, ..)| *own == path);
+        found.map(|(_, _, each)| (paths, each))
     })
 }
 
@@ -291,15 +369,30 @@ pub fn is_refusal(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::ENOENT | libc::ENOTDIR))
 }
 
-/// A descriptor for a file that was refused by its name, and what is to be dropped when it is closed. `None`: this process has none for it.
+/// A descriptor of a file of a store, and what is to be dropped when it is closed. `None`: this process has none for it.
 ///
-/// Errors: `EBUSY`: all are in use; `ESTALE`: the file was removed, or the host has closed the descriptor.
+/// Errors: `EBUSY`: all are in use; `ESTALE`: the file was removed, or goes by another name now.
 pub fn take(path: &CStr) -> Option<io::Result<(OwnedFd, Lent)>> {
-    let each = inherited(path)?;
-    Some(each.iter().find_map(Heirloom::lend).unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::EBUSY))))
+    let (paths, each) = inherited(path)?;
+    let lent = each.iter().find_map(Heirloom::lend).unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::EBUSY)));
+    Some(lent.and_then(|(owned, lent)| match *paths.database == *path && is_elsewhere(paths, owned.as_raw_fd()) {
+        true => Err(io::Error::from_raw_os_error(libc::ESTALE)),
+        false => Ok((owned, lent)),
+    }))
 }
 
-/// Whether this process has a descriptor for the file, in use or not.
+/// Whether the database goes by another name than when this process was born, or by none: another one may stand in its place.
+fn is_elsewhere(paths: &Paths, database: RawFd) -> bool {
+    let is_removed = stat_of(database).is_none_or(|found| found.st_nlink == 0);
+    is_removed || seen_as(database).is_some_and(|now| paths.seen_as.as_ref().is_some_and(|then| now != *then))
+}
+
+/// Whether a database that was lent does.
+pub fn has_moved(path: &CStr, database: RawFd) -> bool {
+    inherited(path).is_none_or(|(paths, _)| is_elsewhere(paths, database))
+}
+
+/// Whether this process has descriptors of the store of which that is a file, in use or not.
 pub fn is_left(path: &CStr) -> bool {
     inherited(path).is_some()
 }
@@ -337,6 +430,16 @@ mod tests {
     fn as_nobody(child: impl FnOnce() -> bool) {
         if user::is_root() {
             assert!(in_child(|| become_nobody() && child()));
+        }
+    }
+
+    /// The same with something to do before.
+    fn as_nobody_after<T>(before: impl FnOnce() -> T, child: impl FnOnce(T) -> bool) {
+        if user::is_root() {
+            assert!(in_child(|| {
+                let given = before();
+                become_nobody() && child(given)
+            }));
         }
     }
 
@@ -468,6 +571,90 @@ mod tests {
         std::fs::remove_file(database.path()).unwrap();
         symlink("/etc/passwd", database.path()).unwrap();
         as_nobody(|| is_refused(&database) && !is_left_at(&database.path()));
+    }
+
+    /// A connection is of one store altogether, though files of another one stand under the same names.
+    #[test]
+    fn files_of_two_stores_are_never_mixed() {
+        if !user::is_root() {
+            return;
+        }
+        let (database, sql, _bequest) = bequeathed(None);
+        let path = database.path();
+        let jail = std::env::temp_dir().join(format!("hsmpool-jail-{}", std::process::id()));
+        let inside = jail.join(path.strip_prefix("/").unwrap());
+        std::fs::create_dir_all(inside.parent().unwrap()).unwrap();
+        // A whole store with no row; then the one outside has two.
+        vfs::open(&inside, true).unwrap().execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a)").unwrap();
+        for made in [&inside, &inside.parent().unwrap().to_path_buf()] {
+            std::os::unix::fs::chown(made, Some(65534), Some(65534)).unwrap();
+        }
+        insert(&sql).unwrap();
+        let root = CString::new(jail.as_os_str().as_bytes()).unwrap();
+        assert!(in_child(|| {
+            // SAFETY: the path ends with a null byte.
+            assert_eq!(unsafe { libc::chroot(root.as_ptr()) }, 0);
+            assert!(become_nobody());
+            let own = database.ours();
+            let before = rows(&own);
+            for _ in 0..2000 {
+                insert(&own).unwrap();
+            }
+            before == 0 && rows(&own) == 2000 && !vfs::has_moved(&own).unwrap()
+        }));
+        assert_eq!(rows(&sql), 2);
+        let sound: String = sql.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+        std::fs::remove_dir_all(&jail).unwrap();
+    }
+
+    #[test]
+    fn a_store_that_was_moved_away_is_refused_though_it_is_there_still() {
+        if !user::is_root() {
+            return;
+        }
+        let (database, _sql, _bequest) = bequeathed(None);
+        let (mut near, mut far) = pipe();
+        let child = Child::fork(|| {
+            let in_use = become_nobody().then(|| database.ours()).unwrap();
+            insert(&in_use).unwrap();
+            assert!(!vfs::has_moved(&in_use).unwrap());
+            far.write_all(b".").and_then(|()| far.read_exact(&mut [0])).unwrap();
+            vfs::has_moved(&in_use).unwrap() && is_refused(&database)
+        });
+        near.read_exact(&mut [0]).unwrap();
+        let directory = database.path().parent().unwrap().to_path_buf();
+        let moved = directory.with_extension("old");
+        std::fs::rename(&directory, &moved).unwrap();
+        near.write_all(b".").unwrap();
+        assert!(child.passed());
+        std::fs::rename(&moved, &directory).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_in_a_key_s_place_keeps_no_fork_waiting() {
+        let key = std::env::temp_dir().join(format!("hsmpool-heirloom-pipe-{}", std::process::id()));
+        let path = CString::new(key.as_os_str().as_bytes()).unwrap();
+        // SAFETY: the path ends with a null byte.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+        let (database, _sql, _bequest) = bequeathed(Some(&key));
+        as_nobody(|| !is_left_at(&database.path()));
+        std::fs::remove_file(&key).unwrap();
+    }
+
+    #[test]
+    fn files_that_this_process_has_opened_again_under_the_same_numbers_are_not_lent() {
+        let (database, _sql, _bequest) = bequeathed(None);
+        as_nobody_after(
+            || {
+                // SAFETY: the test's own child, which uses no other descriptor.
+                (FIRST..1000).for_each(|raw| _ = unsafe { libc::close(raw) });
+                let again: Vec<_> = (0..2 * CONNECTIONS).map(|_| database.ours()).collect();
+                again.iter().for_each(|one| insert(one).unwrap());
+                again
+            },
+            |again| !is_left_at(&database.path()) && is_refused(&database) && again.iter().all(|one| insert(one).is_ok()),
+        );
     }
 
     #[test]

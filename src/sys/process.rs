@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
-use super::heirloom::Lent;
+use super::heirloom::{self, Lent};
 use crate::faults::{self, Fault};
 
 /// Tells a forked child from the process that made the word: a page that the kernel wipes in children (`MADV_WIPEONFORK`), so that
@@ -118,44 +118,65 @@ fn wiped_page() -> Option<NonNull<AtomicU32>> {
 /// A value that each process makes for itself. A forked child makes a new one at its first use; the parent's is abandoned there:
 /// never used, never dropped, because its locks, descriptors and library state belong to the parent.
 ///
-/// Threads of a child that race for the first use may each get a value of their own once; one of them is kept.
+/// Threads of a child that race for the first use may each make a value; all of them get the one that is kept, and the others are dropped.
 pub struct PerProcess<T> {
-    word: ForkWord,
     /// Always from `Box::into_raw`, never freed while `self` can be borrowed.
-    value: AtomicPtr<T>,
+    value: AtomicPtr<Born<T>>,
     make: Box<dyn Fn() -> T + Send + Sync>,
+}
+
+/// A value, and the process that it is of.
+struct Born<T> {
+    word: ForkWord,
+    value: T,
+}
+
+impl<T> Born<T> {
+    fn new(value: T) -> *mut Self {
+        Box::into_raw(Box::new(Self { word: ForkWord::new(), value }))
+    }
 }
 
 impl<T: Send + Sync> PerProcess<T> {
     /// Makes the value of this process at once; `make` is called again in children.
     pub fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        let value = AtomicPtr::new(Box::into_raw(Box::new(make())));
-        Self { word: ForkWord::new(), value, make: Box::new(make) }
+        Self { value: AtomicPtr::new(Born::new(make())), make: Box::new(make) }
     }
 
     /// The value of this process.
     #[inline]
     pub fn get(&self) -> &T {
-        if !self.word.same_process() && !faults::on(Fault::ForkedStateReused) {
-            self.renew();
-        }
-        // SAFETY: set from `Box::into_raw` and freed only by `drop`, which cannot run while `self` is borrowed: `renew` leaks.
-        unsafe { &*self.value.load(Ordering::Acquire) }
+        // SAFETY: set from `Box::into_raw` and freed only by `drop`, which cannot run while `self` is borrowed: what is replaced is abandoned.
+        let born = unsafe { &*self.value.load(Ordering::Acquire) };
+        if born.word.same_process() || faults::on(Fault::ForkedStateReused) { &born.value } else { self.renewed() }
     }
 
-    /// Makes a new value for this process, whatever it was, and abandons the old one.
-    pub fn renew(&self) {
+    #[cold]
+    fn renewed(&self) -> &T {
         close_inherited();
-        self.value.store(Box::into_raw(Box::new((self.make)())), Ordering::Release);
-        self.word.rearm();
+        loop {
+            let old = self.value.load(Ordering::Acquire);
+            // SAFETY: as in `get`.
+            let born = unsafe { &*old };
+            if born.word.same_process() {
+                return &born.value;
+            }
+            let new = Born::new((self.make)());
+            if self.value.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                // SAFETY: from `Box::into_raw`, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(new) });
+            }
+        }
     }
 }
 
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
-        if self.word.same_process() {
-            // SAFETY: from `Box::into_raw`; `&mut self` proves that no borrow of the value is alive.
-            drop(unsafe { Box::from_raw(self.value.load(Ordering::Acquire)) });
+        let born = self.value.load(Ordering::Acquire);
+        // SAFETY: from `Box::into_raw`; `&mut self` proves that no borrow of the value is alive.
+        if unsafe { &*born }.word.same_process() {
+            // SAFETY: as above, and it is this process's own.
+            drop(unsafe { Box::from_raw(born) });
         }
     }
 }
@@ -287,6 +308,11 @@ impl Descriptor {
             Some(slot) => Ok(Self { raw: owned.into_raw_fd(), slot, lent: ManuallyDrop::new(lent) }),
             None => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         }
+    }
+
+    /// Whether it is lent.
+    pub fn is_lent(&self) -> bool {
+        self.lent.is_some()
     }
 
     /// The number, for system calls. Error: this is a forked child, which has closed it.
@@ -428,9 +454,11 @@ extern "C" fn before_fork() {
     while GATE.load(Ordering::Acquire) & !FORKING > own {
         std::thread::sleep(GATE_PAUSE);
     }
+    heirloom::before_fork();
 }
 
 extern "C" fn after_fork_parent() {
+    heirloom::after_fork_in_parent();
     GATE.fetch_and(!FORKING, Ordering::Release);
 }
 
@@ -438,6 +466,7 @@ extern "C" fn after_fork_child() {
     if DESCRIPTORS_WORD.get().is_some() {
         close_inherited();
     }
+    heirloom::after_fork_in_child();
     GATE.fetch_and(!FORKING, Ordering::Release);
 }
 
@@ -448,15 +477,6 @@ pub fn at_fork(before: extern "C" fn(), after: extern "C" fn()) {
     drop(NoFork::hold());
     // SAFETY: both handlers are `extern "C"` and stay loaded: the module is linked with `-z nodelete`.
     unsafe { libc::pthread_atfork(Some(before), Some(after), None) };
-}
-
-/// Has `child` run in each later child of this process at its birth, when it has closed what belongs to its parent. It may not unwind, allocate or take a
-/// lock.
-pub fn at_birth(child: extern "C" fn()) {
-    // In a child, what is registered later runs later.
-    drop(NoFork::hold());
-    // SAFETY: the handler is `extern "C"` and stays loaded: the module is linked with `-z nodelete`.
-    unsafe { libc::pthread_atfork(None, None, Some(child)) };
 }
 
 /// What the tests of other rooms share: work in a forked child.

@@ -121,9 +121,12 @@ unsafe extern "C" fn open(
     let slot = slot.cast::<Slot>();
     // SAFETY: SQLite gives `szOsFile` bytes; without methods it will not call `close` after a failure.
     unsafe { (*slot).base.pMethods = ptr::null() };
+    let is_log = flags & (ffi::SQLITE_OPEN_WAL | ffi::SQLITE_OPEN_MAIN_JOURNAL) != 0;
+    // SAFETY: the name of a log or journal is the one that SQLite has for it, beside its open database, which this thread alone uses.
+    let database = if is_log && !name.is_null() { unsafe { database_of(name) } } else { None };
     // SAFETY: a name that is not null ends with a null byte and outlives the call.
     let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) });
-    match open_file(name, flags) {
+    match open_file(name, flags, database) {
         Err(error) => failed(&error, ffi::SQLITE_CANTOPEN),
         Ok(opened) => {
             // SAFETY: `slot` is SQLite's memory for this file, and `out_flags` is null or an integer of SQLite's.
@@ -139,15 +142,26 @@ unsafe extern "C" fn open(
     }
 }
 
-fn open_file(name: Option<&CStr>, flags: c_int) -> io::Result<File> {
+/// The database that a log or journal belongs to; `None`: it is not of our layer.
+///
+/// # Safety
+/// `name` is what SQLite gives for a log or journal to be opened, on the thread that uses its connection.
+unsafe fn database_of<'a>(name: ffi::sqlite3_filename) -> Option<&'a File> {
+    // SAFETY: the caller's promise; the database is open as long as its log.
+    unsafe {
+        let database = NonNull::new(ffi::sqlite3_database_file_object(name))?;
+        ptr::eq(database.as_ref().pMethods, &raw const METHODS).then(|| &*ours(database.as_ptr()))
+    }
+}
+
+fn open_file(name: Option<&CStr>, flags: c_int, database: Option<&File>) -> io::Result<File> {
     let Some(name) = name else { return File::scratch() };
     let with = |flag: c_int, then: c_int| if flags & flag != 0 { then } else { 0 };
     let access = if flags & ffi::SQLITE_OPEN_READWRITE != 0 { libc::O_RDWR } else { libc::O_RDONLY };
     let how = access | with(ffi::SQLITE_OPEN_CREATE, libc::O_CREAT) | with(ffi::SQLITE_OPEN_EXCLUSIVE, libc::O_EXCL);
-    let database =
-        if flags & (ffi::SQLITE_OPEN_WAL | ffi::SQLITE_OPEN_MAIN_JOURNAL) == 0 { None } else { file::database_of(name) };
     let mut opened = match database {
-        Some(database) => File::open_log(name, how, &database)?,
+        Some(database) => File::open_log(name, how, database)?,
+        None if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 => File::open_database(name, how)?,
         None => File::open(name, how)?,
     };
     opened.delete_on_close = flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0;

@@ -76,6 +76,16 @@ pub enum Read {
 }
 
 impl File {
+    /// Opens a database, by its name or, where that is refused, as it was left to this process.
+    pub fn open_database(path: &CStr, flags: c_int) -> io::Result<Self> {
+        match Self::open(path, flags) {
+            Err(refused) if heirloom::is_refusal(&refused) && heirloom::is_left(path) => {
+                Ok(Self::of(lent(path)?, path.to_owned(), false))
+            }
+            opened => opened,
+        }
+    }
+
     /// Opens `path` with flags of `open(2)`; a file that is made is for its user alone.
     pub fn open(path: &CStr, flags: c_int) -> io::Result<Self> {
         let descriptor = open_descriptor(path, flags, 0o600)?;
@@ -85,13 +95,13 @@ impl File {
     /// Opens the log or journal of a database, which is made like the database.
     ///
     /// Error: `ESTALE`: the log is missing, but others use one: it has been removed.
-    pub fn open_log(path: &CStr, flags: c_int, database: &CStr) -> io::Result<Self> {
+    pub fn open_log(path: &CStr, flags: c_int, database: &Self) -> io::Result<Self> {
         let makes = flags & libc::O_CREAT != 0;
-        if heirloom::is_left(path) {
-            // It is there since this process's birth. By name or not, it is not made.
-            return Ok(Self::of(open_descriptor(path, flags & !libc::O_CREAT, 0)?, path.to_owned(), false));
+        let database = &database.descriptor;
+        if database.is_lent() {
+            // There since this process's birth, and its name is on the disk.
+            return Ok(Self::of(lent(path)?, path.to_owned(), false));
         }
-        let database = open_descriptor(database, libc::O_RDONLY, 0)?;
         let mut looks = 0..LOOKS_MAX;
         let descriptor = loop {
             match open_descriptor(path, flags & !libc::O_CREAT, 0) {
@@ -99,12 +109,12 @@ impl File {
                 opened => break opened?,
             }
             // Others came first, and theirs will be found; or a dying process lets go of its files; or it has been removed.
-            if another_is_attached(&database)? {
+            if another_is_attached(database)? {
                 looks.next().ok_or_else(|| io::Error::from_raw_os_error(libc::ESTALE))?;
                 std::thread::sleep(LOOK_AGAIN);
                 continue;
             }
-            match make_like(&stat_of(&database)?, path, flags) {
+            match make_like(&stat_of(database)?, path, flags) {
                 Err(found) if found.kind() == io::ErrorKind::AlreadyExists => {}
                 made => break made?,
             }
@@ -273,11 +283,14 @@ impl File {
 
     /// Whether the name leads to another file now, or nowhere.
     pub fn has_moved(&self) -> io::Result<bool> {
+        if self.descriptor.is_lent() {
+            return Ok(heirloom::has_moved(&self.path, self.descriptor.raw()?));
+        }
         let own = stat_of(&self.descriptor)?;
         match stat_named(&self.path) {
             Ok(named) => Ok((named.st_dev, named.st_ino) != (own.st_dev, own.st_ino)),
-            // Who cannot look sees only whether it has a name still.
-            Err(error) if heirloom::is_refusal(&error) && heirloom::is_left(&self.path) => Ok(own.st_nlink == 0),
+            // A process that gave up its rights can tell only whether it has a name.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(own.st_nlink == 0),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
         }
@@ -311,8 +324,19 @@ fn stat_named(path: &CStr) -> io::Result<libc::stat> {
     Ok(found)
 }
 
+/// A file that was left to this process. Errors: `ENOENT`: it was not.
+fn lent(path: &CStr) -> io::Result<Descriptor> {
+    let (owned, lent) = heirloom::take(path).unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))?;
+    Descriptor::lent(owned, Some(lent))
+}
+
+/// Opens the index of a database's log, made if need be.
+pub fn open_index(database: &Descriptor, path: &CStr) -> io::Result<Descriptor> {
+    if database.is_lent() { lent(path) } else { open_like(&stat_of(database)?, path, libc::O_RDWR) }
+}
+
 /// Opens a file that stands beside another one, made if need be.
-pub fn open_like(like: &libc::stat, path: &CStr, flags: c_int) -> io::Result<Descriptor> {
+fn open_like(like: &libc::stat, path: &CStr, flags: c_int) -> io::Result<Descriptor> {
     loop {
         match open_descriptor(path, flags, 0) {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
@@ -344,15 +368,8 @@ fn open_descriptor(path: &CStr, flags: c_int, mode: libc::mode_t) -> io::Result<
         // SAFETY: the path ends with a null byte.
         let raw = unsafe { libc::open(path.as_ptr(), flags, libc::c_uint::from(mode)) };
         if raw < 0 {
-            let error = io::Error::last_os_error();
-            match error.kind() {
-                io::ErrorKind::Interrupted => continue,
-                _ if heirloom::is_refusal(&error) && flags & libc::O_CREAT == 0 => {
-                    let (owned, lent) = heirloom::take(path).unwrap_or(Err(error))?;
-                    return Descriptor::lent(owned, Some(lent));
-                }
-                _ => return Err(error),
-            }
+            interrupted()?;
+            continue;
         }
         // SAFETY: a fresh descriptor that nobody else owns.
         let owned = unsafe { OwnedFd::from_raw_fd(raw) };
@@ -396,7 +413,7 @@ pub fn exists_with_content(path: &CStr) -> io::Result<bool> {
 }
 
 /// The database that a log or journal belongs to: its name less the suffix.
-pub fn database_of(name: &CStr) -> Option<CString> {
+fn database_of(name: &CStr) -> Option<CString> {
     let bytes = name.to_bytes();
     let end = bytes.iter().rposition(|byte| *byte == b'-')?;
     CString::new(&bytes[..end]).ok()

@@ -45,6 +45,8 @@ const NAME: &CStr = c"hsmpool";
 /// Whoever meets a busy database is told at once: waiting is the caller's, who does it without keeping forks from happening.
 pub fn open(path: &Path, create: bool) -> rusqlite::Result<Connection> {
     let _held = NoFork::hold();
+    // What is said of a failure is of this one.
+    drop(take_last_error());
     let layer = if memory::Disk::of(path).is_some() { register_memory()? } else { register()? };
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {

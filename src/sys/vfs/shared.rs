@@ -5,7 +5,7 @@ use std::io;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
-use super::file::{fault, open_like, stat_of, unlink};
+use super::file::{fault, open_index, stat_of, unlink};
 use super::lock::{self, Hold};
 use crate::sys::process::{Descriptor, page_bytes};
 
@@ -76,7 +76,7 @@ impl SharedIndex {
     ///
     /// Error: `ESTALE`: others use an index that has been removed. A second one beside it would have locks of its own.
     pub fn open(database: &Descriptor, path: CString) -> io::Result<Option<Self>> {
-        let file = open_like(&stat_of(database)?, &path, libc::O_RDWR)?;
+        let file = open_index(database, &path)?;
         if lock::set(&file, Hold::Exclusive, SWITCH_AT, 1)? {
             if stays_attached(database)? {
                 return Err(io::Error::from_raw_os_error(libc::ESTALE));
