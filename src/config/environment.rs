@@ -25,8 +25,8 @@ pub struct Environment {
     pub root: bool,
     /// `/etc`, elsewhere in tests.
     pub etc: PathBuf,
-    /// [`VARIABLES`], as they are.
-    variables: [Option<OsString>; VARIABLES.len()],
+    /// The four variables that were read, as they are: what a forked child is compared by.
+    pub variables: [Option<OsString>; 4],
 }
 
 /// What [`Environment::of_process`] reads.

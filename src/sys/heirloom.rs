@@ -667,7 +667,7 @@ mod tests {
             let theirs = (0..100).map(|_| unsafe { libc::open(c"/dev/zero".as_ptr(), libc::O_RDONLY) });
             let theirs: Vec<RawFd> = theirs.collect();
             let is_zero = |raw: &RawFd| stat_of(*raw).is_some_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFCHR);
-            is_left_at(&database.path())
+            !is_left_at(&database.path())
                 && is_refused(&database)
                 && theirs.iter().all(is_zero)
                 && in_child(|| theirs.iter().all(is_zero))

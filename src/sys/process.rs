@@ -564,6 +564,26 @@ pub mod tests {
     }
 
     #[test]
+    fn threads_of_a_child_that_come_at_once_get_one_value() {
+        use std::sync::Barrier;
+        for _ in 0..50 {
+            let ids = PerProcess::new(std::process::id);
+            assert!(in_child(|| {
+                let together = Barrier::new(4);
+                let address = || {
+                    together.wait();
+                    std::ptr::from_ref(ids.get()) as usize
+                };
+                std::thread::scope(|threads| {
+                    let all = [(); 4].map(|()| threads.spawn(address));
+                    let all = all.map(|thread| thread.join().unwrap());
+                    all.iter().all(|one| *one == all[0]) && *ids.get() == std::process::id()
+                })
+            }));
+        }
+    }
+
+    #[test]
     fn a_child_closes_the_descriptors_of_its_parent() {
         let file = std::fs::File::open("/dev/null").unwrap();
         let descriptor = Cell::new(Some(Descriptor::new(OwnedFd::from(file)).unwrap()));

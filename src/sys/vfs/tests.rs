@@ -243,18 +243,19 @@ fn a_log_that_another_one_is_just_making_is_used_and_stays() {
     let name = |path: &std::path::Path| CString::new(path.as_os_str().as_bytes()).unwrap();
     let other = Descriptor::new(std::fs::File::open(database.path()).unwrap().into()).unwrap();
     lock::set_attached(&other, true).unwrap();
+    let opened = file::File::open(&name(&database.path()), libc::O_RDWR).unwrap();
     assert!(!database.has("-wal"));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(Duration::from_millis(20));
             std::fs::write(&log, "theirs").unwrap();
         });
-        let opened = file::File::open_log(&name(&log), libc::O_RDWR | libc::O_CREAT, &name(&database.path()));
-        opened.map(drop).unwrap();
+        let found = file::File::open_log(&name(&log), libc::O_RDWR | libc::O_CREAT, &opened);
+        found.map(drop).unwrap();
     });
     assert_eq!(std::fs::read(&log).unwrap(), b"theirs");
     std::fs::remove_file(&log).unwrap();
-    let removed = file::File::open_log(&name(&log), libc::O_RDWR | libc::O_CREAT, &name(&database.path()));
+    let removed = file::File::open_log(&name(&log), libc::O_RDWR | libc::O_CREAT, &opened);
     assert_eq!(removed.err().and_then(|error| error.raw_os_error()), Some(libc::ESTALE));
     assert!(!database.has("-wal"), "nothing is made in its place");
 }
