@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::batch::{Batch, Stamper};
 use super::trouble::Result;
@@ -299,6 +300,8 @@ pub fn connect(path: &Path) -> Result<Connection> {
     let _held = NoFork::hold();
     let sql = vfs::open(path, false)?;
     sql.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // A statement is planned by its text, once: else SQLite plans some anew whenever other values are bound.
+    sql.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Durable when COMMIT returns; the log is folded back early, so that its file stays small and is written over, not grown.
     patiently(|| Ok(sql.execute_batch(&format!("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {STORE_WAL_PAGES};"))?))?;
     Ok(sql)
