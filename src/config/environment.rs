@@ -32,6 +32,9 @@ pub struct Environment {
 /// What [`Environment::of_process`] reads.
 const VARIABLES: [&str; 4] = ["HSMPOOL_CONF", "SOFTHSM2_CONF", "HSMPOOL_LOG", "HOME"];
 
+/// Which of them is the home: the last one.
+const HOME: usize = 3;
+
 /// What was read last in this process, or in the one that forked it.
 static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
 
@@ -45,8 +48,12 @@ struct Seen {
 impl Seen {
     /// What counts: `own`, or what the parent has seen, in a child whose variables are the same or all gone. Keeps it for children.
     fn keep(seen: &mut Option<Self>, own: Environment) -> Environment {
-        let is_cleared = own.variables.iter().all(Option::is_none);
-        let counts = |parent: &Environment| is_cleared || own.variables == parent.variables;
+        let counts = |parent: &Environment| {
+            // Who becomes another user may well have that one's home.
+            let last = if parent.root && !own.root { HOME } else { VARIABLES.len() };
+            let (own, parent) = (&own.variables[..last], &parent.variables[..last]);
+            own.iter().all(Option::is_none) || own == parent
+        };
         let is_of_parent = |seen: &Self| seen.is_inherited || !seen.by.same_process();
         let of_parent = seen.take().filter(|seen| is_of_parent(seen) && counts(&seen.environment));
         let is_inherited = of_parent.is_some();

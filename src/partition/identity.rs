@@ -28,6 +28,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(15);
 const STEPS_OF_ATTEMPTS: [Step; 5] =
     [Step::ReserveAttempt, Step::CreateObjects, Step::ReplaceObject, Step::DeleteObject, Step::DeleteToken];
 
+/// The same for the note that its PIN was wrong: then there is no change of a PIN.
+const DECIDED: Step = Step::SetUser;
+
 /// What the flags of `C_GetTokenInfo` say about a PIN holder.
 pub(super) fn pin_state(holder: Option<&UserRow>) -> PinState {
     match holder {
@@ -67,7 +70,7 @@ impl Partition {
         token_key: &Key32,
     ) -> Result<UserRow> {
         let aad = pin_aad(token, role, generation);
-        let place = self.stretching.enter(&*self.world);
+        let place = self.stretching.get().enter(&*self.world)?;
         let under_pin = wrap_under_pin(&*self.world, pin, &aad, token_key)?;
         drop(place);
         Ok(UserRow {
@@ -89,7 +92,7 @@ impl Partition {
         let Some(holder) = facts.holder(role) else {
             return Err(refuse(Code::UserPinNotInitialized, "the SO has not set the user's PIN yet"));
         };
-        let (reserved, place) = match faults::on(Fault::WrongPinsAreNotCounted) {
+        let (reserved, _attempt) = match faults::on(Fault::WrongPinsAreNotCounted) {
             true => (Outcome::Attempt { attempts: 1 }, None),
             false => self.reserve_attempt(origin, token, role)?,
         };
@@ -107,20 +110,41 @@ impl Partition {
         }
         let aad = pin_aad(token, role, holder.generation);
         let under_pin = self.settings.root_key.unwrap(&aad, holder.wrapped.as_bytes())?;
-        let place = place.unwrap_or_else(|| self.stretching.enter(&*self.world));
+        let place = self.stretching.get().enter(&*self.world)?;
+        self.refuse_decided(origin)?;
         let proven = unwrap_under_pin(pin, &aad, under_pin.expose())?;
+        drop(place);
         let Some(token_key) = proven else {
+            self.note_decided(origin, token)?;
             return Err(refuse(Code::PinIncorrect, format!("wrong PIN; {attempts} wrong in a row")));
         };
         let right = Change::ClearAttempts { token, role: role_number(role), generation: holder.generation };
         self.propose_for(origin, right)?;
-        drop(place);
         Ok(token_key)
     }
 
+    /// Has the log remember that the request's PIN was wrong. Its attempt is counted once, however often it arrives: with another PIN each time it would
+    /// else be a guess each time.
+    fn note_decided(&self, origin: Option<&Origin>, token: TokenId) -> Result<()> {
+        if let Some(name) = origin.and_then(|origin| origin.numbered(DECIDED)) {
+            // Changes nothing, as nobody has that role, and is answered so.
+            self.propose_as(Some(name), Change::ReserveAttempt { token, role: u8::MAX })?;
+        }
+        Ok(())
+    }
+
+    /// Errors: `PinIncorrect`: the request's PIN was wrong when it arrived before.
+    fn refuse_decided(&self, origin: Option<&Origin>) -> Result<()> {
+        let Some(name) = origin.and_then(|origin| origin.numbered(DECIDED)) else { return Ok(()) };
+        match self.store.answer(name)? {
+            Some(Outcome::Gone) => Err(refuse(Code::PinIncorrect, "wrong PIN, as when this request arrived before")),
+            _ => Ok(()),
+        }
+    }
+
     /// Counts an attempt. Each counts as a wrong one until it is decided, so where many are under way at once the PIN may look locked although it is
-    /// not. Of the user's, no more are under way here than are looked at: the place among them comes with the answer. Where others are, in other
-    /// processes or at other partitions, this waits for the first right one, which ends the count.
+    /// not. Of the user's few are under way here: the place among them comes with the answer. Where others are, in other processes or at other
+    /// partitions, this waits for the first right one, which ends the count.
     fn reserve_attempt(&self, origin: Option<&Origin>, token: TokenId, role: Role) -> Result<(Outcome, Option<Place<'_>>)> {
         let reserve = || Change::ReserveAttempt { token, role: role_number(role) };
         if role == Role::SecurityOfficer {
@@ -129,7 +153,7 @@ impl Partition {
         }
         let mut names = origin.map(|origin| STEPS_OF_ATTEMPTS.iter().map(|step| origin.numbered(*step)));
         loop {
-            let place = self.stretching.enter(&*self.world);
+            let place = self.attempts.get().enter(&*self.world)?;
             let name = match &mut names {
                 None => None,
                 Some(names) => match names.next() {

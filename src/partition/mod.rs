@@ -82,7 +82,8 @@ pub struct Partition {
     settings: Settings,
     names: PerProcess<Names>,
     states: RwLock<HashMap<TokenId, Arc<TokenState>>>,
-    stretching: Admission,
+    stretching: PerProcess<Stretching>,
+    attempts: PerProcess<Attempts>,
     /// When revocations were first waited for that clients have asked for.
     spreads: Mutex<HashMap<(Scope, u64), Duration>>,
     tickets: Option<Tickets>,
@@ -131,7 +132,8 @@ impl Partition {
             settings,
             names: PerProcess::new(Names::default),
             states: RwLock::default(),
-            stretching: Admission::default(),
+            stretching: PerProcess::new(Stretching::default),
+            attempts: PerProcess::new(Attempts::default),
             spreads: Mutex::default(),
             tickets,
         }))
@@ -152,8 +154,6 @@ impl Partition {
     /// The child of a fork: the parent's database handles are abandoned, everything in memory stays.
     pub fn after_fork(&self) {
         self.store.after_fork();
-        // Whoever had a place is a thread of the parent.
-        self.stretching.running.store(0, Ordering::Release);
     }
 
     /// Whether keys may be used here. A partition that lacks changes of its group catches up first: one of them may be a revocation.
@@ -234,34 +234,43 @@ impl Partition {
     }
 }
 
-/// At most so many PINs are looked at at once: each takes 19 MiB and a core. Whoever waits asks again every now and then, so that a child of a fork finds
-/// no lock held, and a simulation nobody blocked.
-#[derive(Default)]
-struct Admission {
-    running: AtomicUsize,
-}
+/// Places for so many at once. Whoever waits asks again every now and then, so that a child of a fork finds no lock held, and a simulation nobody blocked.
+struct Admission<const MAX: usize>(AtomicUsize);
 
-/// Two cover a login that waits behind a slow one; more would let a guesser fill the memory.
-const STRETCHING_MAX: usize = 2;
+/// PINs that are stretched: each takes 19 MiB and a core. Two cover a login that waits behind a slow one; more would let a guesser fill the memory.
+type Stretching = Admission<2>;
+/// Attempts that count and are not decided: of three partitions together fewer than lock a PIN by default.
+type Attempts = Admission<3>;
+
 /// How often to ask.
 const ADMISSION_PAUSE: Duration = Duration::from_millis(1);
 
-impl Admission {
-    /// Waits for a place, which is taken until what this returns is dropped.
-    fn enter(&self, world: &dyn World) -> Place<'_> {
-        let free = |running: usize| (running < STRETCHING_MAX).then_some(running + 1);
-        while self.running.fetch_update(Ordering::AcqRel, Ordering::Relaxed, free).is_err() {
+impl<const MAX: usize> Default for Admission<MAX> {
+    fn default() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+}
+
+impl<const MAX: usize> Admission<MAX> {
+    /// Waits for a place, which is taken until what this returns is dropped. Errors: `DeviceError`: there was none for as long as a call may take.
+    fn enter(&self, world: &dyn World) -> Result<Place<'_>> {
+        let free = |taken: usize| (taken < MAX).then_some(taken + 1);
+        let begun = world.elapsed();
+        while self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, free).is_err() {
+            if world.elapsed().saturating_sub(begun) > Duration::from_secs(CALL_DEADLINE_SECONDS) {
+                return Err(refuse(Code::DeviceError, "other logins that cannot be decided now are in the way: try again"));
+            }
             world.sleep(ADMISSION_PAUSE);
         }
-        Place(self)
+        Ok(Place(&self.0))
     }
 }
 
 /// Gives the place back, also where the work panics.
-struct Place<'a>(&'a Admission);
+struct Place<'a>(&'a AtomicUsize);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

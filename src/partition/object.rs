@@ -269,8 +269,10 @@ impl<'a> Call<'a> {
             || {
                 self.spread_if(revokes)?;
                 // If somebody has destroyed it since, the change was made nevertheless: whoever uses it next is told.
-                let changed = self.open(id, Code::ObjectHandleInvalid);
-                Ok(changed.map_or(Reference { id, token: true, private: true }, |key| reference(key.object())))
+                match self.open(id, Code::ObjectHandleInvalid) {
+                    Err(gone) if gone.code() == Code::ObjectHandleInvalid => Ok(Reference { id, token: true, private: true }),
+                    changed => Ok(reference(changed?.object())),
+                }
             },
         )
     }

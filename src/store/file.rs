@@ -26,7 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub fn prepare(dir: &Path) -> Result<PathBuf> {
     let path = dir.join(FILE_NAME);
     // The parent has looked, and it is the same file.
-    if heirloom::is_left_at(&path) && files::find(&path).is_err_and(|error| heirloom::is_refusal(&error)) {
+    if heirloom::is_left_at(&path) && files::open(&path).is_err_and(|error| heirloom::is_refusal(&error)) {
         return Ok(path);
     }
     prepare_directory(dir)?;

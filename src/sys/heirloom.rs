@@ -19,9 +19,10 @@ use std::ffi::{CStr, CString, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use super::process::NoFork;
 use super::user;
@@ -60,6 +61,8 @@ struct Paths {
     root_key: Option<CString>,
     /// What the system calls the database; links in its path are followed there. `None`: it does not say.
     seen_as: Option<PathBuf>,
+    /// The root directory from which it is called so.
+    root: Option<(u64, u64)>,
 }
 
 /// Files of one store.
@@ -74,6 +77,7 @@ struct Heirlooms {
 /// One descriptor, unless it is negative.
 struct Heirloom {
     raw: AtomicI32,
+    mark: AtomicI64,
     identity: Identity,
     is_lent: AtomicBool,
 }
@@ -112,41 +116,49 @@ fn close(raw: RawFd) {
 }
 
 /// What the system calls an open file now. `None`: it does not say, where `/proc` is not to be seen.
-fn seen_as(raw: RawFd) -> Option<PathBuf> {
+pub fn seen_as(raw: RawFd) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{raw}")).ok()
 }
 
-/// A position in a file that nobody else sets: an address of ours, which no other copy of this module has.
-fn mark() -> libc::off_t {
-    (std::ptr::from_ref(&ESTATES) as usize & 0xff_ffff_ffff) as libc::off_t
+fn root() -> Option<(u64, u64)> {
+    std::fs::metadata("/").ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// A position in a file that nobody else sets, for each description another one: in it is an address of ours, which no other copy of this module has.
+fn new_mark() -> i64 {
+    static COUNTER: AtomicU32 = AtomicU32::new(1);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed) & 0xffff;
+    (std::ptr::from_ref(&ESTATES) as usize & 0x7fff_0000) as i64 | i64::from(number)
 }
 
 impl Heirloom {
     const fn new() -> Self {
-        Self { raw: AtomicI32::new(-1), identity: Identity::new(), is_lent: AtomicBool::new(false) }
+        let (raw, mark, is_lent) = (AtomicI32::new(-1), AtomicI64::new(0), AtomicBool::new(false));
+        Self { raw, mark, identity: Identity::new(), is_lent }
     }
 
-    /// Opens the file; false: it cannot be.
-    fn open(&self, path: &CStr, how: c_int) -> bool {
+    /// Opens the file, under a number that is no lower than `least`; false: it cannot be.
+    fn open(&self, path: &CStr, how: c_int, least: RawFd) -> bool {
         // A pipe of that name must keep nobody waiting.
         // SAFETY: the path ends with a null byte.
         let mut raw = unsafe { libc::open(path.as_ptr(), how | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK) };
-        if (0..FIRST).contains(&raw) {
+        if (0..least).contains(&raw) {
             // SAFETY: takes numbers only.
-            let higher = unsafe { libc::fcntl(raw, libc::F_DUPFD_CLOEXEC, FIRST) };
+            let higher = unsafe { libc::fcntl(raw, libc::F_DUPFD_CLOEXEC, least) };
             close(raw);
             raw = higher;
         }
         if raw < 0 {
             return false;
         }
-        let found = stat_of(raw).filter(|found| found.st_mode & libc::S_IFMT == libc::S_IFREG);
+        let (found, mark) = (stat_of(raw).filter(|found| found.st_mode & libc::S_IFMT == libc::S_IFREG), new_mark());
         // SAFETY: takes numbers only.
-        let Some(found) = found.filter(|_| unsafe { libc::lseek(raw, mark(), libc::SEEK_SET) } == mark()) else {
+        let Some(found) = found.filter(|_| unsafe { libc::lseek(raw, mark, libc::SEEK_SET) } == mark) else {
             close(raw);
             return false;
         };
         self.identity.set(&found);
+        self.mark.store(mark, Ordering::Relaxed);
         self.is_lent.store(false, Ordering::Relaxed);
         self.raw.store(raw, Ordering::Release);
         true
@@ -157,7 +169,7 @@ impl Heirloom {
         let raw = Some(self.raw.load(Ordering::Acquire)).filter(|raw| *raw >= FIRST)?;
         let found = stat_of(raw).filter(|found| self.identity.is(found))?;
         // SAFETY: takes numbers only, and changes nothing.
-        (unsafe { libc::lseek(raw, 0, libc::SEEK_CUR) } == mark()).then_some((raw, found))
+        (unsafe { libc::lseek(raw, 0, libc::SEEK_CUR) } == self.mark.load(Ordering::Relaxed)).then_some((raw, found))
     }
 
     fn close(&self) {
@@ -170,6 +182,7 @@ impl Heirloom {
 
     /// Takes over what another one is.
     fn inherit(&self, from: &Self) {
+        self.mark.store(from.mark.load(Ordering::Relaxed), Ordering::Relaxed);
         self.identity.device.store(from.identity.device.load(Ordering::Relaxed), Ordering::Relaxed);
         self.identity.number.store(from.identity.number.load(Ordering::Relaxed), Ordering::Relaxed);
         self.is_lent.store(false, Ordering::Relaxed);
@@ -177,12 +190,12 @@ impl Heirloom {
     }
 
     /// A copy of the descriptor. `None`: it is lent already, or the host has closed it.
-    fn lend(&'static self) -> Option<io::Result<(OwnedFd, Lent)>> {
+    fn lend(&'static self, estate: &'static Estate) -> Option<io::Result<(OwnedFd, Lent)>> {
         self.look()?;
         if self.is_lent.swap(true, Ordering::AcqRel) {
             return None;
         }
-        let lent = Lent(self);
+        let lent = Lent { heirloom: self, estate };
         let (raw, found) = self.look()?;
         if found.st_nlink == 0 {
             return Some(Err(io::Error::from_raw_os_error(libc::ESTALE)));
@@ -227,12 +240,13 @@ impl Heirlooms {
     }
 
     /// Opens everything; false: not all could be.
-    fn open(&self, paths: &Paths, database: &Identity) -> bool {
+    fn open(&self, paths: &Paths, database: &Identity, least: RawFd) -> bool {
         let [guard] = &self.guard;
         // First of all: from here on nobody removes the log.
-        let is_guarded = guard.open(&paths.database, libc::O_RDWR | libc::O_NOFOLLOW)
+        let is_guarded = guard.open(&paths.database, libc::O_RDWR | libc::O_NOFOLLOW, least)
             && guard.look().is_some_and(|(raw, found)| found.st_nlink > 0 && lock::share(raw));
-        let open_each = |(path, how, each): (&CStr, c_int, &[Heirloom])| each.iter().all(|heirloom| heirloom.open(path, how));
+        let open_each =
+            |(path, how, each): (&CStr, c_int, &[Heirloom])| each.iter().all(|heirloom| heirloom.open(path, how, least));
         let is_it = |one: &Heirloom| one.look().is_some_and(|(_, found)| database.is(&found));
         is_guarded && self.files(paths).all(open_each) && self.databases.iter().chain(&self.guard).all(is_it)
     }
@@ -251,13 +265,31 @@ impl Estate {
     }
 
     /// Opens what the next child shall have: everything, or nothing.
-    fn prepare(&self) {
+    fn prepare(&self, least: RawFd) {
         let Some(paths) = self.paths.get().filter(|_| self.holders.load(Ordering::Acquire) > 0) else { return };
         let is_named = self.is_named.load(Ordering::Acquire) || sync_directory(&paths.directory);
         self.is_named.store(is_named, Ordering::Release);
-        if !is_named || !self.next.open(paths, &self.database) {
+        if !is_named || !self.next.open(paths, &self.database, least) {
             self.next.all().for_each(Heirloom::close);
         }
+    }
+}
+
+impl Estate {
+    /// Those of a file of it.
+    fn named(&'static self, path: &CStr) -> Option<&'static [Heirloom]> {
+        self.own.files(self.paths.get()?).find(|(own, ..)| *own == path).map(|(_, _, each)| each)
+    }
+
+    fn lend(&'static self, each: &'static [Heirloom]) -> io::Result<(OwnedFd, Lent)> {
+        let busy = || Err(io::Error::from_raw_os_error(libc::EBUSY));
+        each.iter().find_map(|heirloom| heirloom.lend(self)).unwrap_or_else(busy)
+    }
+
+    /// Whether the system calls the database otherwise by now. Seen from another root directory it may, and says nothing.
+    fn is_elsewhere(&self, database: RawFd) -> bool {
+        let Some(Paths { seen_as: Some(then), root: from, .. }) = self.paths.get() else { return false };
+        *from == root() && seen_as(database).is_some_and(|now| now != *then)
     }
 }
 
@@ -273,15 +305,31 @@ fn sync_directory(path: &CStr) -> bool {
     is_synced
 }
 
-/// Has the table know that what was lent is not used any more.
-pub struct Lent(&'static Heirloom);
+/// What was lent: its place in the table, and of which store it is.
+pub struct Lent {
+    heirloom: &'static Heirloom,
+    estate: &'static Estate,
+}
+
+impl Lent {
+    /// Whether the database goes by another name than when this process was born, or by none: another one may stand in its place.
+    pub fn has_moved(&self) -> bool {
+        self.heirloom.look().is_none_or(|(raw, found)| found.st_nlink == 0 || self.estate.is_elsewhere(raw))
+    }
+
+    /// Another file of the same store, the log or the index of a database that was lent. Errors: as [`take`], and `ENOENT`: there is no such file.
+    pub fn sibling(&self, path: &CStr) -> io::Result<(OwnedFd, Lent)> {
+        let each = self.estate.named(path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        self.estate.lend(each)
+    }
+}
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some((raw, _)) = self.0.look() {
+        if let Some((raw, _)) = self.heirloom.look() {
             lock::release_all(raw);
         }
-        self.0.is_lent.store(false, Ordering::Release);
+        self.heirloom.is_lent.store(false, Ordering::Release);
     }
 }
 
@@ -304,7 +352,15 @@ impl Bequest {
         let (directory, log, index) = (text(database.parent()?, "")?, text(database, "-wal")?, text(database, "-shm")?);
         let file = std::fs::File::open(database).ok()?;
         let found = stat_of(file.as_raw_fd())?;
-        let paths = Paths { directory, database: text(database, "")?, log, index, root_key, seen_as: seen_as(file.as_raw_fd()) };
+        let paths = Paths {
+            directory,
+            database: text(database, "")?,
+            log,
+            index,
+            root_key,
+            seen_as: seen_as(file.as_raw_fd()),
+            root: root(),
+        };
         // A child must not be born while one is written.
         let _held = NoFork::hold();
         let estate = ESTATES.iter().find(|estate| *estate.paths.get_or_init(|| paths.clone()) == paths)?;
@@ -326,10 +382,10 @@ impl Drop for Bequest {
 /// The process that was born by the latest fork of which we have heard. One that was made without `fork` shares its parent's descriptions.
 static BORN: AtomicU32 = AtomicU32::new(0);
 
-/// Right before a fork, when no other thread forks.
-pub fn before_fork() {
+/// Right before a fork, when no other thread forks. Numbers below `least` are in tables of what children close.
+pub fn before_fork(least: RawFd) {
     if user::is_root() {
-        ESTATES.iter().for_each(Estate::prepare);
+        ESTATES.iter().for_each(|estate| estate.prepare(least.max(FIRST)));
     }
 }
 
@@ -342,26 +398,20 @@ pub fn after_fork_in_parent() {
 /// The same in the child.
 pub fn after_fork_in_child() {
     BORN.store(std::process::id(), Ordering::Release);
+    // First all of what the parent has from its own parent, which shares locks with the parent: then no number is looked at under two names.
+    ESTATES.iter().flat_map(|estate| estate.own.all()).for_each(Heirloom::close);
     for Estate { own, next, .. } in &ESTATES {
-        for (own, next) in own.all().zip(next.all()) {
-            // What the parent has from its own parent shares locks with the parent.
-            own.close();
-            own.inherit(next);
-        }
+        own.all().zip(next.all()).for_each(|(own, next)| own.inherit(next));
     }
 }
 
 /// The store that this process has from its parent, in use or not, of which that is a file. Whoever is root still opens files by name.
-fn inherited(path: &CStr) -> Option<(&'static Paths, &'static [Heirloom])> {
+fn inherited(path: &CStr) -> Option<(&'static Estate, &'static [Heirloom])> {
     if user::is_root() || BORN.load(Ordering::Acquire) != std::process::id() {
         return None;
     }
     let is_whole = |estate: &&Estate| estate.own.guard.iter().all(|guard| guard.look().is_some());
-    ESTATES.iter().filter(is_whole).find_map(|estate| {
-        let paths = estate.paths.get()?;
-        let found = estate.own.files(paths).find(|(own, ..)| *own == path);
-        found.map(|(_, _, each)| (paths, each))
-    })
+    ESTATES.iter().filter(is_whole).find_map(|estate| Some((estate, estate.named(path)?)))
 }
 
 /// Whether a system call has failed because this process may not, or cannot, get at the file by its name.
@@ -373,23 +423,12 @@ pub fn is_refusal(error: &io::Error) -> bool {
 ///
 /// Errors: `EBUSY`: all are in use; `ESTALE`: the file was removed, or goes by another name now.
 pub fn take(path: &CStr) -> Option<io::Result<(OwnedFd, Lent)>> {
-    let (paths, each) = inherited(path)?;
-    let lent = each.iter().find_map(Heirloom::lend).unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::EBUSY)));
-    Some(lent.and_then(|(owned, lent)| match *paths.database == *path && is_elsewhere(paths, owned.as_raw_fd()) {
+    let (estate, each) = inherited(path)?;
+    let is_database = estate.paths.get().is_some_and(|paths| *paths.database == *path);
+    Some(estate.lend(each).and_then(|(owned, lent)| match is_database && lent.has_moved() {
         true => Err(io::Error::from_raw_os_error(libc::ESTALE)),
         false => Ok((owned, lent)),
     }))
-}
-
-/// Whether the database goes by another name than when this process was born, or by none: another one may stand in its place.
-fn is_elsewhere(paths: &Paths, database: RawFd) -> bool {
-    let is_removed = stat_of(database).is_none_or(|found| found.st_nlink == 0);
-    is_removed || seen_as(database).is_some_and(|now| paths.seen_as.as_ref().is_some_and(|then| now != *then))
-}
-
-/// Whether a database that was lent does.
-pub fn has_moved(path: &CStr, database: RawFd) -> bool {
-    inherited(path).is_none_or(|(paths, _)| is_elsewhere(paths, database))
 }
 
 /// Whether this process has descriptors of the store of which that is a file, in use or not.
@@ -408,283 +447,13 @@ pub fn read(path: &Path, out: &mut [u8]) -> Option<io::Result<usize>> {
     let read = |(owned, _lent): (OwnedFd, Lent)| {
         // SAFETY: `out` is ours to write, and its length is told.
         let got = unsafe { libc::pread(owned.as_raw_fd(), out.as_mut_ptr().cast(), out.len(), 0) };
-        usize::try_from(got).map_err(|_negative| io::Error::last_os_error())
+        match usize::try_from(got) {
+            Ok(bytes) => Ok(bytes),
+            Err(_negative) => Err(io::Error::last_os_error()),
+        }
     };
     Some(take(&path)?.and_then(read))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::os::unix::fs::symlink;
-    use std::os::unix::net::UnixStream;
-
-    use rusqlite::Connection;
-
-    use super::*;
-    use crate::sys::process::tests::{Child, become_nobody, in_child};
-    use crate::sys::vfs;
-    use crate::sys::vfs::tests::{Database, insert, rows};
-
-    /// A child of root that has become nobody. Only root can do that: for others there is nothing to test.
-    fn as_nobody(child: impl FnOnce() -> bool) {
-        if user::is_root() {
-            assert!(in_child(|| become_nobody() && child()));
-        }
-    }
-
-    /// The same with something to do before.
-    fn as_nobody_after<T>(before: impl FnOnce() -> T, child: impl FnOnce(T) -> bool) {
-        if user::is_root() {
-            assert!(in_child(|| {
-                let given = before();
-                become_nobody() && child(given)
-            }));
-        }
-    }
-
-    /// Two ends, of which one does not wait for ever for a child that has failed.
-    fn pipe() -> (UnixStream, UnixStream) {
-        let (near, far) = UnixStream::pair().unwrap();
-        near.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
-        (near, far)
-    }
-
-    /// A database with one row, in use, and left to children.
-    fn bequeathed(root_key: Option<&Path>) -> (Database, Connection, Bequest) {
-        let database = Database::new();
-        let sql = database.ours();
-        insert(&sql).unwrap();
-        let bequest = Bequest::of(&database.path(), root_key);
-        (database, sql, bequest)
-    }
-
-    fn is_refused(database: &Database) -> bool {
-        vfs::open(&database.path(), false).is_err()
-    }
-
-    #[test]
-    fn a_child_that_was_root_s_goes_on_with_what_its_parent_left_it() {
-        let (database, sql, bequest) = bequeathed(None);
-        as_nobody(|| {
-            let all: Vec<_> = (0..CONNECTIONS).map(|_| database.ours()).collect();
-            all.iter().for_each(|one| insert(one).unwrap());
-            let seen = all.iter().all(|one| rows(one) == 1 + CONNECTIONS as i64);
-            let is_one_too_many = is_refused(&database) && vfs::was_refused();
-            drop(all);
-            // What was given back has no locks.
-            let again = database.ours();
-            insert(&again).unwrap();
-            seen && is_one_too_many && !vfs::has_moved(&again).unwrap()
-        });
-        if user::is_root() {
-            assert_eq!(rows(&sql), 2 + CONNECTIONS as i64);
-        }
-        // Its own children share its descriptions, so they have none.
-        as_nobody(|| in_child(|| is_refused(&database)));
-        drop(bequest);
-        as_nobody(|| is_refused(&database));
-    }
-
-    #[test]
-    fn a_connection_that_others_lock_out_waits_as_any() {
-        let (database, sql, _bequest) = bequeathed(None);
-        sql.execute_batch("BEGIN IMMEDIATE").unwrap();
-        as_nobody(|| {
-            let own = database.ours();
-            let is_busy = insert(&own) == Err(rusqlite::ErrorCode::DatabaseBusy);
-            let (first, second) = (database.ours(), own);
-            first.execute_batch("BEGIN").unwrap();
-            is_busy && rows(&first) == 1 && rows(&second) == 1
-        });
-        insert(&sql).unwrap();
-        sql.execute_batch("COMMIT").unwrap();
-        as_nobody(|| {
-            let (first, second) = (database.ours(), database.ours());
-            first.execute_batch("BEGIN IMMEDIATE").unwrap();
-            insert(&second) == Err(rusqlite::ErrorCode::DatabaseBusy)
-        });
-    }
-
-    /// While such a child lives, the last one to go leaves the log, whether the child has a connection or not.
-    #[test]
-    fn the_log_stays_while_a_child_may_write_to_it() {
-        if !user::is_root() {
-            return;
-        }
-        let (database, sql, bequest) = bequeathed(None);
-        let (mut near, mut far) = pipe();
-        let mut step = move || far.write_all(b".").and_then(|()| far.read_exact(&mut [0])).unwrap();
-        let child = Child::fork(|| {
-            assert!(become_nobody());
-            step();
-            let own = database.ours();
-            insert(&own).unwrap();
-            drop(own);
-            step();
-            let own = database.ours();
-            insert(&own).unwrap();
-            rows(&own) == 5
-        });
-        let mut next = || near.read_exact(&mut [0]).unwrap();
-        next();
-        drop((sql, bequest));
-        assert!(database.has("-wal"));
-        let sql = database.ours();
-        insert(&sql).unwrap();
-        drop(sql);
-        near.write_all(b".").unwrap();
-        let mut next = || near.read_exact(&mut [0]).unwrap();
-        next();
-        let sql = database.ours();
-        assert_eq!(rows(&sql), 3);
-        insert(&sql).unwrap();
-        drop(sql);
-        near.write_all(b".").unwrap();
-        assert!(child.passed());
-        let sql = database.ours();
-        assert_eq!(rows(&sql), 5);
-        drop(sql);
-        assert!(!database.has("-wal"), "nobody is left, so the last one folds it back");
-    }
-
-    #[test]
-    fn a_database_that_was_removed_or_replaced_is_refused() {
-        let (database, _sql, _bequest) = bequeathed(None);
-        let (mut near, mut far) = pipe();
-        if !user::is_root() {
-            return;
-        }
-        let child = Child::fork(|| {
-            let in_use = become_nobody().then(|| database.ours()).unwrap();
-            insert(&in_use).unwrap();
-            far.write_all(b".").and_then(|()| far.read_exact(&mut [0])).unwrap();
-            vfs::has_moved(&in_use).unwrap() && is_refused(&database)
-        });
-        near.read_exact(&mut [0]).unwrap();
-        std::fs::remove_file(database.path()).unwrap();
-        near.write_all(b".").unwrap();
-        assert!(child.passed());
-        // Another one of that name is not what the parent has open.
-        std::fs::write(database.path(), "another").unwrap();
-        as_nobody(|| is_refused(&database) && !is_left_at(&database.path()));
-        std::fs::remove_file(database.path()).unwrap();
-        symlink("/etc/passwd", database.path()).unwrap();
-        as_nobody(|| is_refused(&database) && !is_left_at(&database.path()));
-    }
-
-    /// A connection is of one store altogether, though files of another one stand under the same names.
-    #[test]
-    fn files_of_two_stores_are_never_mixed() {
-        if !user::is_root() {
-            return;
-        }
-        let (database, sql, _bequest) = bequeathed(None);
-        let path = database.path();
-        let jail = std::env::temp_dir().join(format!("hsmpool-jail-{}", std::process::id()));
-        let inside = jail.join(path.strip_prefix("/").unwrap());
-        std::fs::create_dir_all(inside.parent().unwrap()).unwrap();
-        // A whole store with no row; then the one outside has two.
-        vfs::open(&inside, true).unwrap().execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a)").unwrap();
-        for made in [&inside, &inside.parent().unwrap().to_path_buf()] {
-            std::os::unix::fs::chown(made, Some(65534), Some(65534)).unwrap();
-        }
-        insert(&sql).unwrap();
-        let root = CString::new(jail.as_os_str().as_bytes()).unwrap();
-        assert!(in_child(|| {
-            // SAFETY: the path ends with a null byte.
-            assert_eq!(unsafe { libc::chroot(root.as_ptr()) }, 0);
-            assert!(become_nobody());
-            let own = database.ours();
-            let before = rows(&own);
-            for _ in 0..2000 {
-                insert(&own).unwrap();
-            }
-            before == 0 && rows(&own) == 2000 && !vfs::has_moved(&own).unwrap()
-        }));
-        assert_eq!(rows(&sql), 2);
-        let sound: String = sql.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-        assert_eq!(sound, "ok");
-        std::fs::remove_dir_all(&jail).unwrap();
-    }
-
-    #[test]
-    fn a_store_that_was_moved_away_is_refused_though_it_is_there_still() {
-        if !user::is_root() {
-            return;
-        }
-        let (database, _sql, _bequest) = bequeathed(None);
-        let (mut near, mut far) = pipe();
-        let child = Child::fork(|| {
-            let in_use = become_nobody().then(|| database.ours()).unwrap();
-            insert(&in_use).unwrap();
-            assert!(!vfs::has_moved(&in_use).unwrap());
-            far.write_all(b".").and_then(|()| far.read_exact(&mut [0])).unwrap();
-            vfs::has_moved(&in_use).unwrap() && is_refused(&database)
-        });
-        near.read_exact(&mut [0]).unwrap();
-        let directory = database.path().parent().unwrap().to_path_buf();
-        let moved = directory.with_extension("old");
-        std::fs::rename(&directory, &moved).unwrap();
-        near.write_all(b".").unwrap();
-        assert!(child.passed());
-        std::fs::rename(&moved, &directory).unwrap();
-    }
-
-    #[test]
-    fn a_pipe_in_a_key_s_place_keeps_no_fork_waiting() {
-        let key = std::env::temp_dir().join(format!("hsmpool-heirloom-pipe-{}", std::process::id()));
-        let path = CString::new(key.as_os_str().as_bytes()).unwrap();
-        // SAFETY: the path ends with a null byte.
-        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
-        let (database, _sql, _bequest) = bequeathed(Some(&key));
-        as_nobody(|| !is_left_at(&database.path()));
-        std::fs::remove_file(&key).unwrap();
-    }
-
-    #[test]
-    fn files_that_this_process_has_opened_again_under_the_same_numbers_are_not_lent() {
-        let (database, _sql, _bequest) = bequeathed(None);
-        as_nobody_after(
-            || {
-                // SAFETY: the test's own child, which uses no other descriptor.
-                (FIRST..1000).for_each(|raw| _ = unsafe { libc::close(raw) });
-                let again: Vec<_> = (0..2 * CONNECTIONS).map(|_| database.ours()).collect();
-                again.iter().for_each(|one| insert(one).unwrap());
-                again
-            },
-            |again| !is_left_at(&database.path()) && is_refused(&database) && again.iter().all(|one| insert(one).is_ok()),
-        );
-    }
-
-    #[test]
-    fn numbers_that_the_host_has_taken_are_left_alone() {
-        let (database, _sql, _bequest) = bequeathed(None);
-        as_nobody(|| {
-            // SAFETY: the test's own child, which uses no other descriptor.
-            (FIRST..1000).for_each(|raw| _ = unsafe { libc::close(raw) });
-            // SAFETY: the path ends with a null byte. The descriptors are the child's to keep.
-            let theirs = (0..100).map(|_| unsafe { libc::open(c"/dev/zero".as_ptr(), libc::O_RDONLY) });
-            let theirs: Vec<RawFd> = theirs.collect();
-            let is_zero = |raw: &RawFd| stat_of(*raw).is_some_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFCHR);
-            !is_left_at(&database.path())
-                && is_refused(&database)
-                && theirs.iter().all(is_zero)
-                && in_child(|| theirs.iter().all(is_zero))
-        });
-    }
-
-    #[test]
-    fn a_short_file_is_read_whole_by_who_may_not_open_it() {
-        let key = std::env::temp_dir().join(format!("hsmpool-heirloom-{}", std::process::id()));
-        std::fs::write(&key, "secret").unwrap();
-        let (_database, _sql, _bequest) = bequeathed(Some(&key));
-        let mut text = [0; 9];
-        assert!(read(&key, &mut text).is_none(), "its owner opens it by name");
-        as_nobody(|| {
-            let twice = [(); 2].map(|()| read(&key, &mut text).unwrap().unwrap());
-            twice == [6, 6] && text.starts_with(b"secret") && read(&key.with_extension("other"), &mut text).is_none()
-        });
-        std::fs::remove_file(&key).unwrap();
-    }
-}
+mod tests;

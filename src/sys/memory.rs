@@ -92,6 +92,8 @@ impl<T: Copy> Scratch<T> {
         let bytes = count.checked_mul(size_of::<T>()).filter(|bytes| *bytes <= isize::MAX as usize);
         let bytes = bytes.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let start = map(mapped_bytes(bytes))?.cast::<T>();
+        // SAFETY: our own mapping, whole. A child of a fork has no thread that would use or unmap it.
+        unsafe { libc::madvise(start.as_ptr().cast(), mapped_bytes(bytes), libc::MADV_DONTFORK) };
         for at in 0..count {
             // SAFETY: within our own mapping, and aligned as the pages are.
             unsafe { start.add(at).write(value) };

@@ -254,6 +254,12 @@ impl<const SLOTS: usize> Table<SLOTS> {
         after.iter().chain(before).find(free).map(|slot| Slot { slot, mark })
     }
 
+    /// The highest number in it, or -1.
+    fn highest(&self) -> RawFd {
+        let raw = |slot: &AtomicU64| (slot.load(Ordering::Acquire) & u64::from(u32::MAX)) as u32;
+        self.slots.iter().map(raw).max().map_or(-1, |highest| highest.cast_signed() - 1)
+    }
+
     /// In a child, closes what is of that generation of processes, or of one before it.
     fn close(&self, generation: u32) {
         for slot in &self.slots {
@@ -310,9 +316,9 @@ impl Descriptor {
         }
     }
 
-    /// Whether it is lent.
-    pub fn is_lent(&self) -> bool {
-        self.lent.is_some()
+    /// What it is, if it is lent.
+    pub fn as_lent(&self) -> Option<&Lent> {
+        self.lent.as_ref()
     }
 
     /// The number, for system calls. Error: this is a forked child, which has closed it.
@@ -454,7 +460,7 @@ extern "C" fn before_fork() {
     while GATE.load(Ordering::Acquire) & !FORKING > own {
         std::thread::sleep(GATE_PAUSE);
     }
-    heirloom::before_fork();
+    heirloom::before_fork(DESCRIPTORS.highest().max(SOCKETS.highest()) + 1);
 }
 
 extern "C" fn after_fork_parent() {
@@ -479,180 +485,5 @@ pub fn at_fork(before: extern "C" fn(), after: extern "C" fn()) {
     unsafe { libc::pthread_atfork(Some(before), Some(after), None) };
 }
 
-/// What the tests of other rooms share: work in a forked child.
 #[cfg(test)]
-#[allow(missing_docs, reason = "each is what its name says")]
-pub mod tests {
-    use std::cell::Cell;
-    use std::os::fd::{AsRawFd, OwnedFd};
-
-    use super::{Descriptor, ForkWord, NoFork, PerProcess, Unshared};
-
-    /// Runs `child` in a forked child and tells whether it returned true. The child must not allocate much or take locks that other
-    /// test threads may hold.
-    pub fn in_child(child: impl FnOnce() -> bool) -> bool {
-        Child::fork(child).passed()
-    }
-
-    /// A forked child that runs beside its parent.
-    pub struct Child(libc::pid_t);
-
-    impl Child {
-        /// As [`in_child`].
-        pub fn fork(child: impl FnOnce() -> bool) -> Self {
-            // SAFETY: the child only runs the closure and leaves through `_exit`.
-            let pid = unsafe { libc::fork() };
-            assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
-            if pid == 0 {
-                let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(false);
-                // SAFETY: ends the child without running the parent's destructors.
-                unsafe { libc::_exit(i32::from(!passed)) };
-            }
-            Self(pid)
-        }
-
-        /// Waits for its end, and tells whether it returned true.
-        pub fn passed(self) -> bool {
-            let mut status = 0;
-            // SAFETY: waits for our own child; `status` is ours.
-            assert_eq!(unsafe { libc::waitpid(self.0, &raw mut status, 0) }, self.0);
-            libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
-        }
-    }
-
-    /// Has forks go through the gate. Left at once: threads that each fork from within it wait for one another for ever.
-    fn with_handlers() {
-        drop(NoFork::hold());
-    }
-
-    /// Runs `child` in a forked child that outlives its parent. The child ends when it is done.
-    pub fn fork_for_good(child: impl FnOnce()) -> bool {
-        // SAFETY: the child only runs the closure and leaves through `_exit`.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).is_err();
-            // SAFETY: ends the child without running the parent's destructors.
-            unsafe { libc::_exit(i32::from(failed)) };
-        }
-        pid > 0
-    }
-
-    /// Gives root's rights up, in a child; false where there are none.
-    pub fn become_nobody() -> bool {
-        // SAFETY: no pointers involved.
-        unsafe { libc::setuid(65534) == 0 }
-    }
-
-    #[test]
-    fn a_child_is_another_process_until_it_rearms_the_word() {
-        let word = ForkWord::new();
-        assert!(word.same_process());
-        assert!(in_child(|| {
-            let born = word.same_process();
-            word.rearm();
-            !born && word.same_process()
-        }));
-        assert!(word.same_process());
-    }
-
-    #[test]
-    fn a_child_makes_its_own_value_and_the_parents_stays() {
-        let ids = PerProcess::new(std::process::id);
-        assert_eq!(*ids.get(), std::process::id());
-        assert!(in_child(|| *ids.get() == std::process::id()));
-        assert_eq!(*ids.get(), std::process::id());
-    }
-
-    #[test]
-    fn threads_of_a_child_that_come_at_once_get_one_value() {
-        use std::sync::Barrier;
-        for _ in 0..50 {
-            let ids = PerProcess::new(std::process::id);
-            assert!(in_child(|| {
-                let together = Barrier::new(4);
-                let address = || {
-                    together.wait();
-                    std::ptr::from_ref(ids.get()) as usize
-                };
-                std::thread::scope(|threads| {
-                    let all = [(); 4].map(|()| threads.spawn(address));
-                    let all = all.map(|thread| thread.join().unwrap());
-                    all.iter().all(|one| *one == all[0]) && *ids.get() == std::process::id()
-                })
-            }));
-        }
-    }
-
-    #[test]
-    fn a_child_closes_the_descriptors_of_its_parent() {
-        let file = std::fs::File::open("/dev/null").unwrap();
-        let descriptor = Cell::new(Some(Descriptor::new(OwnedFd::from(file)).unwrap()));
-        let inherited = descriptor.take().unwrap();
-        let raw = inherited.raw().unwrap();
-        descriptor.set(Some(inherited));
-        with_handlers();
-        // SAFETY: `F_GETFD` only looks.
-        let is_open = |raw| unsafe { libc::fcntl(raw, libc::F_GETFD) } >= 0;
-        assert!(in_child(|| {
-            let inherited = descriptor.take().unwrap();
-            let closed = inherited.raw().is_err() && !is_open(raw);
-            // Lower numbers may be free as well, since other tests' threads close files while this one forks.
-            let mut others = Vec::new();
-            let again = loop {
-                let again = Descriptor::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).unwrap();
-                if again.raw().unwrap() >= raw {
-                    break again;
-                }
-                others.push(again);
-            };
-            // The same number, another owner: dropping the parent's must not close it.
-            let same = again.raw().unwrap() == raw;
-            drop(inherited);
-            closed && same && is_open(raw)
-        }));
-        assert!(is_open(raw));
-    }
-
-    #[test]
-    fn a_child_has_no_copy_of_a_socket_that_is_not_shared() {
-        use std::io::{Read, Write};
-        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
-        let near = Cell::new(Some(Unshared::new(near)));
-        with_handlers();
-        let inherited = near.take().unwrap();
-        let raw = inherited.as_raw_fd();
-        near.set(Some(inherited));
-        // SAFETY: `F_GETFD` only looks.
-        assert!(in_child(|| unsafe { libc::fcntl(raw, libc::F_GETFD) } < 0));
-        assert!(in_child(|| {
-            drop(near.take());
-            true
-        }));
-        let near = near.take().unwrap();
-        (&*near).write_all(b"a").unwrap();
-        assert_eq!(far.read(&mut [0; 9]).unwrap(), 1, "the parent has its own still");
-        drop(near);
-        assert_eq!(far.read(&mut [0; 9]).unwrap(), 0, "and closes it");
-    }
-
-    #[test]
-    fn a_fork_waits_until_the_gate_is_empty() {
-        let inside = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|threads| {
-            threads.spawn(|| {
-                for _ in 0..200 {
-                    let _held = NoFork::hold();
-                    inside.store(true, std::sync::atomic::Ordering::SeqCst);
-                    std::thread::yield_now();
-                    inside.store(false, std::sync::atomic::Ordering::SeqCst);
-                }
-            });
-            for _ in 0..20 {
-                assert!(in_child(|| {
-                    let _held = NoFork::hold();
-                    !inside.load(std::sync::atomic::Ordering::SeqCst)
-                }));
-            }
-        });
-    }
-}
+pub mod tests;

@@ -34,9 +34,13 @@ fn a_child_that_has_given_up_root_begins_anew() {
 
 fn give_up(token: &Token, job: &str) {
     token.initialise(LABEL);
-    // Neither the store nor how it is configured can be seen by anybody else.
-    std::fs::set_permissions(token.directory(), std::fs::Permissions::from_mode(0o700)).expect("the test owns it");
-    child(token, job).ok();
+    // Neither the store nor how it is configured can be seen by anybody else; then its directory can.
+    for mode in [0o700, 0o755] {
+        for directory in [token.directory().to_path_buf(), token.file("tokens")] {
+            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode)).expect("the test owns it");
+        }
+        child(token, job).ok();
+    }
 }
 
 pub const JOBS: Jobs = &[

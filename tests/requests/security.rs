@@ -142,6 +142,34 @@ fn a_change_that_is_sent_again_later_changes_nothing() {
     assert_eq!(token.find(&user, &Template::new()).unwrap().len(), 1, "what was destroyed does not come back");
 }
 
+/// The count of wrong PINs goes by requests: one that says another PIN each time it arrives is still one guess.
+#[test]
+fn a_request_that_comes_again_with_another_pin_is_no_second_guess() {
+    let house = House::new(114);
+    let token = house.token().0.describe().unwrap().id;
+    for role in [Role::User, Role::SecurityOfficer] {
+        let number = 7_000 + u64::from(role == Role::User);
+        let log_in = |server: &Server, text: &str, sequence: u64| {
+            let ask = Ask::Login { role, pin: pin(text) };
+            let who = Who::from(&Access::public(SCOPE, false));
+            let request = Request { sequence: Some(sequence), ..Request::new(Some(token), who, 0, ask) };
+            let answer = server.answer(&caller("app"), encode(&request).expose());
+            match decode::<Answer>(answer.expose()).unwrap().verdict {
+                Verdict::Done(_) => Rv::OK,
+                Verdict::Refused(refusal) => refusal.code,
+                Verdict::Elsewhere(_) | Verdict::Unknown(_) => Rv::DEVICE_ERROR,
+            }
+        };
+        let right = if role == Role::User { "user-pin" } else { "so-pin" };
+        assert_eq!(log_in(&house.servers[0], "wrong-pin", number), Rv::PIN_INCORRECT);
+        for server in &house.servers {
+            assert_eq!(log_in(server, "wrong-pin", number), Rv::PIN_INCORRECT);
+            assert_eq!(log_in(server, right, number), Rv::PIN_INCORRECT, "{role:?}: the same request tells nothing more");
+        }
+        assert_eq!(log_in(&house.servers[1], right, number + 100), Rv::OK);
+    }
+}
+
 /// Its first answer was lost, and somebody else destroyed the object before the client could ask again: what was done was done.
 #[test]
 fn a_change_that_was_made_is_acknowledged_although_its_object_is_gone_by_now() {

@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use super::lock::{DatabaseLock, another_is_attached};
 use super::shared::{LOOK_AGAIN, LOOKS_MAX, SharedIndex};
-use crate::sys::heirloom;
+use crate::sys::heirloom::{self, Lent};
 use crate::sys::process::Descriptor;
 
 thread_local! {
@@ -54,6 +55,8 @@ pub struct File {
     gathered_at: i64,
     /// Where the last call read, if it did.
     read_at: Option<i64>,
+    /// What the system called a database when it was opened by its name.
+    seen_as: Option<PathBuf>,
 }
 
 /// Bytes of a frame's header (SQLite's file format, section 4.1); nothing else of a log is as short.
@@ -79,10 +82,15 @@ impl File {
     /// Opens a database, by its name or, where that is refused, as it was left to this process.
     pub fn open_database(path: &CStr, flags: c_int) -> io::Result<Self> {
         match Self::open(path, flags) {
-            Err(refused) if heirloom::is_refusal(&refused) && heirloom::is_left(path) => {
-                Ok(Self::of(lent(path)?, path.to_owned(), false))
+            Err(refused) if heirloom::is_refusal(&refused) => {
+                let lent = heirloom::take(path).unwrap_or(Err(refused))?;
+                Ok(Self::of(descriptor_of(lent)?, path.to_owned(), false))
             }
-            opened => opened,
+            opened => {
+                let mut opened = opened?;
+                opened.seen_as = heirloom::seen_as(opened.descriptor.raw()?);
+                Ok(opened)
+            }
         }
     }
 
@@ -98,9 +106,9 @@ impl File {
     pub fn open_log(path: &CStr, flags: c_int, database: &Self) -> io::Result<Self> {
         let makes = flags & libc::O_CREAT != 0;
         let database = &database.descriptor;
-        if database.is_lent() {
+        if let Some(lent) = database.as_lent() {
             // There since this process's birth, and its name is on the disk.
-            return Ok(Self::of(lent(path)?, path.to_owned(), false));
+            return Ok(Self::of(descriptor_of(lent.sibling(path)?)?, path.to_owned(), false));
         }
         let mut looks = 0..LOOKS_MAX;
         let descriptor = loop {
@@ -150,6 +158,7 @@ impl File {
             gathered: Vec::new(),
             gathered_at: 0,
             read_at: None,
+            seen_as: None,
         }
     }
 
@@ -283,14 +292,16 @@ impl File {
 
     /// Whether the name leads to another file now, or nowhere.
     pub fn has_moved(&self) -> io::Result<bool> {
-        if self.descriptor.is_lent() {
-            return Ok(heirloom::has_moved(&self.path, self.descriptor.raw()?));
+        if let Some(lent) = self.descriptor.as_lent() {
+            return Ok(lent.has_moved());
         }
         let own = stat_of(&self.descriptor)?;
         match stat_named(&self.path) {
             Ok(named) => Ok((named.st_dev, named.st_ino) != (own.st_dev, own.st_ino)),
-            // A process that gave up its rights can tell only whether it has a name.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(own.st_nlink == 0),
+            // A process that gave up its rights asks what the system calls it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(own.st_nlink == 0 || heirloom::seen_as(self.descriptor.raw()?) != self.seen_as)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
         }
@@ -324,15 +335,16 @@ fn stat_named(path: &CStr) -> io::Result<libc::stat> {
     Ok(found)
 }
 
-/// A file that was left to this process. Errors: `ENOENT`: it was not.
-fn lent(path: &CStr) -> io::Result<Descriptor> {
-    let (owned, lent) = heirloom::take(path).unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))?;
+fn descriptor_of((owned, lent): (OwnedFd, Lent)) -> io::Result<Descriptor> {
     Descriptor::lent(owned, Some(lent))
 }
 
 /// Opens the index of a database's log, made if need be.
 pub fn open_index(database: &Descriptor, path: &CStr) -> io::Result<Descriptor> {
-    if database.is_lent() { lent(path) } else { open_like(&stat_of(database)?, path, libc::O_RDWR) }
+    match database.as_lent() {
+        Some(lent) => descriptor_of(lent.sibling(path)?),
+        None => open_like(&stat_of(database)?, path, libc::O_RDWR),
+    }
 }
 
 /// Opens a file that stands beside another one, made if need be.
