@@ -24,9 +24,10 @@ pub fn add(name: &str, mut found: Vec<Vec<u8>>, known: &[Vec<u8>]) -> std::io::R
     let mut text = std::fs::read_to_string(&file)?;
     found.retain(|input| !known.contains(input));
     found.sort_by_key(|input| (input.len(), input.clone()));
-    for (added, input) in found.iter().take(ADDED_MAX).enumerate() {
+    for input in found.iter().take(ADDED_MAX) {
         let digits: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
-        let line = format!("{}{digits}\n", if added == 0 { FOUND } else { "" });
+        let is_headed = text.lines().rfind(|line| line.starts_with('#')) == Some(FOUND);
+        let line = if is_headed { format!("{digits}\n") } else { format!("{FOUND}\n{digits}\n") };
         if text.len() + line.len() > FILE_MAX_BYTES {
             break;
         }
@@ -36,4 +37,4 @@ pub fn add(name: &str, mut found: Vec<Vec<u8>>, known: &[Vec<u8>]) -> std::io::R
 }
 
 /// What stands above them.
-const FOUND: &str = "# found by cargo fuzz: each reaches code that none before it does\n";
+const FOUND: &str = "# found by cargo fuzz: each reaches code that none before it does";

@@ -19,6 +19,7 @@ use crate::sys::process::tests::in_child;
 pub struct Database(std::path::PathBuf);
 
 impl Database {
+    #[allow(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
