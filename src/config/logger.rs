@@ -2,9 +2,11 @@
 //! logging framework of its own in somebody else's process.
 
 use std::fmt::Display;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::IntoRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use super::{Config, LogTarget};
 use crate::error::{Code, Doing, Level, Result, Sink};
@@ -19,13 +21,8 @@ pub fn sink(config: &Config) -> Result<Sink> {
         None | Some(LogTarget::Syslog) => Box::new(|level, line| syslog::tell(level, &format!("hsmpool: {}", one_line(line)))),
         Some(LogTarget::Stderr) => Box::new(|level, line| drop(std::io::stderr().write_all(formatted(level, line).as_bytes()))),
         Some(LogTarget::File(path)) => {
-            let file = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(path)
-                .doing(Code::Configuration, format!("opening the log file {}", path.display()))?;
-            Box::new(move |level, line| drop((&file).write_all(formatted(level, line).as_bytes())))
+            let file = LogFile::open(path).doing(Code::Configuration, format!("opening the log file {}", path.display()))?;
+            Box::new(move |level, line| file.add(&formatted(level, line)))
         }
     };
     Ok(Box::new(move |level, line| {
@@ -33,6 +30,48 @@ pub fn sink(config: &Config) -> Result<Sink> {
             write(level, line);
         }
     }))
+}
+
+/// A log file. A host may close all descriptors that it does not know, and the number of this one may then be another file's, even the store's.
+struct LogFile {
+    path: PathBuf,
+    /// Taken out when it is dropped.
+    file: Option<File>,
+    /// The device and the number that it has there.
+    identity: (u64, u64),
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let identity = identity(&file)?;
+        Ok(Self { path: path.to_path_buf(), file: Some(file), identity })
+    }
+
+    fn own(&self) -> Option<&File> {
+        self.file.as_ref().filter(|file| identity(file).is_ok_and(|now| now == self.identity))
+    }
+
+    fn add(&self, line: &str) {
+        // Whom would a line be told that cannot be written?
+        match self.own() {
+            Some(mut file) => drop(file.write_all(line.as_bytes())),
+            None => drop(OpenOptions::new().append(true).open(&self.path).and_then(|mut file| file.write_all(line.as_bytes()))),
+        }
+    }
+}
+
+impl Drop for LogFile {
+    fn drop(&mut self) {
+        if self.own().is_none() {
+            // The number is somebody else's to close.
+            let _ = self.file.take().map(IntoRawFd::into_raw_fd);
+        }
+    }
+}
+
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    file.metadata().map(|found| (found.dev(), found.ino()))
 }
 
 /// A whole line, so that it takes one write call: lines of several processes do not mix.
@@ -74,6 +113,30 @@ mod tests {
         let expected =
             [format!("hsmpool[{me}] error: first"), format!("hsmpool[{me}] info: label \"a?hsmpool[1] error: forged?[2J\"")];
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_file_that_has_the_log_s_number_by_now_gets_no_line() {
+        use std::os::fd::AsRawFd;
+
+        let name = |what: &str| std::env::temp_dir().join(format!("hsmpool-logger-{what}-{}", std::process::id()));
+        let (path, other) = (name("log"), name("other"));
+        let log = LogFile::open(&path).unwrap();
+        std::fs::write(&other, "theirs").unwrap();
+        let raw = log.file.as_ref().unwrap().as_raw_fd();
+        assert!(crate::sys::process::tests::in_child(|| {
+            crate::sys::process::tests::close(raw);
+            let mut theirs = Vec::new();
+            while theirs.last().is_none_or(|file: &File| file.as_raw_fd() < raw) {
+                theirs.push(OpenOptions::new().append(true).open(&other).unwrap());
+            }
+            log.add("a line\n");
+            drop(log);
+            theirs.last().is_some_and(|file| file.as_raw_fd() == raw && file.metadata().is_ok())
+        }));
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "theirs");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a line\n");
+        [path, other].iter().for_each(|file| std::fs::remove_file(file).unwrap());
     }
 
     #[test]

@@ -234,13 +234,16 @@ pub fn keep_memory_private() -> io::Result<()> {
 /// whatever other threads were doing at the fork.
 struct Table<const SLOTS: usize> {
     slots: [AtomicU64; SLOTS],
+    /// What each was when it came (see [`what_is`]); zero: it has only just come.
+    files: [AtomicU64; SLOTS],
     /// Where the next search begins.
     next: AtomicUsize,
 }
 
 impl<const SLOTS: usize> Table<SLOTS> {
     const fn new() -> Self {
-        Self { slots: [const { AtomicU64::new(0) }; SLOTS], next: AtomicUsize::new(0) }
+        let (slots, files) = ([const { AtomicU64::new(0) }; SLOTS], [const { AtomicU64::new(0) }; SLOTS]);
+        Self { slots, files, next: AtomicUsize::new(0) }
     }
 
     /// `None`: it is full.
@@ -248,10 +251,13 @@ impl<const SLOTS: usize> Table<SLOTS> {
         close_inherited();
         let mark = (u64::from(GENERATION.load(Ordering::Acquire)) << 32) | u64::from(raw.cast_unsigned() + 1);
         let is_free = |slot: &AtomicU64| slot.load(Ordering::Relaxed) == 0;
-        let free =
-            |slot: &&AtomicU64| is_free(slot) && slot.compare_exchange(0, mark, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        let (before, after) = self.slots.split_at(self.next.fetch_add(1, Ordering::Relaxed) % SLOTS);
-        after.iter().chain(before).find(free).map(|slot| Slot { slot, mark })
+        let takes =
+            |slot: &AtomicU64| is_free(slot) && slot.compare_exchange(0, mark, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let begin = self.next.fetch_add(1, Ordering::Relaxed) % SLOTS;
+        let at = (begin..SLOTS).chain(0..begin).find(|at| takes(&self.slots[*at]))?;
+        let (slot, file) = (&self.slots[at], &self.files[at]);
+        file.store(what_is(raw), Ordering::Release);
+        Some(Slot { slot, file, mark })
     }
 
     /// The highest number in it, or -1.
@@ -262,21 +268,42 @@ impl<const SLOTS: usize> Table<SLOTS> {
 
     /// In a child, closes what is of that generation of processes, or of one before it.
     fn close(&self, generation: u32) {
-        for slot in &self.slots {
+        for (slot, file) in self.slots.iter().zip(&self.files) {
             let mark = slot.load(Ordering::Acquire);
             let inherited = mark != 0 && (mark >> 32) <= u64::from(generation);
+            let what = file.load(Ordering::Acquire);
             if inherited && slot.compare_exchange(mark, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                let raw = ((mark & u64::from(u32::MAX)) as u32 - 1).cast_signed();
-                // SAFETY: the parent's descriptor, inherited under the same number; its owner here finds the slot freed.
-                unsafe { libc::close(raw) };
+                let raw = raw_of(mark);
+                if what == 0 || what == what_is(raw) {
+                    // SAFETY: the parent's descriptor, inherited under the same number; its owner here finds the slot freed.
+                    unsafe { libc::close(raw) };
+                }
             }
         }
     }
 }
 
+/// Tells which file or socket a descriptor is of, as far as that goes into a number; zero: it is not open. A host may close all descriptors that it does
+/// not know, and have the same numbers for its own: those are not ours to close.
+fn what_is(raw: RawFd) -> u64 {
+    // SAFETY: all-zero bytes are a valid `stat`.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `found` is ours and lives through the call.
+    match unsafe { libc::fstat(raw, &raw mut found) } {
+        0 => (found.st_dev.rotate_left(40) ^ found.st_ino).max(1),
+        _ => 0,
+    }
+}
+
+/// The descriptor that a slot's mark means.
+fn raw_of(mark: u64) -> RawFd {
+    ((mark & u64::from(u32::MAX)) as u32 - 1).cast_signed()
+}
+
 /// A place in a table.
 struct Slot {
     slot: &'static AtomicU64,
+    file: &'static AtomicU64,
     mark: u64,
 }
 
@@ -285,9 +312,11 @@ impl Slot {
         self.slot.load(Ordering::Acquire) == self.mark
     }
 
-    /// Whoever frees it closes the descriptor: either the owner, or a child that inherited it.
+    /// Whoever frees it closes the descriptor: either the owner, or a child that inherited it. False: not the caller, or it is not ours any more.
     fn free(&self) -> bool {
-        self.slot.compare_exchange(self.mark, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let what = self.file.swap(0, Ordering::AcqRel);
+        let is_freed = self.slot.compare_exchange(self.mark, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        is_freed && (what == 0 || what == what_is(raw_of(self.mark)))
     }
 }
 

@@ -56,6 +56,12 @@ pub fn fork_for_good(child: impl FnOnce()) -> bool {
     pid > 0
 }
 
+/// Closes a number behind its owner's back, as hosts do that close all they do not know.
+pub fn close(raw: std::os::fd::RawFd) {
+    // SAFETY: takes a number only. Whose it is is the point of the test.
+    unsafe { libc::close(raw) };
+}
+
 /// Gives root's rights up, in a child; false where there are none.
 pub fn become_nobody() -> bool {
     // SAFETY: no pointers involved.
@@ -130,6 +136,27 @@ fn a_child_closes_the_descriptors_of_its_parent() {
         closed && same && is_open(raw)
     }));
     assert!(is_open(raw));
+}
+
+#[test]
+fn a_number_that_is_somebody_else_s_by_now_is_not_closed() {
+    with_handlers();
+    assert!(in_child(|| {
+        let ours = Descriptor::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).unwrap();
+        let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let socket = Unshared::new(near);
+        let numbers = [ours.raw().unwrap(), socket.as_raw_fd()];
+        numbers.into_iter().for_each(close);
+        let mut theirs = Vec::new();
+        while !numbers.iter().all(|raw| theirs.iter().any(|file: &std::fs::File| file.as_raw_fd() == *raw)) {
+            theirs.push(std::fs::File::open("/dev/zero").unwrap());
+        }
+        let are_open = || theirs.iter().all(|file| file.metadata().is_ok());
+        // Neither in a child of its own, nor here.
+        let in_a_child = in_child(are_open);
+        drop((ours, socket));
+        in_a_child && are_open()
+    }));
 }
 
 #[test]
