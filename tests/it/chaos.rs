@@ -71,10 +71,11 @@ fn zones_that_nobody_hears_cost_no_call() {
 #[test]
 fn zones_that_are_far_away_for_a_while_cost_no_call() {
     let report = keeps_its_promises("zone-late", 18);
-    // A change of an application there crosses the line and comes back, more than once.
+    // What an application there asks of the group crosses the line and comes back. Of the few that it can ask in that time, one may have been on its way
+    // already.
     let stalls = report["stalls"].as_array().expect("a list");
-    let is_late =
-        |stall: &Value| stall["clients"] == "struck zone" && stall["calls"] == "write" && stall["p50_ms"].as_f64() > Some(190.0);
+    let is_asked = |stall: &Value| stall["clients"] == "struck zone" && stall["calls"] != "key use";
+    let is_late = |stall: &Value| is_asked(stall) && stall["max_ms"].as_f64() > Some(190.0);
     assert!(stalls.iter().any(is_late), "{report:#}");
 }
 
