@@ -1,8 +1,7 @@
 //! Holds any PKCS#11 module against the standard. It knows nothing of the module but its file.
 
 #![warn(missing_docs)]
-// `ck!` is made to take what a case points to, hostile pointers included.
-#![allow(clippy::macro_metavars_in_unsafe)]
+#![allow(clippy::macro_metavars_in_unsafe, reason = "`ck!` is made to take what a case points to, hostile pointers included")]
 
 pub mod case;
 pub mod cases;

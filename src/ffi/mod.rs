@@ -7,8 +7,9 @@
 //! Knows: assemble, ck, error, faults, limits, mechanism, object, secret, session, sync, sys, token, world.
 //! Crates: cryptoki-sys, parking_lot.
 
-// The functions carry the standard's names, and what their callers must keep is said once, in `memory`.
-#![allow(unsafe_code, non_snake_case, clippy::missing_safety_doc)]
+#![allow(unsafe_code, reason = "it is the C boundary")]
+#![allow(non_snake_case, reason = "the functions carry the standard's names")]
+#![allow(clippy::missing_safety_doc, reason = "what callers must keep is said once, in `memory`")]
 
 mod cipher;
 mod digest;

@@ -13,7 +13,7 @@
 //! a mark, where nobody else has set one: its position, which is of no use to us.
 //!
 //! Processes of other users than root leave nothing: their children regain what they give up by name only. Nor do programs that have more rights than
-//! their caller. What runs around a fork is atomics and system calls, because a child must be able to use it whatever other threads were doing.
+//! their caller. What runs in the child is atomics and system calls, because it must be able to use it whatever other threads were doing.
 
 use std::ffi::{CStr, CString, c_int};
 use std::io;
@@ -24,9 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use super::process::NoFork;
+use super::process::{self, NoFork};
 use super::user;
-use super::vfs::lock;
+use super::vfs::{lock, sync_directory_of};
 
 /// Stores that can be left to children, in the life of a process; of more, children have none.
 const STORES_MAX: usize = 16;
@@ -54,7 +54,6 @@ struct Estate {
 
 #[derive(Clone, PartialEq, Eq)]
 struct Paths {
-    directory: CString,
     database: CString,
     log: CString,
     index: CString,
@@ -104,10 +103,7 @@ impl Identity {
 }
 
 fn stat_of(raw: RawFd) -> Option<libc::stat> {
-    // SAFETY: all-zero bytes are a valid `stat`.
-    let mut found: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: `found` is ours and lives through the call.
-    (unsafe { libc::fstat(raw, &raw mut found) } == 0).then_some(found)
+    process::stat_of(raw).ok()
 }
 
 fn close(raw: RawFd) {
@@ -267,15 +263,13 @@ impl Estate {
     /// Opens what the next child shall have: everything, or nothing.
     fn prepare(&self, least: RawFd) {
         let Some(paths) = self.paths.get().filter(|_| self.holders.load(Ordering::Acquire) > 0) else { return };
-        let is_named = self.is_named.load(Ordering::Acquire) || sync_directory(&paths.directory);
+        let is_named = self.is_named.load(Ordering::Acquire) || sync_directory_of(&paths.database).is_ok();
         self.is_named.store(is_named, Ordering::Release);
         if !is_named || !self.next.open(paths, &self.database, least) {
             self.next.all().for_each(Heirloom::close);
         }
     }
-}
 
-impl Estate {
     /// Those of a file of it.
     fn named(&'static self, path: &CStr) -> Option<&'static [Heirloom]> {
         self.own.files(self.paths.get()?).find(|(own, ..)| *own == path).map(|(_, _, each)| each)
@@ -291,18 +285,6 @@ impl Estate {
         let Some(Paths { seen_as: Some(then), root: from, .. }) = self.paths.get() else { return false };
         *from == root() && seen_as(database).is_some_and(|now| now != *then)
     }
-}
-
-fn sync_directory(path: &CStr) -> bool {
-    // SAFETY: the path ends with a null byte.
-    let raw = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) };
-    if raw < 0 {
-        return false;
-    }
-    // SAFETY: takes a number only.
-    let is_synced = unsafe { libc::fsync(raw) } == 0;
-    close(raw);
-    is_synced
 }
 
 /// What was lent: its place in the table, and of which store it is.
@@ -349,18 +331,11 @@ impl Bequest {
             Some(path) => Some(text(path, "")?),
             None => None,
         };
-        let (directory, log, index) = (text(database.parent()?, "")?, text(database, "-wal")?, text(database, "-shm")?);
+        let (log, index) = (text(database, "-wal")?, text(database, "-shm")?);
         let file = std::fs::File::open(database).ok()?;
         let found = stat_of(file.as_raw_fd())?;
-        let paths = Paths {
-            directory,
-            database: text(database, "")?,
-            log,
-            index,
-            root_key,
-            seen_as: seen_as(file.as_raw_fd()),
-            root: root(),
-        };
+        let paths =
+            Paths { database: text(database, "")?, log, index, root_key, seen_as: seen_as(file.as_raw_fd()), root: root() };
         // A child must not be born while one is written.
         let _held = NoFork::hold();
         let estate = ESTATES.iter().find(|estate| *estate.paths.get_or_init(|| paths.clone()) == paths)?;

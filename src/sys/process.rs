@@ -286,13 +286,15 @@ impl<const SLOTS: usize> Table<SLOTS> {
 /// Tells which file or socket a descriptor is of, as far as that goes into a number; zero: it is not open. A host may close all descriptors that it does
 /// not know, and have the same numbers for its own: those are not ours to close.
 fn what_is(raw: RawFd) -> u64 {
+    stat_of(raw).map_or(0, |found| (found.st_dev.rotate_left(40) ^ found.st_ino).max(1))
+}
+
+/// What the system knows about an open descriptor.
+pub(super) fn stat_of(raw: RawFd) -> io::Result<libc::stat> {
     // SAFETY: all-zero bytes are a valid `stat`.
     let mut found: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: `found` is ours and lives through the call.
-    match unsafe { libc::fstat(raw, &raw mut found) } {
-        0 => (found.st_dev.rotate_left(40) ^ found.st_ino).max(1),
-        _ => 0,
-    }
+    if unsafe { libc::fstat(raw, &raw mut found) } == 0 { Ok(found) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The descriptor that a slot's mark means.

@@ -56,7 +56,12 @@ fn read_with(server: &Server, name: &str, token: &dyn Token, access: &Access, he
     let (token, who) = (Some(token.describe().unwrap().id), Who::from(access));
     let capsules = vec![capsule.clone()];
     let request = Request { held: vec![held], capsules, ..Request::new(token, who, 0, ask) };
-    match decode::<Answer>(server.answer(&caller(name), encode(&request).expose()).expose()).unwrap().verdict {
+    code_of(server, name, &request)
+}
+
+/// What a node says to a request of that client.
+fn code_of(server: &Server, name: &str, request: &Request) -> Rv {
+    match decode::<Answer>(server.answer(&caller(name), encode(request).expose()).expose()).unwrap().verdict {
         Verdict::Done(_) => Rv::OK,
         Verdict::Refused(refusal) => refusal.code,
         Verdict::Elsewhere(_) | Verdict::Unknown(_) => Rv::DEVICE_ERROR,
@@ -153,12 +158,7 @@ fn a_request_that_comes_again_with_another_pin_is_no_second_guess() {
             let ask = Ask::Login { role, pin: pin(text) };
             let who = Who::from(&Access::public(SCOPE, false));
             let request = Request { sequence: Some(sequence), ..Request::new(Some(token), who, 0, ask) };
-            let answer = server.answer(&caller("app"), encode(&request).expose());
-            match decode::<Answer>(answer.expose()).unwrap().verdict {
-                Verdict::Done(_) => Rv::OK,
-                Verdict::Refused(refusal) => refusal.code,
-                Verdict::Elsewhere(_) | Verdict::Unknown(_) => Rv::DEVICE_ERROR,
-            }
+            code_of(server, "app", &request)
         };
         let right = if role == Role::User { "user-pin" } else { "so-pin" };
         assert_eq!(log_in(&house.servers[0], "wrong-pin", number), Rv::PIN_INCORRECT);

@@ -3,9 +3,8 @@
 //!
 //! What it adds has the form of the real thing and none of its strength: its key encapsulation is made of a hash for tables.
 
-// Functions are named as the standard names them; what callers must keep is what the standard says. A body is a closure called at once, so that
-// `?` works in it.
-#![allow(non_snake_case, clippy::missing_safety_doc, clippy::redundant_closure_call)]
+#![allow(non_snake_case, clippy::missing_safety_doc, reason = "names, and what callers must keep, are the standard's")]
+#![allow(clippy::redundant_closure_call, reason = "a body is a closure called at once, so that `?` works in it")]
 
 mod beneath;
 mod fault;

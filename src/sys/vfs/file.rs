@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::lock::{DatabaseLock, another_is_attached};
 use super::shared::{LOOK_AGAIN, LOOKS_MAX, SharedIndex};
 use crate::sys::heirloom::{self, Lent};
-use crate::sys::process::Descriptor;
+use crate::sys::process::{self, Descriptor};
 
 thread_local! {
     static LAST_ERROR: Cell<i32> = const { Cell::new(0) };
@@ -316,13 +316,7 @@ fn interrupted() -> io::Result<()> {
 
 /// What the system knows about an open file.
 pub fn stat_of(file: &Descriptor) -> io::Result<libc::stat> {
-    // SAFETY: all-zero bytes are a valid `stat`.
-    let mut found: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: `found` is ours and lives through the call.
-    if unsafe { libc::fstat(file.raw()?, &raw mut found) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(found)
+    process::stat_of(file.raw()?)
 }
 
 fn stat_named(path: &CStr) -> io::Result<libc::stat> {

@@ -31,6 +31,7 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use crate::sys::heirloom;
 use crate::sys::process::NoFork;
 
+pub(super) use file::sync_directory_of;
 pub use file::take_last_error;
 pub use index::WalIndex;
 
