@@ -151,11 +151,6 @@ impl Partition {
         Ok(self.store.tokens()?.into_iter().map(|row| row.id).collect())
     }
 
-    /// The child of a fork: the parent's database handles are abandoned, everything in memory stays.
-    pub fn after_fork(&self) {
-        self.store.after_fork();
-    }
-
     /// Whether keys may be used here. A partition that lacks changes of its group catches up first: one of them may be a revocation.
     ///
     /// Errors: `DeviceError`: it has been cut off for too long, or the group goes on without it.
