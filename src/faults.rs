@@ -186,6 +186,10 @@ faults! {
     VoteNotKept,
     /// A look-up does not ask whether it is the latest.
     ReadsAreStale,
+    /// A look-up does not see what is applied in an open transaction.
+    LooksMissWhatIsOpen,
+    /// Any change is acknowledged before its transaction is committed, not only new objects.
+    RevocationsStayOpen,
     /// A destroy returns before others have applied it.
     DestroyDoesNotWait,
     /// A change is acknowledged when one zone has it.

@@ -95,6 +95,8 @@ pub const STORE_IDLE_READERS_MAX: usize = 32;
 pub const STORE_WAL_PAGES: u32 = 500;
 /// The same of a group's member, which does not sync its store with each change: folding back, which does, is the rarer the longer it is.
 pub const MEMBER_WAL_PAGES: u32 = 1_000;
+/// Pages that the connection that writes a member's store keeps: 16 MiB, so that an open transaction fits in, and the upper pages of the index stay.
+pub const MEMBER_CACHE_PAGES: u32 = 4096;
 /// Numbers in the log that one request of a module takes: one for each kind of change that it can make.
 pub const REQUEST_STEPS: u64 = 8;
 /// Numbers between a client's oldest request under way and its newest; as many of its latest answers are kept.
@@ -148,6 +150,12 @@ pub const JOURNAL_QUEUE_MAX_BYTES: usize = 2 * PROPOSAL_MAX_BYTES;
 pub const LOG_TAIL_MAX_BYTES: usize = 32 << 20;
 /// Most entries that are applied in one transaction.
 pub const APPLY_MAX_ENTRIES: usize = 1024;
+/// How long new objects wait in an open transaction for others, if nobody looks for them.
+pub const APPLY_OPEN_MAX_MILLISECONDS: u64 = 5;
+/// As many bytes of entries are held before they are applied, where nobody waits for them.
+pub const APPLY_HELD_MAX_BYTES: usize = 4 << 20;
+/// With as many changes it is committed.
+pub const APPLY_OPEN_MAX_CHANGES: u64 = 1024;
 /// A group's log is cut after this many entries.
 pub const SNAPSHOT_EVERY_ENTRIES: u64 = 8192;
 /// Entries that are kept when it is cut, for members that lag.

@@ -37,7 +37,7 @@ pub trait Log: Send + Sync {
         Ok(())
     }
 
-    /// Returns when all that was committed anywhere before this call is applied here; a single member's log has applied it already, and so with the
+    /// Returns when reads see all that was committed anywhere before this call; a single member's log has applied it already, and so with the
     /// functions below. Errors: `DeviceError`: no quorum within the call's deadline.
     fn barrier(&self) -> Result<()> {
         Ok(())
@@ -46,6 +46,16 @@ pub trait Log: Send + Sync {
     /// How many changes a group has applied here: the same number is the same state on every member. 0 for a single member.
     fn mark(&self) -> u64 {
         0
+    }
+
+    /// How many of them reads of the store see. The others have made new objects, and nothing else.
+    fn shown(&self) -> u64 {
+        self.mark()
+    }
+
+    /// Lets reads see all that is applied here. Tells whether there was anything that they did not see. Errors: `DeviceError`: the store cannot be written.
+    fn show(&self) -> Result<bool> {
+        Ok(false)
     }
 
     /// Returns when so many changes are applied here. Errors: `DeviceError`: not within the call's deadline.

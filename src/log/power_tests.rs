@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::log::{Log, Proposal, RequestId, Solo};
 use crate::object::TokenId;
-use crate::store::tests::fixtures::{TOKEN, apply, create, id, init, row, token_row, user_row};
+use crate::store::tests::fixtures::{TOKEN, apply, create, create_on, id, init, row, stand_at, token_row, user_row};
 use crate::store::{Change, CheckedCopy, Journal, JournalFact, ObjectRow, Outcome, Place, Store, TokenRow, UserRow};
 use crate::sys::vfs::memory::{Disk, Loss};
 
@@ -249,7 +249,7 @@ fn a_member_s_store_keeps_what_was_settled_and_stands_where_it_says() {
         store.replicate()?;
         let put = |number: u8| {
             apply(&store, create(vec![row(60 + u64::from(number))]))?;
-            store.write(|batch| batch.set_place(&place(number)))
+            stand_at(&store, place(number))
         };
         put(1)?;
         put(2)?;
@@ -269,12 +269,38 @@ fn a_member_s_store_keeps_what_was_settled_and_stands_where_it_says() {
 }
 
 #[test]
+fn what_a_member_leaves_open_is_there_with_its_place_or_not_at_all() {
+    let base = prepared();
+    let act = |disk: &Disk| {
+        let store = Store::open(&disk.path())?;
+        store.replicate()?;
+        let put = |number: u8| create_on(&store, 60 + u64::from(number), place(number)).map(drop);
+        put(1)?;
+        put(2)?;
+        store.put_down()?;
+        put(3)?;
+        put(4)?;
+        store.settle()?;
+        put(5)
+    };
+    everywhere(&base, act, |disk, done, told| {
+        let store = Store::open(&disk.path()).unwrap_or_else(|error| panic!("{told}: {error}"));
+        store.check().unwrap_or_else(|error| panic!("{told}: {error}"));
+        let there = store.count(TOKEN).unwrap() - 40;
+        assert!([0, 2, 4].contains(&there) && (!done || there == 4), "{told}: {there}");
+        store.replicate().unwrap();
+        let applied = store.place().unwrap().applied;
+        assert_eq!(applied.map_or(0, |applied| u64::from(applied[0])), there, "{told}");
+    });
+}
+
+#[test]
 fn a_snapshot_is_installed_whole_or_not_at_all() {
     let source = prepared();
     let leader = Store::open(&source.path()).unwrap();
     leader.replicate().unwrap();
     assert_eq!(apply(&leader, create((300..420).map(row).collect())).unwrap(), Outcome::Done);
-    leader.write(|batch| batch.set_place(&place(9))).unwrap();
+    stand_at(&leader, place(9)).unwrap();
     let expected = facts(&leader);
     let base = prepared();
     let before = facts(&Store::open(&base.path()).unwrap());

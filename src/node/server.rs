@@ -68,6 +68,8 @@ enum Stop {
     Elsewhere(String),
     /// The client must bring these along.
     Unknown(Vec<ObjectId>),
+    /// It would have to wait, and must not.
+    Waits,
 }
 
 impl From<Error> for Stop {
@@ -101,7 +103,7 @@ impl Server {
     pub fn answer(&self, caller: &Caller, request: &[u8]) -> Secret {
         let begun = self.world.elapsed();
         match decode::<Request>(request) {
-            Ok(request) => self.answer_to(caller, &request, begun),
+            Ok(request) => self.answer_to(caller, &request, begun, true).expect("who may wait is answered"),
             Err(error) => {
                 let Refusal { code, told } = Refusal::from(&error);
                 let (node, version) = (self.standing.node, env!("CARGO_PKG_VERSION"));
@@ -116,23 +118,28 @@ impl Server {
     pub fn at_once(&self, caller: &Caller, request: &[u8]) -> Option<Secret> {
         let begun = self.world.elapsed();
         let request = decode::<Request>(request).ok()?;
-        let waits = request.ask.changes() || (looks_up(&request.ask) && request.mark_is_enough != Some(true));
-        let is_ready = || self.log.serves_for(AT_ONCE) && self.log.mark() >= request.mark;
-        (!waits && is_ready() && !self.drains.load(Ordering::Acquire)).then(|| self.answer_to(caller, &request, begun))
+        let looks_up = looks_up(&request.ask);
+        let waits = request.ask.changes() || (looks_up && request.mark_is_enough != Some(true));
+        let mark = || if looks_up { self.log.shown() } else { self.log.mark() };
+        let is_ready = || self.log.serves_for(AT_ONCE) && mark() >= request.mark;
+        let may_begin = !waits && is_ready() && !self.drains.load(Ordering::Acquire);
+        if may_begin { self.answer_to(caller, &request, begun, false) } else { None }
     }
 
-    fn answer_to(&self, caller: &Caller, request: &Request, begun: Duration) -> Secret {
-        if let Some(tally) = &request.tally {
-            self.metrics.told(&caller.name, tally);
-        }
+    /// `None`: it would have to wait, and may not.
+    fn answer_to(&self, caller: &Caller, request: &Request, begun: Duration, may_wait: bool) -> Option<Secret> {
         let mut ticket = None;
-        let verdict = match self.carry_out(caller, request, &mut ticket) {
+        let verdict = match self.carry_out(caller, request, &mut ticket, may_wait) {
+            Err(Stop::Waits) => return None,
             Ok(reply) => Verdict::Done(reply),
             Err(Stop::Refused(error)) => Verdict::Refused(Refusal::from(&error)),
             Err(Stop::Elsewhere(why)) => Verdict::Elsewhere(why),
             Err(Stop::Unknown(ids)) => Verdict::Unknown(ids),
         };
-        self.encode(request.ask.verb(), verdict, ticket, begun)
+        if let Some(tally) = &request.tally {
+            self.metrics.told(&caller.name, tally);
+        }
+        Some(self.encode(request.ask.verb(), verdict, ticket, begun))
     }
 
     fn encode(&self, verb: &'static str, verdict: Verdict, ticket: Option<Arc<[u8]>>, begun: Duration) -> Secret {
@@ -196,7 +203,7 @@ impl Server {
         }
     }
 
-    fn carry_out(&self, caller: &Caller, request: &Request, ticket: &mut Option<Arc<[u8]>>) -> Answered {
+    fn carry_out(&self, caller: &Caller, request: &Request, ticket: &mut Option<Arc<[u8]>>, may_wait: bool) -> Answered {
         if let Ask::Health = request.ask {
             return Ok(Reply::Health(self.health()));
         }
@@ -206,8 +213,12 @@ impl Server {
         self.scopes.touch(request.who.scope, self.world.now());
         self.may_answer(request)?;
         self.log.reach(request.mark)?;
-        if looks_up(&request.ask) && request.mark_is_enough != Some(true) {
-            self.catch_up()?;
+        if looks_up(&request.ask) {
+            match request.mark_is_enough {
+                Some(true) if self.log.shown() < request.mark => drop(self.log.show()?),
+                Some(true) => {}
+                _ => self.catch_up()?,
+            }
         }
         let (sequence, use_number) = (request.sequence, request.use_number);
         let origin =
@@ -220,21 +231,38 @@ impl Server {
             *ticket = token.admit(&access)?;
         }
         self.session_objects(&token, &access, request)?;
-        match self.run(&token, &access, request) {
-            // It may have been carried out in between, by another partition: then the second look finds the answer.
-            Err(Stop::Refused(error)) if self.partition.carried_out(&origin)? => {
-                self.run(&token, &access, request).map_err(|second| match second {
-                    Stop::Refused(_) => Stop::Refused(error),
-                    other => other,
-                })
-            }
-            // An object that is not here may have been made elsewhere: only who has everything may say that there is none.
-            Err(Stop::Refused(error)) if names_no_object(&error) => {
-                self.catch_up()?;
-                self.run(&token, &access, request)
-            }
-            other => other,
+        let refused = match self.run(&token, &access, request) {
+            Err(Stop::Refused(error)) => error,
+            other => return other,
+        };
+        let misses_an_object = names_no_object(&refused);
+        if sequence.is_none() && !misses_an_object {
+            return Err(Stop::Refused(refused));
         }
+        if !may_wait {
+            return Err(Stop::Waits);
+        }
+        // What was made a moment ago is not seen by reads yet: the object that is missed, or this request's own, when it came before.
+        let is_seen_since = self.log.show()?;
+        // It may have been carried out in between, by another partition: then the second look finds the answer.
+        if self.partition.carried_out(&origin)? {
+            return self.run(&token, &access, request).map_err(|second| match second {
+                Stop::Refused(_) => Stop::Refused(refused),
+                other => other,
+            });
+        }
+        if !misses_an_object {
+            return Err(Stop::Refused(refused));
+        }
+        if is_seen_since {
+            match self.run(&token, &access, request) {
+                Err(Stop::Refused(error)) if names_no_object(&error) => {}
+                other => return other,
+            }
+        }
+        // It may have been made elsewhere: only who has everything may say that there is none.
+        self.catch_up()?;
+        self.run(&token, &access, request)
     }
 
     /// A node that is cut off sends clients elsewhere with what another one does better, if they know of one.
@@ -248,11 +276,11 @@ impl Server {
         }
     }
 
-    /// All that was committed before now is applied here. A node that is cut off answers from what it has: where the majority is dead,
+    /// Reads see all that was committed before now. A node that is cut off answers from what it has: where the majority is dead,
     /// nothing can have changed.
     fn catch_up(&self) -> Result<()> {
         if !self.log.standing().in_contact() {
-            return Ok(());
+            return self.log.show().map(drop);
         }
         self.log.barrier()
     }

@@ -34,6 +34,11 @@ impl Call<'_> {
 
     /// `C_GenerateKeyPair`: both are kept, or neither.
     pub fn generate_pair(&self, mechanism: &Mechanism, public: Template, private: Template) -> Result<(Reference, Reference)> {
+        let is_token = |template: &Template| template.bool(AttributeType::TOKEN) == Some(true);
+        if is_token(&public) != is_token(&private) {
+            // An earlier arrival of the request may have made the one half a moment ago: another half that is made now would not belong to it.
+            self.partition.log.show()?;
+        }
         if let Some([public, private]) = self.made_before()? {
             return Ok((public, private));
         }

@@ -9,6 +9,7 @@ use super::change::{Committed, Outcome, RequestId};
 use super::facts::Sum;
 use super::pool::run;
 use super::query::unsigned;
+use super::replica::{self, Place};
 use super::trouble::{Result, Trouble};
 use crate::faults::{self, Fault};
 use crate::limits::LOG_CHANGE_MAX_BYTES;
@@ -16,15 +17,29 @@ use crate::limits::LOG_CHANGE_MAX_BYTES;
 /// An open write transaction. What it did becomes durable, all at once, if and only if a change has been applied and kept.
 pub struct Batch<'a> {
     sql: &'a Connection,
-    applied: u64,
-    sum: Sum,
-    changed: bool,
+    begun: Begun,
     stamp: Option<&'a Stamper>,
     /// Whether the changes themselves are kept beside their requests: a group has them in its log.
     keeps_changes: bool,
+}
+
+/// What a write transaction has come to: with it, one that is left open is gone on with.
+pub(super) struct Begun {
+    applied: u64,
+    sum: Sum,
+    changed: bool,
+    /// What the batch leaves behind in the place of its store in the group's log.
+    place: Option<Place>,
     /// What was looked up already. Nobody else writes until the batch ends, so it stays true.
     tokens: Tokens,
     highest: HashMap<[u8; 16], Option<u64>>,
+}
+
+impl Begun {
+    /// Whether there is anything to commit.
+    pub(super) fn changed(&self) -> bool {
+        self.changed
+    }
 }
 
 /// Makes the owner's stamp over how many changes were applied and the sum over all facts (see [`message`]).
@@ -43,7 +58,17 @@ impl<'a> Batch<'a> {
     pub(super) fn begin(sql: &'a Connection) -> Result<Self> {
         let (applied, sum) = state(sql)?;
         let (tokens, highest) = (Tokens::default(), HashMap::default());
-        Ok(Self { sql, applied, sum, changed: false, stamp: None, keeps_changes: true, tokens, highest })
+        Ok(Self::go_on(sql, Begun { applied, sum, changed: false, place: None, tokens, highest }))
+    }
+
+    /// Goes on where [`Batch::pause`] left a transaction that is open still.
+    pub(super) fn go_on(sql: &'a Connection, begun: Begun) -> Self {
+        Self { sql, begun, stamp: None, keeps_changes: true }
+    }
+
+    /// Leaves the transaction open.
+    pub(super) fn pause(self) -> Begun {
+        self.begun
     }
 
     /// The changes are kept elsewhere, so this batch leaves them out.
@@ -58,14 +83,18 @@ impl<'a> Batch<'a> {
 
     /// Makes it durable, or drops it when nothing was kept.
     pub(super) fn finish(self) -> Result<()> {
-        if !self.changed {
+        let Begun { applied, sum, changed, place, .. } = self.begun;
+        if !changed {
             return run(self.sql, "ROLLBACK");
         }
-        let stamp = self.stamp.map(|stamp| stamp(&message(self.applied, &self.sum))).transpose()?;
+        if let Some(place) = place {
+            replica::write_place(self.sql, &place)?;
+        }
+        let stamp = self.stamp.map(|stamp| stamp(&message(applied, &sum))).transpose()?;
         // Who writes beside the facts without the owner's key leaves the stamp as it is.
         let update = "UPDATE state SET applied = ?1, sum = ?2,
             stamp = CASE WHEN ?3 IS NULL AND applied = ?1 AND sum = ?2 THEN stamp ELSE ?3 END";
-        self.sql.prepare_cached(update)?.execute(params![self.applied.cast_signed(), self.sum.to_bytes(), stamp])?;
+        self.sql.prepare_cached(update)?.execute(params![applied.cast_signed(), sum.to_bytes(), stamp])?;
         run(self.sql, "COMMIT")
     }
 
@@ -76,7 +105,18 @@ impl<'a> Batch<'a> {
 
     /// States that something was written beside the facts, so that the batch is kept.
     pub(super) fn keep(&mut self) {
-        self.changed = true;
+        self.begun.changed = true;
+    }
+
+    /// Records where the store stands in its group's log once this batch is written.
+    pub fn set_place(&mut self, place: Place) {
+        self.begun.place = Some(place);
+        self.begun.changed = true;
+    }
+
+    /// A hash over all facts, those of this batch included.
+    pub fn set_hash(&self) -> [u8; 32] {
+        self.begun.sum.root()
     }
 
     /// Has the batch write a page whatever it has changed, so that its commit syncs the log, and with it all earlier writes. Setting a column
@@ -85,31 +125,31 @@ impl<'a> Batch<'a> {
     pub(super) fn touch(&mut self) -> Result<()> {
         let format: u32 = self.sql.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         self.sql.execute_batch(&format!("PRAGMA user_version = {format}"))?;
-        self.changed = true;
+        self.begun.changed = true;
         Ok(())
     }
 
     /// Reads where the store stands once more, after its rows were replaced.
     pub(super) fn refresh(&mut self) -> Result<()> {
-        (self.applied, self.sum) = state(self.sql)?;
-        self.tokens.clear();
-        self.highest.clear();
-        self.changed = true;
+        (self.begun.applied, self.begun.sum) = state(self.sql)?;
+        self.begun.tokens.clear();
+        self.begun.highest.clear();
+        self.begun.changed = true;
         Ok(())
     }
 
     /// How many changes have been applied, those of this batch included.
     pub fn applied(&self) -> u64 {
-        self.applied
+        self.begun.applied
     }
 
     /// Applies a change and records the answer under its request; a conflict is answered but neither counted nor recorded.
     pub fn apply(&mut self, committed: &Committed) -> Result<Outcome> {
-        let outcome = apply(self.sql, &mut self.sum, &mut self.tokens, &committed.proposal().change)?;
+        let outcome = apply(self.sql, &mut self.begun.sum, &mut self.begun.tokens, &committed.proposal().change)?;
         if outcome != Outcome::Conflict {
             self.record(committed, outcome)?;
-            self.applied = committed.index();
-            self.changed = true;
+            self.begun.applied = committed.index();
+            self.begun.changed = true;
         }
         Ok(outcome)
     }
@@ -121,7 +161,7 @@ impl<'a> Batch<'a> {
             let answer = "INSERT INTO request (client, sequence, position, outcome) VALUES (?, ?, ?, ?)";
             let values = params![client, sequence.cast_signed(), position, encode(&outcome)];
             self.sql.prepare_cached(answer)?.execute(values)?;
-            if let Some(highest) = self.highest.get_mut(&client) {
+            if let Some(highest) = self.begun.highest.get_mut(&client) {
                 *highest = (*highest).max(Some(sequence));
             }
         }
@@ -139,18 +179,18 @@ impl<'a> Batch<'a> {
 
     /// The highest sequence number of a client that has an answer.
     pub fn highest(&mut self, client: [u8; 16]) -> Result<Option<u64>> {
-        if let Some(highest) = self.highest.get(&client) {
+        if let Some(highest) = self.begun.highest.get(&client) {
             return Ok(*highest);
         }
         // Not by max(): SQLite would compile that anew each time.
         let select = "SELECT sequence FROM request WHERE client = ? ORDER BY sequence DESC LIMIT 1";
         let highest: Option<i64> = self.sql.prepare_cached(select)?.query_row([client], |row| row.get(0)).optional()?;
-        Ok(*self.highest.entry(client).insert_entry(highest.map(unsigned)).get())
+        Ok(*self.begun.highest.entry(client).insert_entry(highest.map(unsigned)).get())
     }
 
     /// Forgets the answers of one client below a sequence number.
     pub fn forget_answers_below(&mut self, client: [u8; 16], sequence: u64) -> Result<()> {
-        self.highest.clear();
+        self.begun.highest.clear();
         let delete = "DELETE FROM request WHERE client = ? AND sequence < ?";
         self.sql.prepare_cached(delete)?.execute(params![client, sequence.cast_signed()])?;
         Ok(())
@@ -158,7 +198,7 @@ impl<'a> Batch<'a> {
 
     /// Forgets the answers to everybody's changes before a position. Costs a walk through all answers.
     pub fn forget_answers_before(&mut self, position: u64) -> Result<()> {
-        self.highest.clear();
+        self.begun.highest.clear();
         self.sql.prepare_cached("DELETE FROM request WHERE position < ?")?.execute([position.cast_signed()])?;
         Ok(())
     }

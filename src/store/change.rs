@@ -233,6 +233,11 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The number of [`Change::CreateObjects`] where changes are kept as bytes.
+    pub const CREATE_OBJECTS: u32 = 2;
+}
+
 /// What apply answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Outcome {

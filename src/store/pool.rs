@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::batch::{Batch, Stamper};
+use super::batch::{Batch, Begun, Stamper};
 use super::trouble::Result;
 use super::turnstile::Turnstile;
 use crate::error::{Code, Doing, refuse};
-use crate::limits::{MEMBER_WAL_PAGES, STORE_BUSY_MAX_MILLISECONDS, STORE_IDLE_READERS_MAX, STORE_WAL_PAGES};
+use crate::limits::{MEMBER_CACHE_PAGES, MEMBER_WAL_PAGES, STORE_BUSY_MAX_MILLISECONDS, STORE_IDLE_READERS_MAX, STORE_WAL_PAGES};
 use crate::sys::process::NoFork;
 use crate::sys::vfs::{self, WalIndex};
 
@@ -28,7 +28,7 @@ pub struct Pool {
     path: PathBuf,
     /// Whether a write may be lost at a power failure, because a group's log still has it (see [`super::replica`]).
     relaxed: Arc<AtomicBool>,
-    writer: Turnstile<Option<Connection>>,
+    writer: Turnstile<Option<Writer>>,
     readers: Mutex<Readers>,
     came_back: Condvar,
     /// Set by a write that failed on the way to the disk: what is there is uncertain until the file is opened anew.
@@ -46,6 +46,33 @@ struct Readers {
     out: usize,
     /// How many of these wait.
     waiting: usize,
+}
+
+/// The connection that writes.
+struct Writer {
+    sql: Connection,
+    /// A transaction that was left open.
+    begun: Option<Begun>,
+    /// Whether others may have been told of what is not committed.
+    at_stake: bool,
+}
+
+impl Writer {
+    /// Whether the connection may be used again.
+    fn is_at_rest(&self) -> bool {
+        self.begun.is_some() || self.sql.is_autocommit() || run(&self.sql, "ROLLBACK").is_ok()
+    }
+
+    /// Commits what was left open.
+    fn put_down(&mut self, stamper: Option<&Stamper>) -> Result<()> {
+        let Some(begun) = self.begun.take() else { return Ok(()) };
+        let _held = NoFork::hold();
+        let mut batch = Batch::go_on(&self.sql, begun);
+        batch.stamped_by(stamper);
+        batch.finish()?;
+        self.at_stake = false;
+        Ok(())
+    }
 }
 
 /// Counts one thread among those that are out, until it is dropped.
@@ -180,7 +207,29 @@ impl Pool {
     /// Runs `work` in one write transaction, which is durable when this returns (unless the pool is relaxed). Threads of this process take
     /// turns; other processes are waited for. A batch that has changed nothing, and one that failed, leaves no trace.
     pub fn write<T>(&self, stamper: Option<&Stamper>, work: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
-        self.with_writer(|sql| self.transact(sql, stamper, work))
+        self.with_writer(|writer| self.transact(writer, stamper, work))
+    }
+
+    /// The same for a relaxed pool, in a transaction that is left open, and gone on with by the next call. Whatever else is written commits it first.
+    pub fn write_on<T>(&self, work: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<T> {
+        debug_assert!(self.relaxed.load(Ordering::Acquire), "somebody else keeps what is open");
+        self.with_writer(|writer| {
+            let (mut batch, _held) = match writer.begun.take() {
+                Some(begun) => (Batch::go_on(&writer.sql, begun), NoFork::hold()),
+                None => self.begin(&writer.sql)?,
+            };
+            batch.leave_changes_out();
+            let answer = work(&mut batch)?;
+            let begun = batch.pause();
+            writer.at_stake = begun.changed();
+            writer.begun = Some(begun);
+            Ok(answer)
+        })
+    }
+
+    /// Commits what was left open.
+    pub fn put_down(&self, stamper: Option<&Stamper>) -> Result<()> {
+        self.with_writer(|writer| writer.put_down(stamper))
     }
 
     /// The same, durable even if the pool is relaxed, and all earlier writes with it. `prepare` runs on the connection before the transaction
@@ -192,14 +241,16 @@ impl Pool {
         tidy: impl FnOnce(&Connection) -> Result<()>,
         work: impl FnOnce(&mut Batch<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.with_writer(|sql| {
-            sql.execute_batch("PRAGMA synchronous = FULL")?;
+        self.with_writer(|writer| {
+            writer.put_down(stamper)?;
+            writer.sql.execute_batch("PRAGMA synchronous = FULL")?;
             let durably = |batch: &mut Batch<'_>| {
                 let answer = work(batch)?;
                 batch.touch()?;
                 Ok(answer)
             };
-            let answer = prepare(sql).and_then(|()| self.transact(sql, stamper, durably));
+            let answer = prepare(&writer.sql).and_then(|()| self.transact(writer, stamper, durably));
+            let sql = &writer.sql;
             if answer.is_err() && !sql.is_autocommit() {
                 run(sql, "ROLLBACK")?;
             }
@@ -219,13 +270,15 @@ impl Pool {
 
     fn durability(&self) -> String {
         match self.relaxed.load(Ordering::Acquire) {
-            true => format!("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {MEMBER_WAL_PAGES}"),
+            true => format!(
+                "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {MEMBER_WAL_PAGES}; PRAGMA cache_size = {MEMBER_CACHE_PAGES}"
+            ),
             false => "PRAGMA synchronous = FULL".to_string(),
         }
     }
 
     /// Runs `work` on the connection that writes, when it is this thread's turn.
-    fn with_writer<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    fn with_writer<T>(&self, work: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
         let mut turn = self.writer.enter();
         if self.uncertain.load(Ordering::Acquire) {
             let what = "an earlier write failed on its way to the disk";
@@ -236,39 +289,36 @@ impl Pool {
             .into());
         }
         // Taken out: a connection that fails, or panics, is not used again.
-        let sql = match turn.take() {
-            Some(sql) => sql,
+        let mut writer = match turn.take() {
+            Some(writer) => writer,
             None => {
                 let (sql, _out) = self.reader()?;
                 sql.execute_batch(&self.durability())?;
-                sql
+                Writer { sql, begun: None, at_stake: false }
             }
         };
-        let answer = work(&sql);
+        // Who panics now takes along what others may have been told of.
+        self.uncertain.store(writer.at_stake, Ordering::Release);
+        let answer = work(&mut writer);
         match &answer {
-            Err(trouble) if trouble.is_uncertain() => self.uncertain.store(true, Ordering::Release),
-            Ok(_) if sql.is_autocommit() || run(&sql, "ROLLBACK").is_ok() => *turn = Some(sql),
-            // After an error it goes, with what it may still keep of frames that were never committed (`sys::vfs`).
-            _ => {}
+            Err(trouble) => self.uncertain.store(writer.at_stake || trouble.is_uncertain(), Ordering::Release),
+            Ok(_) => {
+                self.uncertain.store(false, Ordering::Release);
+                // After an error it goes, with what it may still keep of frames that were never committed (`sys::vfs`).
+                *turn = writer.is_at_rest().then_some(writer);
+            }
         }
         answer
     }
 
     fn transact<T>(
         &self,
-        sql: &Connection,
+        writer: &mut Writer,
         stamper: Option<&Stamper>,
         work: impl FnOnce(&mut Batch<'_>) -> Result<T>,
     ) -> Result<T> {
-        let _held = patiently(|| {
-            let held = NoFork::hold();
-            run(sql, "BEGIN IMMEDIATE")?;
-            Ok(held)
-        })?;
-        if vfs::has_moved(sql)? {
-            return Err(self.moved().into());
-        }
-        let mut batch = Batch::begin(sql)?;
+        writer.put_down(stamper)?;
+        let (mut batch, _held) = self.begin(&writer.sql)?;
         batch.stamped_by(stamper);
         if self.relaxed.load(Ordering::Acquire) {
             batch.leave_changes_out();
@@ -276,6 +326,19 @@ impl Pool {
         let answer = work(&mut batch)?;
         batch.finish()?;
         Ok(answer)
+    }
+
+    /// Begins a write transaction; no fork happens while the second is held.
+    fn begin<'a>(&self, sql: &'a Connection) -> Result<(Batch<'a>, NoFork)> {
+        let held = patiently(|| {
+            let held = NoFork::hold();
+            run(sql, "BEGIN IMMEDIATE")?;
+            Ok(held)
+        })?;
+        if vfs::has_moved(sql)? {
+            return Err(self.moved().into());
+        }
+        Ok((Batch::begin(sql)?, held))
     }
 }
 

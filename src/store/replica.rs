@@ -55,6 +55,21 @@ impl Store {
         self.read("reading the place in the group's log", place)
     }
 
+    /// As [`Store::write`], in a transaction that stays open until [`Store::put_down`], or until something else is written: what is written
+    /// together costs less. Reads see it then; who writes sees it at once. If the process ends before, or a write fails, all that is open is gone:
+    /// for a member, whose log has it.
+    ///
+    /// After an error nothing more is written: what was open is lost, and only the log knows what that was.
+    pub fn write_on<T>(&self, work: impl FnOnce(&mut Batch<'_>) -> InnerResult<T>) -> Result<T> {
+        self.refuse_beside_group()?;
+        self.pool.get().write_on(work).map_err(|trouble| trouble.told(&self.path, "writing"))
+    }
+
+    /// Commits what [`Store::write_on`] has left open.
+    pub fn put_down(&self) -> Result<()> {
+        self.pool.get().put_down(self.stamper.get()).map_err(|trouble| trouble.told(&self.path, "writing"))
+    }
+
     /// Returns when everything written so far is durable.
     pub fn settle(&self) -> Result<()> {
         let touched = self.pool.get().write_for_good(self.stamper.get(), |_| Ok(()), |_| Ok(()), |_| Ok(()));
@@ -98,7 +113,7 @@ impl Store {
             if faults::on(Fault::CopiesLackAnswers) {
                 batch.sql().execute("DELETE FROM request", [])?;
             }
-            batch.set_place(&copy.place)?;
+            batch.set_place(copy.place.clone());
             batch.refresh()?;
             Ok(batch.applied())
         });
@@ -142,14 +157,11 @@ impl CheckedCopy {
     }
 }
 
-impl Batch<'_> {
-    /// Records where the store stands in the group's log once this batch is written.
-    pub fn set_place(&mut self, place: &Place) -> InnerResult<()> {
-        let update = "UPDATE raft SET applied = ?, membership = ?";
-        self.sql().prepare_cached(update)?.execute(params![place.applied, place.membership])?;
-        self.keep();
-        Ok(())
-    }
+/// Writes where the store stands within the open transaction of `sql`.
+pub(super) fn write_place(sql: &Connection, place: &Place) -> InnerResult<()> {
+    let update = "UPDATE raft SET applied = ?, membership = ?";
+    sql.prepare_cached(update)?.execute(params![place.applied, place.membership])?;
+    Ok(())
 }
 
 /// Whether the store is of a group's member.
@@ -181,14 +193,15 @@ pub(super) fn place_of_copy(file: &Path) -> InnerResult<Place> {
 mod tests {
     use super::{CheckedCopy, Place};
     use crate::error::Code;
-    use crate::store::tests::fixtures::{Directory, TOKEN, apply, create, filled, row};
-    use crate::store::{Outcome, RequestId, Store};
+    use crate::store::tests::fixtures::{self, Directory, TOKEN, apply, create, filled, row, stand_at};
+    use crate::store::{Outcome, RequestId, Store, Trouble};
+    use crate::sys::vfs::fault::{self, Action, Operation};
 
     fn member(directory: &Directory, objects: u64) -> (Store, Place) {
         let store = filled(directory, objects);
         store.replicate().unwrap();
         let place = Place { applied: Some(vec![7; 3]), membership: Some(vec![8]) };
-        store.write(|batch| batch.set_place(&place)).unwrap();
+        stand_at(&store, place.clone()).unwrap();
         (store, place)
     }
 
@@ -212,6 +225,84 @@ mod tests {
         again.replicate().unwrap();
         assert_eq!(again.place().unwrap(), place);
         again.check().unwrap();
+    }
+
+    fn create_on(store: &Store, number: u64, place: u8) -> Outcome {
+        fixtures::create_on(store, number, Place { applied: Some(vec![place]), membership: None }).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_on_is_seen_by_writers_at_once_and_by_readers_when_it_is_put_down() {
+        let directory = Directory::new();
+        let (store, place) = member(&directory, 1);
+        let before = store.set_hash().unwrap();
+        assert_eq!(create_on(&store, 10, 1), Outcome::Done);
+        assert_eq!(create_on(&store, 11, 2), Outcome::Done);
+        assert_eq!(create_on(&store, 11, 3), Outcome::Conflict, "it is there for who writes");
+        assert_eq!((store.count(TOKEN).unwrap(), store.set_hash().unwrap()), (1, before));
+        assert_eq!(store.place().unwrap(), place);
+        store.put_down().unwrap();
+        assert_eq!(store.count(TOKEN).unwrap(), 3);
+        assert_eq!(store.place().unwrap().applied, Some(vec![3]));
+        store.put_down().unwrap();
+        // Whatever else is written takes along what is open, and its place.
+        assert_eq!(create_on(&store, 12, 4), Outcome::Done);
+        store.settle().unwrap();
+        assert_eq!((store.count(TOKEN).unwrap(), store.place().unwrap().applied), (4, Some(vec![4])));
+        assert_eq!(create_on(&store, 13, 5), Outcome::Done);
+        store.write(|batch| batch.answer(RequestId { client: [5; 16], sequence: 13 })).unwrap().unwrap();
+        assert_eq!((store.count(TOKEN).unwrap(), store.place().unwrap().applied), (5, Some(vec![5])));
+        store.check().unwrap();
+    }
+
+    #[test]
+    fn what_is_open_is_gone_with_its_process_and_its_place_with_it() {
+        let directory = Directory::new();
+        let (store, _) = member(&directory, 1);
+        assert_eq!(create_on(&store, 10, 1), Outcome::Done);
+        store.put_down().unwrap();
+        assert_eq!(create_on(&store, 11, 2), Outcome::Done);
+        drop(store);
+        let again = directory.open();
+        again.replicate().unwrap();
+        assert_eq!((again.count(TOKEN).unwrap(), again.place().unwrap().applied), (2, Some(vec![1])));
+        assert_eq!(create_on(&again, 11, 2), Outcome::Done);
+        again.put_down().unwrap();
+        again.check().unwrap();
+    }
+
+    #[test]
+    fn a_failure_that_loses_what_is_open_is_the_last_word() {
+        for spoil in [0, 1] {
+            let directory = Directory::new();
+            let (store, place) = member(&directory, 1);
+            assert_eq!(create_on(&store, 10, 1), Outcome::Done);
+            let failed = match spoil {
+                0 => store.write_on(|_| Err::<(), _>(Trouble::Damaged("spoilt".into()))).unwrap_err(),
+                _ => {
+                    fault::arm(Action::Fail(Operation::Write, 28), 0);
+                    let failed = store.put_down().unwrap_err();
+                    fault::disarm();
+                    failed
+                }
+            };
+            assert!(!failed.to_string().is_empty());
+            let refused = store.write_on(|batch| Ok(batch.applied())).unwrap_err();
+            assert!(refused.to_string().contains("opened anew"), "{refused}");
+            assert_eq!(store.place().unwrap(), place);
+            drop(store);
+            let again = directory.open();
+            again.replicate().unwrap();
+            assert_eq!(create_on(&again, 10, 1), Outcome::Done);
+        }
+    }
+
+    #[test]
+    fn a_failure_with_nothing_open_is_none_of_the_next_one() {
+        let directory = Directory::new();
+        let (store, _) = member(&directory, 1);
+        assert!(store.write_on(|_| Err::<(), _>(Trouble::Damaged("spoilt".into()))).is_err());
+        assert_eq!(create_on(&store, 10, 1), Outcome::Done);
     }
 
     #[test]

@@ -36,6 +36,11 @@ const FAULTS: &[(Fault, Finder)] = &[
     (Fault::PlaceNotRecorded, Seeds("log", 4)),
     (Fault::VoteNotKept, Seeds("log", 8)),
     (Fault::ReadsAreStale, Seeds("log", 12)),
+    (Fault::LooksMissWhatIsOpen, Test(UNITS, "log::raft::tests::open::what_is_new_is_seen_by_who_looks_and_by_everybody_soon")),
+    (
+        Fault::RevocationsStayOpen,
+        Test(UNITS, "log::raft::tests::open::what_may_take_something_away_is_seen_before_anybody_hears_of_it"),
+    ),
     (Fault::DestroyDoesNotWait, Seeds("log", 4)),
     (Fault::CommitsInOneZone, Seeds("log", 12)),
     (Fault::LateIsDone, Seeds("log", 8)),

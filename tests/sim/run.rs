@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsmpool::error;
+use hsmpool::log::Log as _;
 use hsmpool::log::raft::{Group, GroupStatus, NodeId};
 use hsmpool::sys::vfs::memory::{Dice, Loss};
 
@@ -475,7 +476,7 @@ impl Run {
     /// Looks at one node, when all is quiet.
     fn check(&self, node: NodeId, when: &str) {
         let Some(running) = self.world.running(node) else { return };
-        let checked = running.store.check().map(drop).map_err(|error| error.to_string());
+        let checked = running.group.show().and_then(|_| running.store.check()).map(drop).map_err(|error| error.to_string());
         if let Err(told) = checked.and_then(|()| self.cast.check(&running)) {
             self.world.fail(format!("node {node} {when}: {told}"));
         }

@@ -133,7 +133,7 @@ impl Group {
                 // Others are asked the same at this moment.
                 self.wires().wanted.urge();
                 let deadline = soon(wait_milliseconds.min(PEER_ANSWER_MAX_MILLISECONDS));
-                let there = self.progress().wait(deadline, |mark| mark.before >= before) && self.keep_committed(deadline);
+                let there = self.applying().wait(deadline, |mark| mark.before >= before) && self.keep_committed(deadline);
                 Ok(if there { Answer::Done } else { Answer::NotYet })
             }
             Ask::Manage { manage } => {

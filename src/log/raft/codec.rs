@@ -278,6 +278,19 @@ pub fn proposal(command: &Command) -> Result<Proposal> {
     Ok(Proposal { request: RequestId { client: row.client, sequence: row.sequence }, change: row.change })
 }
 
+/// Whether a command's change only makes new objects: by its number alone, as each member has to know before it decodes all of it.
+pub fn only_makes(command: &Command) -> bool {
+    let mut decoder = minicbor::Decoder::new(&command.0);
+    let mut change = || -> std::result::Result<u32, minicbor::decode::Error> {
+        decoder.array()?;
+        decoder.skip()?;
+        decoder.skip()?;
+        decoder.array()?;
+        decoder.u32()
+    };
+    change().is_ok_and(|number| number == Change::CREATE_OBJECTS)
+}
+
 /// Where a store stands, for the store.
 pub fn place(applied: Option<LogId>, membership: &StoredMembership) -> Place {
     let row = StoredMembershipRow { at: membership.log_id().map(LogIdRow::from), membership: membership.membership().into() };

@@ -14,6 +14,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 
 use super::answer::Arriving;
+use super::applying::Applying;
 use super::codec;
 use super::disk::Disk;
 use super::gather::Gather;
@@ -131,7 +132,7 @@ pub type Tried<T> = std::result::Result<T, Retry>;
 /// A member that takes part.
 pub struct Group {
     wires: Arc<Wires>,
-    store: Arc<Store>,
+    applying: Arc<Applying>,
     progress: Arc<Progress>,
     log: LogStore,
     raft: Raft,
@@ -170,7 +171,8 @@ impl Group {
         let group = claim(&mut journal, settings.node)?;
         store.replicate()?;
         let progress = Arc::new(Progress::default());
-        let machine = Machine::new(store.clone(), progress.clone())?;
+        let applying = Arc::new(Applying::new(store, progress.clone())?);
+        let machine = Machine::new(applying.clone())?;
         let applier = machine.thread();
         let tail = Tail::load(&journal)?;
         let lease = Arc::new(Lease::new(settings.isolated_use, &journal)?);
@@ -194,7 +196,7 @@ impl Group {
         ground::block_on(handle.as_ref(), async { ground::spawn(gathering) });
         let group = Arc::new(Self {
             wires,
-            store,
+            applying,
             progress,
             log,
             raft,
@@ -241,7 +243,7 @@ impl Group {
     /// Cuts the log, so that members that join get a copy of the store, with what it held before there was a log.
     fn cut(&self, deadline: Instant) -> Result<()> {
         let fatal = |fatal| super::status::poisoned(&fatal);
-        if !self.progress.wait(deadline, |mark| mark.before > 1) {
+        if !self.applying.wait(deadline, |mark| mark.before > 1) {
             return Err(refuse(Code::DeviceError, "the first entries of the new group were not applied in time"));
         }
         self.block_on(self.raft.trigger().snapshot()).map_err(fatal)?;
@@ -295,6 +297,16 @@ impl Group {
         for thread in threads.into_iter().chain(renewal) {
             // A panic of that thread has been reported by itself.
             let _ = thread.join();
+        }
+        // If it cannot be written, it is applied again at the next start.
+        let _ = self.applying.put_down();
+    }
+
+    /// A store that could not be written when nobody waited for it ends the member as soon as one that could not when an entry came.
+    pub(super) fn end_if_failed(&self) {
+        if self.applying.failed().is_some() && self.look(|metrics| metrics.running_state.is_ok()) {
+            // Whether or not its tasks ended in order, it takes part no more.
+            let _ = self.block_on(self.raft.shutdown());
         }
     }
 
@@ -406,7 +418,11 @@ impl Group {
     }
 
     pub(super) fn store(&self) -> &Store {
-        &self.store
+        self.applying.store()
+    }
+
+    pub(super) fn applying(&self) -> &Applying {
+        &self.applying
     }
 
     pub(super) fn lease(&self) -> &Arc<Lease> {

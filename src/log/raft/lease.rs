@@ -234,7 +234,7 @@ impl Group {
             Ok(Told::Before(before)) => {
                 self.lease().living.set(asked);
                 *self.lease().expelled.lock() = None;
-                let is_there = self.progress().wait(deadline, |mark| mark.before >= before);
+                let is_there = self.applying().wait(deadline, |mark| mark.before >= before);
                 if is_there {
                     self.lease().current.set(asked);
                 }
@@ -301,6 +301,7 @@ fn renew(lease: &Lease, group: &Weak<Group>) {
     let (mut patience, mut failures, mut turn, mut kept): (_, u32, usize, Option<Instant>) = (RENEWED_EVERY, 0, 0, None);
     loop {
         let Some(member) = group.upgrade() else { return };
+        member.end_if_failed();
         let (begun, asked) = (ground::now(), ground::since_boot());
         let renewed = member.renew_once(asked, begun + patience);
         turn = turn.wrapping_add(1);

@@ -14,16 +14,13 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
 
-use super::ground::{Ground, Seen};
+use super::applying::Applying;
+use super::ground;
 use super::hand::{For, Hand};
-use super::progress::{Mark, Progress};
-use super::types::{Applied, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
-use super::{codec, ground};
+use super::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::error::{Code, Doing, Result};
-use crate::faults::{self, Fault};
 use crate::limits::APPLY_MAX_ENTRIES;
-use crate::log::decide::decide;
-use crate::store::{Batch, CheckedCopy, Store, Trouble};
+use crate::store::{CheckedCopy, Store};
 use crate::sys::files;
 
 /// A file that goes when it is dropped.
@@ -64,23 +61,17 @@ pub enum Carried {
 /// The state machine of one member.
 #[derive(Clone)]
 pub struct Machine {
-    store: Arc<Store>,
-    progress: Arc<Progress>,
-    standing: Arc<Mutex<(Option<LogId>, StoredMembership)>>,
+    applying: Arc<Applying>,
     snapshot: Arc<Mutex<Option<SnapshotMeta>>>,
     applier: Hand,
 }
 
 impl Machine {
     /// The state machine over a store that this process replicates.
-    pub fn new(store: Arc<Store>, progress: Arc<Progress>) -> Result<Self> {
+    pub fn new(applying: Arc<Applying>) -> Result<Self> {
         let applier = Hand::start("raft-store", For::Disk, &Arc::default())
             .doing(Code::HostMemory, "cannot start the thread that applies the log")?;
-        let standing = codec::standing(&store.place()?)?;
-        progress.set_members(&standing.1);
-        let (changes, _) = store.set_hash()?;
-        progress.set(Mark { before: standing.0.map_or(0, |id| id.index + 1), changes });
-        Ok(Self { store, progress, standing: Arc::new(Mutex::new(standing)), snapshot: Arc::default(), applier })
+        Ok(Self { applying, snapshot: Arc::default(), applier })
     }
 
     /// The thread that applies, to be waited for once the machine is dropped.
@@ -94,70 +85,36 @@ impl Machine {
         ground::beside_the_loop(move || work(&machine)).await?.map_err(io::Error::other)
     }
 
-    /// Applies entries in one transaction. The answers are in their order.
-    fn apply_all(&self, entries: &[Entry]) -> Result<Vec<Applied>> {
-        let (mut applied, mut membership) = self.standing.lock().clone();
-        let (mut changed, mut memberships) = (Vec::new(), Vec::new());
-        let (answers, changes) = self.store.write(|batch| {
-            let mut answers = Vec::with_capacity(entries.len());
-            for entry in entries {
-                let before = batch.applied();
-                answers.push(apply(batch, entry, &mut membership)?);
-                applied = Some(entry.log_id);
-                changed.push(batch.applied() > before);
-                if matches!(entry.payload, Payload::Membership(_)) {
-                    memberships.push(membership.clone());
+    /// Has what is left open put down when it is time.
+    fn see_to_it(&self) {
+        if !self.applying.is_left_open() {
+            return;
+        }
+        let machine = self.clone();
+        ground::spawn(Box::pin(async move {
+            while let Some(late) = machine.applying.late() {
+                ground::sleep_until(late).await;
+                // A reader may have put it down, and another one been opened.
+                if machine.applying.late().is_some_and(|late| ground::now() >= late) {
+                    let applying = machine.applying.clone();
+                    // If it fails nothing is open any more, and `Group::end_if_failed` ends the member.
+                    if machine.applier.run(move || applying.put_down()).await.is_err() {
+                        break;
+                    }
                 }
             }
-            if !faults::on(Fault::PlaceNotRecorded) {
-                batch.set_place(&codec::place(applied, &membership))?;
-            }
-            Ok((answers, batch.applied()))
-        })?;
-        // One after the other: who comes and goes within them was a member.
-        memberships.iter().for_each(|membership| self.progress.set_members(membership));
-        self.stand(applied, membership);
-        if let Some(ground) = ground::current() {
-            self.show(&*ground, entries, &changed)?;
-        }
-        self.progress.set(Mark { before: applied.map_or(0, |id| id.index + 1), changes });
-        Ok(answers)
-    }
-
-    fn stand(&self, applied: Option<LogId>, membership: StoredMembership) {
-        self.progress.set_members(&membership);
-        *self.standing.lock() = (applied, membership);
-    }
-
-    /// Tells a simulation what was applied.
-    fn show(&self, ground: &dyn Ground, entries: &[Entry], changed: &[bool]) -> Result<()> {
-        let (_, facts) = self.store.set_hash()?;
-        for (entry, changed) in entries.iter().zip(changed) {
-            let request = match &entry.payload {
-                Payload::Normal(command) => Some(codec::proposal(command)?.request),
-                Payload::Blank | Payload::Membership(_) => None,
-            };
-            let is_last = entries.last().is_some_and(|last| last.log_id == entry.log_id);
-            let LogId { leader_id, index } = entry.log_id;
-            let facts = is_last.then_some(facts);
-            let leader = (leader_id.term, leader_id.node_id);
-            ground.see(Seen::Applied { index, leader, request, changed: *changed, facts });
-        }
-        Ok(())
+        }));
     }
 
     fn install(&self, meta: &SnapshotMeta, copy: &CheckedCopy) -> Result<()> {
-        let changes = self.store.install(copy)?;
-        self.progress.forget_who_left();
-        self.stand(meta.last_log_id, meta.last_membership.clone());
+        self.applying.install(meta, copy)?;
         *self.snapshot.lock() = Some(meta.clone());
-        self.progress.set(Mark { before: meta.last_log_id.map_or(0, |id| id.index + 1), changes });
         Ok(())
     }
 
     /// Takes over the store of a member in the same process.
     fn install_own(&self, meta: &SnapshotMeta, store: &Store) -> Result<()> {
-        let dir = self.store.path().parent().unwrap_or(Path::new("/"));
+        let dir = self.applying.store().path().parent().unwrap_or(Path::new("/"));
         let draft = Draft::new(dir, "copy").doing(Code::DeviceError, "cannot make room for a copy of a store")?;
         let place = store.copy_to(draft.path())?;
         self.install(meta, &CheckedCopy::of(draft.path(), &place)?)
@@ -165,26 +122,9 @@ impl Machine {
 
     /// Makes everything applied so far durable, so that the log need not keep it.
     fn settle(&self) -> Result<SnapshotMeta> {
-        let (last_log_id, last_membership) = self.standing.lock().clone();
-        if !faults::on(Fault::PurgeBeforeDurable) {
-            self.store.settle()?;
-        }
-        let meta = SnapshotMeta { last_log_id, last_membership };
+        let meta = self.applying.settle()?;
         *self.snapshot.lock() = Some(meta.clone());
         Ok(meta)
-    }
-}
-
-/// Applies one entry within a transaction.
-fn apply(batch: &mut Batch<'_>, entry: &Entry, membership: &mut StoredMembership) -> std::result::Result<Applied, Trouble> {
-    match &entry.payload {
-        Payload::Blank => Ok(Applied(None)),
-        // Every member must do the same with it, so one that cannot read it, being older, must stop.
-        Payload::Normal(command) => Ok(Applied(Some(decide(batch, codec::proposal(command)?)?))),
-        Payload::Membership(new) => {
-            *membership = StoredMembership::new(Some(entry.log_id), new.clone());
-            Ok(Applied(None))
-        }
     }
 }
 
@@ -193,7 +133,7 @@ impl RaftStateMachine<Types> for Machine {
     type SnapshotBuilder = Self;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        Ok(self.standing.lock().clone())
+        Ok(self.applying.standing())
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
@@ -214,9 +154,9 @@ impl RaftStateMachine<Types> for Machine {
             }
             if !some.is_empty() {
                 // Who waits is told from here: by way of the loop it would be woken later.
-                let machine = self.clone();
+                let applying = self.applying.clone();
                 let apply = move || -> Result<()> {
-                    let answers = machine.apply_all(&some)?;
+                    let answers = applying.apply(some, responders.iter().any(Option::is_some))?;
                     for (responder, answer) in responders.into_iter().zip(answers) {
                         if let Some(responder) = responder {
                             responder.send(answer);
@@ -225,6 +165,7 @@ impl RaftStateMachine<Types> for Machine {
                     Ok(())
                 };
                 self.applier.run(apply).await?.map_err(io::Error::other)?;
+                self.see_to_it();
             }
         }
         Ok(())
@@ -245,7 +186,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         let meta = self.snapshot.lock().clone();
-        Ok(meta.map(|meta| Snapshot { meta, snapshot: Carried::Own(self.store.clone()) }))
+        Ok(meta.map(|meta| Snapshot { meta, snapshot: Carried::Own(self.applying.store().clone()) }))
     }
 }
 
@@ -254,6 +195,6 @@ impl RaftSnapshotBuilder<Types> for Machine {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let meta = self.off_loop(Self::settle).await?;
-        Ok(Snapshot { meta, snapshot: Carried::Own(self.store.clone()) })
+        Ok(Snapshot { meta, snapshot: Carried::Own(self.applying.store().clone()) })
     }
 }

@@ -7,6 +7,7 @@
 //! - `lease`: until when a member may serve. `group`, `propose`, `gather`, `manage`, `status`, `rescue`: what room `node` uses.
 
 mod answer;
+mod applying;
 mod codec;
 mod disk;
 mod gather;

@@ -17,12 +17,32 @@ pub struct Mark {
     pub changes: u64,
 }
 
+/// How far changes are applied, and up to where reads see them.
+#[derive(Clone, Copy, Default)]
+struct Marks {
+    taken: Mark,
+    shown: Mark,
+    /// Whether more has come that is not applied yet.
+    is_held: bool,
+}
+
+/// What ends a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// The mark has passed the point.
+    Passed,
+    /// It may pass it once what is held is applied.
+    Held,
+    /// The deadline.
+    Late,
+}
+
 /// How often a simulated thread looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A mark that moves, and members that have gone.
 pub struct Progress {
-    mark: Mutex<Mark>,
+    marks: Mutex<Marks>,
     moved: Condvar,
     /// Members by the last membership that was applied.
     members: Mutex<BTreeMap<NodeId, Member>>,
@@ -35,7 +55,7 @@ pub struct Progress {
 impl Default for Progress {
     fn default() -> Self {
         let (members, gone) = (Mutex::default(), Mutex::default());
-        Self { mark: Mutex::default(), moved: Condvar::new(), members, gone, begun: Mutex::new(ground::since_boot()) }
+        Self { marks: Mutex::default(), moved: Condvar::new(), members, gone, begun: Mutex::new(ground::since_boot()) }
     }
 }
 
@@ -66,32 +86,68 @@ impl Progress {
         (last + lease).saturating_sub(ground::since_boot())
     }
 
-    /// Where it is now.
+    /// How far it has come.
     pub fn mark(&self) -> Mark {
-        *self.mark.lock()
+        self.marks.lock().taken
     }
 
-    /// Moves it.
-    pub fn set(&self, mark: Mark) {
-        *self.mark.lock() = mark;
+    /// Up to where reads see it.
+    pub fn shown(&self) -> Mark {
+        self.marks.lock().shown
+    }
+
+    /// Whether reads see all.
+    pub fn is_shown(&self) -> bool {
+        let marks = self.marks.lock();
+        marks.taken == marks.shown && !marks.is_held
+    }
+
+    /// More has come, and is not applied yet.
+    pub fn hold(&self) {
+        self.marks.lock().is_held = true;
         self.moved.notify_all();
     }
 
-    /// Waits until it has passed a point; false: not before the deadline.
-    pub fn wait(&self, deadline: Instant, passed: impl Fn(Mark) -> bool) -> bool {
+    /// It has come so far; reads do not see it yet.
+    pub fn take(&self, mark: Mark) {
+        let mut marks = self.marks.lock();
+        (marks.taken, marks.is_held) = (mark, false);
+        drop(marks);
+        self.moved.notify_all();
+    }
+
+    /// It has come so far, and reads see it.
+    pub fn show(&self, mark: Mark) {
+        *self.marks.lock() = Marks { taken: mark, shown: mark, is_held: false };
+        self.moved.notify_all();
+    }
+
+    /// Waits until it has passed a point, or more is held, or the deadline.
+    pub fn wait(&self, deadline: Instant, passed: impl Fn(Mark) -> bool) -> Waited {
+        let ended = |marks: Marks| match marks {
+            Marks { taken, .. } if passed(taken) => Some(Waited::Passed),
+            Marks { is_held: true, .. } => Some(Waited::Held),
+            _ => None,
+        };
         if ground::current().is_some() {
-            while !passed(self.mark()) && ground::now() < deadline {
-                ground::sleep(LOOK_AGAIN);
-            }
-            return passed(self.mark());
-        }
-        let mut mark = self.mark.lock();
-        while !passed(*mark) {
-            if self.moved.wait_until(&mut mark, deadline).timed_out() {
-                return passed(*mark);
+            loop {
+                let marks = *self.marks.lock();
+                match ended(marks) {
+                    Some(waited) => return waited,
+                    None if ground::now() >= deadline => return Waited::Late,
+                    None => ground::sleep(LOOK_AGAIN),
+                }
             }
         }
-        true
+        let mut marks = self.marks.lock();
+        loop {
+            if let Some(waited) = ended(*marks) {
+                return waited;
+            }
+            if self.moved.wait_until(&mut marks, deadline).timed_out() {
+                return ended(*marks).unwrap_or(Waited::Late);
+            }
+        }
     }
 }
 
@@ -99,18 +155,28 @@ impl Progress {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Mark, Progress};
+    use super::{Mark, Progress, Waited};
 
     #[test]
     fn waiting_ends_with_the_mark_or_the_deadline() {
         let progress = Progress::default();
         let soon = Instant::now() + Duration::from_millis(20);
-        assert!(!progress.wait(soon, |mark| mark.before > 3));
+        assert_eq!(progress.wait(soon, |mark| mark.before > 3), Waited::Late);
         std::thread::scope(|threads| {
             let waiting = threads.spawn(|| progress.wait(Instant::now() + Duration::from_secs(20), |mark| mark.changes >= 7));
-            progress.set(Mark { before: 5, changes: 7 });
-            assert!(waiting.join().unwrap());
+            progress.take(Mark { before: 5, changes: 7 });
+            assert_eq!(waiting.join().unwrap(), Waited::Passed);
         });
-        assert!(progress.wait(Instant::now(), |mark| mark.before > 3));
+        assert_eq!(progress.shown(), Mark::default());
+        assert_eq!(progress.wait(Instant::now(), |mark| mark.before > 3), Waited::Passed);
+        let late = Instant::now() + Duration::from_secs(20);
+        std::thread::scope(|threads| {
+            let waiting = threads.spawn(|| progress.wait(late, |mark| mark.before > 9));
+            progress.hold();
+            assert_eq!(waiting.join().unwrap(), Waited::Held);
+        });
+        assert!(!progress.is_shown());
+        progress.show(Mark { before: 5, changes: 7 });
+        assert!(progress.is_shown());
     }
 }

@@ -46,7 +46,7 @@ impl Log for Group {
             return Ok(Outcome::Done);
         }
         let (index, decision) = decided?;
-        if !self.progress().wait(deadline, |mark| mark.before > index) {
+        if !self.applying().wait(deadline, |mark| mark.before > index) {
             let told = "the change was made, but this member did not get it in time: it is cut off from the group";
             return Err(refuse(Code::DeviceError, told));
         }
@@ -78,7 +78,11 @@ impl Log for Group {
                 other => Err(Retry::Again(unexpected(to, &other))),
             },
         )?;
-        self.wait_for(deadline, "the latest state", |mark| mark.before >= before)
+        self.wait_for(deadline, "the latest state", |mark| mark.before >= before)?;
+        if faults::on(Fault::LooksMissWhatIsOpen) {
+            return Ok(());
+        }
+        self.show().map(drop)
     }
 
     fn standing(&self) -> Standing {
@@ -135,6 +139,14 @@ impl Log for Group {
         self.progress().mark().changes
     }
 
+    fn shown(&self) -> u64 {
+        self.progress().shown().changes
+    }
+
+    fn show(&self) -> Result<bool> {
+        self.applying().put_down()
+    }
+
     fn reach(&self, mark: u64) -> Result<()> {
         if faults::on(Fault::MarksAreIgnored) {
             return Ok(());
@@ -154,7 +166,7 @@ impl Group {
     }
 
     fn wait_for(&self, deadline: Instant, what: &str, passed: impl Fn(super::progress::Mark) -> bool) -> Result<()> {
-        if self.progress().wait(deadline, passed) {
+        if self.applying().wait(deadline, passed) {
             return Ok(());
         }
         let told = format!("this member did not reach {what} in time: it is cut off from the group, or far behind");

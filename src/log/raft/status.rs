@@ -78,7 +78,11 @@ impl Group {
             standing: self.lease().standing(),
             expelled: self.lease().expelled(),
             unreached: self.lease().unreached.lock().keys().copied().collect(),
-            poisoned: metrics.running_state.err().map(|fatal| fatal.to_string()),
+            poisoned: self
+                .applying()
+                .failed()
+                .map(str::to_owned)
+                .or_else(|| metrics.running_state.err().map(|fatal| fatal.to_string())),
         }
     }
 }

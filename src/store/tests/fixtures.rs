@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::ck::AttributeType;
 use crate::error::Result;
 use crate::object::{ObjectId, TokenId};
-use crate::store::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, Sealed, Store, Tag, TokenRow, UserRow};
+use crate::store::{Change, Committed, ObjectRow, Outcome, Place, Proposal, RequestId, Sealed, Store, Tag, TokenRow, UserRow};
 
 /// A directory that goes when it is dropped.
 pub struct Directory(PathBuf);
@@ -107,4 +107,21 @@ pub fn filled(directory: &Directory, objects: u64) -> Store {
 pub fn user_of(store: &Store, token: TokenId, role: u8) -> Option<UserRow> {
     let (_, users) = store.token_and_users(token).unwrap()?;
     users.into_iter().find(|user| user.role == role)
+}
+
+/// Has a member's store stand at a place in its group's log.
+pub fn stand_at(store: &Store, place: Place) -> Result<()> {
+    store.write(|batch| {
+        batch.set_place(place);
+        Ok(())
+    })
+}
+
+/// Makes an object in a member's store, in a transaction that stays open, and has the store stand at a place.
+pub fn create_on(store: &Store, number: u64, place: Place) -> Result<Outcome> {
+    let proposal = Proposal { request: RequestId { client: [5; 16], sequence: number }, change: create(vec![row(number)]) };
+    store.write_on(|batch| {
+        batch.set_place(place);
+        batch.apply(&Committed::by_log(batch.applied() + 1, proposal))
+    })
 }

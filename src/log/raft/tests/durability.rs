@@ -9,7 +9,7 @@ use super::super::types::LogId;
 use super::{Cluster, eventually, member};
 use crate::error::Code;
 use crate::log::Log;
-use crate::store::tests::fixtures::{TOKEN, create, row};
+use crate::store::tests::fixtures::{create, row};
 use crate::store::{Journal, JournalFact, Outcome};
 
 #[test]
@@ -24,7 +24,7 @@ fn a_write_waits_for_a_second_zone_even_where_one_holds_a_forced_quorum() {
     std::thread::scope(|threads| {
         let waiting = threads.spawn(|| cluster.create(2, 1));
         // Zone a commits by itself, but says nothing.
-        eventually("commit", || (cluster.get(1).store().count(TOKEN).unwrap() == 2).then_some(()));
+        eventually("commit", || (cluster.count(1) == 2).then_some(()));
         std::thread::sleep(Duration::from_millis(1500));
         assert!(!waiting.is_finished());
         cluster.net.isolate(3, false);
@@ -32,7 +32,7 @@ fn a_write_waits_for_a_second_zone_even_where_one_holds_a_forced_quorum() {
         assert_eq!(waiting.join().unwrap(), Outcome::Done);
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     });
-    eventually("zone b", || (cluster.get(3).store().count(TOKEN).unwrap() == 2).then_some(()));
+    eventually("zone b", || (cluster.count(3) == 2).then_some(()));
     cluster.assert_same();
 }
 
@@ -71,12 +71,12 @@ fn a_survivor_goes_on_alone_and_the_old_group_is_fenced() {
     let status = cluster.get(3).status();
     assert_eq!(status.voters.keys().copied().collect::<Vec<_>>(), [3]);
     assert!(status.term > old.term && status.group != old.group);
-    assert_eq!(cluster.get(3).store().count(TOKEN).unwrap(), 11);
+    assert_eq!(cluster.count(3), 11);
     // The two others still are a quorum of the old group; neither group changes the other.
     assert_eq!(cluster.create(1, 500), Outcome::Done);
     assert_eq!(cluster.create(3, 11), Outcome::Done);
-    assert_eq!(cluster.get(3).store().count(TOKEN).unwrap(), 12);
-    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 11);
+    assert_eq!(cluster.count(3), 12);
+    assert_eq!(cluster.count(1), 11);
     [1, 2].into_iter().for_each(|node| cluster.kill(node));
     // The new group grows by new members.
     cluster.add(11, "a");
@@ -101,7 +101,7 @@ fn without_a_quorum_writes_are_refused_and_reads_go_on() {
     assert!(error.to_string().contains("no quorum"), "{error}");
     let took = start.elapsed();
     assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(15), "{took:?}");
-    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 1);
+    assert_eq!(cluster.count(1), 1);
     let age = cluster.get(1).status().contact_age;
     assert!(age.is_none_or(|age| age > Duration::from_secs(3)), "{age:?}");
 }
@@ -121,7 +121,7 @@ fn a_member_whose_state_lost_its_last_changes_applies_them_again() {
     std::fs::write(path.join("hsmpool.db"), kept).unwrap();
     cluster.start(2);
     cluster.get(2).barrier().unwrap();
-    assert_eq!(cluster.get(2).store().count(TOKEN).unwrap(), 60);
+    assert_eq!(cluster.count(2), 60);
     cluster.assert_same();
 }
 
@@ -146,5 +146,5 @@ fn a_member_whose_disk_fails_stops_and_the_others_go_on() {
         cluster.get(broken).barrier().unwrap();
         cluster.assert_same();
     }
-    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 5);
+    assert_eq!(cluster.count(1), 5);
 }

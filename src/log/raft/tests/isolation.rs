@@ -7,7 +7,7 @@ use super::{Cluster, eventually, member};
 use crate::limits::{SERVING_LEASE_MARGIN_MILLISECONDS, SERVING_LEASE_MILLISECONDS};
 use crate::log::{Log, Standing};
 use crate::store::Outcome;
-use crate::store::tests::fixtures::{Directory, TOKEN};
+use crate::store::tests::fixtures::Directory;
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
 const LEASE: Duration = Duration::from_millis(SERVING_LEASE_MILLISECONDS);
@@ -51,7 +51,7 @@ fn a_cut_off_member_uses_keys_for_its_time_and_comes_back_by_itself() {
     cluster.net.isolate(3, false);
     ordinary(&cluster, 3);
     // It holds its lease only with all that was committed meanwhile.
-    assert_eq!(cluster.get(3).store().count(TOKEN).unwrap(), 1);
+    assert_eq!(cluster.count(3), 1);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn no_member_that_holds_a_lease_lacks_an_acknowledged_revocation() {
         for node in cluster.nodes() {
             // In this order: a lease that is granted in between is granted with the change.
             let standing = cluster.get(node).standing();
-            let has_it = cluster.get(node).store().count(TOKEN).unwrap() > number;
+            let has_it = cluster.count(node) > number;
             assert!(has_it || !standing.uses_keys(), "member {node} is {standing:?} after cut {number}");
         }
         links.iter().for_each(|(one, other)| cluster.net.cut(*one, *other, false));
@@ -165,7 +165,7 @@ fn the_one_who_revokes_is_told_who_had_not_applied_it() {
     assert!(is_isolated(cluster.get(3).standing()));
     cluster.net.isolate(3, false);
     eventually("the last member's word", || cluster.get(2).status().unreached.is_empty().then_some(()));
-    assert_eq!(cluster.get(3).store().count(TOKEN).unwrap(), 2);
+    assert_eq!(cluster.count(3), 2);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_new_leader_leaves_no_lease_behind() {
         assert_eq!(cluster.create(other, number), Outcome::Done);
         cluster.get(other).spread(Duration::ZERO).unwrap();
         for node in cluster.nodes() {
-            assert_eq!(cluster.get(node).store().count(TOKEN).unwrap(), number + 1, "member {node}");
+            assert_eq!(cluster.count(node), number + 1, "member {node}");
         }
         cluster.start(leader);
         (1..=3).for_each(|node| ordinary(&cluster, node));
@@ -206,5 +206,5 @@ fn a_removed_member_and_one_of_the_old_group_use_no_key_once_they_hear_of_it() {
     becomes(&cluster, 1, "expelled", |now| now == Standing::Expelled);
     assert!(cluster.get(1).status().expelled.unwrap().contains("another group"));
     assert_eq!(cluster.create(3, 5), Outcome::Done);
-    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 0);
+    assert_eq!(cluster.count(1), 0);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Cluster, eventually, member};
 use crate::error::Code;
-use crate::store::tests::fixtures::{Directory, TOKEN, apply, create, filled, row};
+use crate::store::tests::fixtures::{Directory, apply, create, filled, row};
 use crate::store::{Outcome, Store};
 
 #[test]
@@ -106,7 +106,7 @@ fn what_a_store_held_before_becomes_the_group_s() {
     cluster.net.groups.lock().insert(7, Arc::downgrade(&group));
     cluster.add(8, "b");
     group.add_learner(8, member("b")).unwrap();
-    eventually("copy", || (cluster.get(8).store().count(TOKEN).unwrap() == 40).then_some(()));
+    eventually("copy", || (cluster.count(8) == 40).then_some(()));
     assert_eq!(cluster.get(8).store().set_hash().unwrap(), group.store().set_hash().unwrap());
     // Nobody writes beside the log any more, and nobody else may be this member.
     let beside = Store::open(directory.path()).unwrap();

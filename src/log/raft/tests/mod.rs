@@ -5,6 +5,7 @@ mod hostile;
 mod isolation;
 mod killed;
 mod membership;
+mod open;
 mod replication;
 mod speed;
 mod suite;
@@ -192,6 +193,12 @@ impl Cluster {
         self.propose(node, create(vec![row(number)]))
     }
 
+    /// How many objects reads of a member's store see, once they see all that it has applied.
+    pub fn count(&self, node: NodeId) -> u64 {
+        self.get(node).show().unwrap();
+        self.get(node).store().count(TOKEN).unwrap()
+    }
+
     /// The leader that these members agree on.
     pub fn leader(&self, among: &[NodeId]) -> NodeId {
         eventually("a leader", || {
@@ -203,9 +210,14 @@ impl Cluster {
 
     /// Waits until all that run hold the same, and checks every row of it.
     pub fn assert_same(&self) {
-        let hashes = || -> BTreeSet<_> { self.running.values().map(|group| group.store().set_hash().unwrap()).collect() };
+        let hash = |group: &Arc<Group>| {
+            group.show().unwrap();
+            group.store().set_hash().unwrap()
+        };
+        let hashes = || -> BTreeSet<_> { self.running.values().map(hash).collect() };
         eventually("equal stores", || (hashes().len() == 1).then_some(()));
         for group in self.running.values() {
+            group.show().unwrap();
             group.store().check().unwrap();
             assert_eq!(group.mark(), group.store().set_hash().unwrap().0);
         }

@@ -20,7 +20,7 @@ fn every_member_takes_changes_and_all_hold_the_same() {
         let node = number % 3 + 1;
         assert_eq!(cluster.create(node, number), Outcome::Done);
         // Whoever was asked has it.
-        assert_eq!(cluster.get(node).store().count(TOKEN).unwrap(), number + 1);
+        assert_eq!(cluster.count(node), number + 1);
     }
     assert_eq!(cluster.create(2, 0), Outcome::Conflict);
     cluster.assert_same();
@@ -57,7 +57,7 @@ fn writers_on_all_members_at_once_lose_nothing() {
             });
         }
     });
-    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 180);
+    assert_eq!(cluster.count(1), 180);
     cluster.assert_same();
 }
 
@@ -85,12 +85,12 @@ fn a_cut_off_leader_is_replaced_and_follows_afterwards() {
         let waiting = threads.spawn(|| cluster.create(1, 0));
         assert_eq!(cluster.create(2, 1), Outcome::Done);
         let leader = cluster.leader(&[2, 3]);
-        assert_eq!(cluster.get(leader).store().count(TOKEN).unwrap(), 1);
+        assert_eq!(cluster.count(leader), 1);
         cluster.net.isolate(1, false);
         assert_eq!(waiting.join().unwrap(), Outcome::Done);
     });
     cluster.assert_same();
-    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 2);
+    assert_eq!(cluster.count(1), 2);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_follower_that_was_away_comes_back_from_its_disk() {
     (5..50).for_each(|number| assert_eq!(cluster.create(2, number), Outcome::Done));
     cluster.start(3);
     cluster.get(3).barrier().unwrap();
-    assert_eq!(cluster.get(3).store().count(TOKEN).unwrap(), 50);
+    assert_eq!(cluster.count(3), 50);
     cluster.assert_same();
 }
 
@@ -113,7 +113,7 @@ fn all_members_may_stop_and_start() {
     [3, 2, 1].into_iter().for_each(|node| cluster.start(node));
     assert_eq!(cluster.create(2, 5), Outcome::Done);
     cluster.get(1).barrier().unwrap();
-    assert_eq!(cluster.get(1).store().count(TOKEN).unwrap(), 6);
+    assert_eq!(cluster.count(1), 6);
     cluster.assert_same();
 }
 
@@ -124,11 +124,11 @@ fn a_member_whose_entries_are_gone_gets_a_copy() {
     (0..100).for_each(|number| assert_eq!(cluster.create(1, number), Outcome::Done));
     cluster.start(3);
     cluster.get(3).barrier().unwrap();
-    assert_eq!(cluster.get(3).store().count(TOKEN).unwrap(), 100);
+    assert_eq!(cluster.count(3), 100);
     // And a new one, that never had any.
     cluster.add(4, "a");
     cluster.get(2).add_learner(4, super::member("a")).unwrap();
-    eventually("copy", || (cluster.get(4).store().count(TOKEN).unwrap() == 100).then_some(()));
+    eventually("copy", || (cluster.count(4) == 100).then_some(()));
     assert_eq!(cluster.create(4, 100), Outcome::Done);
     cluster.assert_same();
     cluster.kill(4);
@@ -155,7 +155,7 @@ fn a_spread_change_is_everywhere_and_a_mark_can_be_waited_for() {
         assert_eq!(cluster.create(2, number), Outcome::Done);
         cluster.get(2).spread(Duration::ZERO).unwrap();
         for node in cluster.nodes() {
-            assert_eq!(cluster.get(node).store().count(TOKEN).unwrap(), number + 1, "member {node}");
+            assert_eq!(cluster.count(node), number + 1, "member {node}");
         }
     }
     assert_eq!(cluster.create(1, 10), Outcome::Done);

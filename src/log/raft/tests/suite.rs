@@ -5,9 +5,9 @@ use std::sync::Arc;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 
+use crate::log::raft::applying::Applying;
 use crate::log::raft::disk::Disk;
 use crate::log::raft::machine::Machine;
-use crate::log::raft::progress::Progress;
 use crate::log::raft::storage::{LogStore, Tail};
 use crate::log::raft::types::Types;
 use crate::store::tests::fixtures::Directory;
@@ -23,7 +23,7 @@ impl StoreBuilder<Types, LogStore, Machine, Directory> for Builder {
         let (disk, _) = Disk::start(journal).unwrap();
         let store = Arc::new(Store::open(directory.path()).unwrap());
         store.replicate().unwrap();
-        let machine = Machine::new(store, Arc::new(Progress::default())).unwrap();
+        let machine = Machine::new(Arc::new(Applying::new(store, Arc::default()).unwrap())).unwrap();
         Ok((directory, LogStore::new(tail, disk), machine))
     }
 }
