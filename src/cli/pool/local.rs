@@ -127,9 +127,14 @@ pub fn running(layout: &Layout, node: &NodeFile) -> Option<u32> {
     let directory = layout.node(node.node);
     let pid: u32 = fs::read_to_string(directory.join("pid")).ok()?.trim().parse().ok()?;
     // The number may be another program's by now.
-    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let own = directory.join("hsmpoold.toml");
-    command.split(|byte| *byte == 0).any(|argument| argument == own.as_os_str().as_encoded_bytes()).then_some(pid)
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    is_of(layout, node, &arguments).then_some(pid)
+}
+
+/// Whether a process with these arguments (proc(5), `cmdline`) is a node's.
+fn is_of(layout: &Layout, node: &NodeFile, arguments: &[u8]) -> bool {
+    let own = layout.node(node.node).join("hsmpoold.toml");
+    arguments.split(|byte| *byte == 0).any(|argument| argument == own.as_os_str().as_encoded_bytes())
 }
 
 /// Whether a node that was started here has ended since.
@@ -139,8 +144,9 @@ pub fn has_ended(layout: &Layout, node: &NodeFile) -> bool {
     let Ok(stat) = of_process("stat") else { return true };
     // The state stands after the program's name, in parentheses (proc(5)): a corpse that nobody has collected yet.
     let is_dead = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X']));
-    // One that has only just been started has no arguments for a moment; other arguments are another program's.
-    let is_another = of_process("cmdline").is_ok_and(|arguments| !arguments.is_empty()) && running(layout, node).is_none();
+    // One that has only just been started has no arguments for a moment, and so has one that becomes another program (`ip netns exec` does): they are
+    // looked at once. Other arguments are another program's.
+    let is_another = of_process("cmdline").is_ok_and(|found| !found.is_empty() && !is_of(layout, node, found.as_bytes()));
     is_dead || is_another
 }
 
