@@ -102,6 +102,7 @@ fn raw_figure(row: &Row) -> f64 {
     let raw = row.raw.expect("only rows with a raw side are asked for");
     match row.kind {
         Kind::Scaling(_) => rate(2, || raw()) / rate(1, || raw()),
+        Kind::Call(_) => median_call_us(&mut *raw()),
         _ => 1e6 / rate(1, || raw()),
     }
 }
@@ -125,6 +126,7 @@ fn module_figure(row: &Row, module: Loaded) -> f64 {
     let login = module.user_session(LABEL, PIN).expect("logs in");
     match row.kind {
         Kind::Operation(work) => 1e6 / repeat_rate(&mut *work(&login), figure_time()),
+        Kind::Call(work) => median_call_us(&mut *work(&login)),
         Kind::Scaling(work) => threads_rate(&module, 2, work) / threads_rate(&module, 1, work),
         Kind::Rate(threads, work) => threads_rate(&module, threads, work),
         Kind::BesideCreator => beside_creator(&mut *rows::p256_sign(&login)),
@@ -190,6 +192,24 @@ impl Window {
             done += u64::from(batch);
         }
     }
+}
+
+/// The median of what calls take, each timed by itself.
+fn median_call_us(work: &mut dyn FnMut()) -> f64 {
+    let begin = now();
+    while now() - begin < figure_time() / 10 {
+        work();
+    }
+    let (begin, mut took) = (now(), Vec::new());
+    let mut last = begin;
+    while last - begin < figure_time() {
+        work();
+        let after = now();
+        took.push(after - last);
+        last = after;
+    }
+    took.sort_unstable();
+    took[took.len() / 2].as_secs_f64() * 1e6
 }
 
 /// Operations a second; the clock is read about once in a hundredth of the time.
