@@ -151,9 +151,11 @@ pub const LOG_TAIL_MAX_BYTES: usize = 32 << 20;
 /// Most entries that are applied in one transaction.
 pub const APPLY_MAX_ENTRIES: usize = 1024;
 /// How long new objects wait in an open transaction for others, if nobody looks for them.
-pub const APPLY_OPEN_MAX_MILLISECONDS: u64 = 5;
+pub const APPLY_OPEN_MAX_MILLISECONDS: u64 = 20;
 /// As many bytes of entries are held before they are applied, where nobody waits for them.
 pub const APPLY_HELD_MAX_BYTES: usize = 4 << 20;
+/// Clients whose highest number is kept in memory.
+pub const CLIENTS_NOTED_MAX: usize = 4096;
 /// With as many changes it is committed.
 pub const APPLY_OPEN_MAX_CHANGES: u64 = 1024;
 /// A group's log is cut after this many entries.

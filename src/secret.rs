@@ -6,6 +6,9 @@
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+/// Least room of one that grows: most requests and answers fit.
+const GROWN_MIN_BYTES: usize = 256;
+
 /// A secret of any length. It has no `Debug`, `Clone`, `PartialEq` or encoder on purpose.
 #[derive(Default)]
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -60,7 +63,8 @@ impl Secret {
     pub fn extend(&mut self, bytes: &[u8]) {
         let total = self.0.len() + bytes.len();
         if total > self.0.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity(total.next_power_of_two()));
+            // What is written piece by piece, as requests are, would else be moved and wiped at each doubling from the first byte on.
+            let mut larger = Zeroizing::new(Vec::with_capacity(total.next_power_of_two().max(GROWN_MIN_BYTES)));
             larger.extend_from_slice(&self.0);
             // The old bytes are wiped with their owner.
             self.0 = larger;

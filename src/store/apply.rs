@@ -15,9 +15,13 @@ use crate::object::{ObjectId, TokenId};
 
 /// Applies `change` within the open transaction of `sql` and keeps `sum` and what is known of `tokens` up to date.
 ///
-/// For every outcome but `Done` and `Attempt` nothing has been written.
-pub fn apply(sql: &Connection, sum: &mut Sum, tokens: &mut Tokens, change: &Change) -> Result<Outcome> {
-    let facts = &mut Facts { sql, sum, tokens };
+/// For every outcome but `Done` and `Attempt` nothing has been written. Tags of new objects are left in `tags`: nothing that is applied looks for them, but what
+/// takes objects away removes theirs, so it has them added first.
+pub fn apply(sql: &Connection, sum: &mut Sum, tokens: &mut Tokens, tags: &mut NewTags, change: &Change) -> Result<Outcome> {
+    if !matches!(change, Change::CreateObjects { .. }) {
+        tags.add(sql)?;
+    }
+    let facts = &mut Facts { sql, sum, tokens, tags };
     match change {
         Change::InitToken { token, so, expected_generation: None } => facts.new_token(token, so),
         Change::InitToken { token, so, expected_generation: Some(expected) } => facts.empty_token(token, so, *expected),
@@ -59,12 +63,54 @@ fn has_twins(objects: &[ObjectRow]) -> bool {
 const LISTED: i64 = -1;
 /// Rows of tags that one statement adds; each number of rows is a statement of its own.
 const TAGS_AT_ONCE_MAX: usize = 16;
+/// Rows of tags that are left for later at most.
+const TAGS_LEFT_MAX: usize = 4096;
+
+/// Rows for new objects that are not added yet: who made one need not wait for them, and added in their order many cost less.
+#[derive(Default)]
+pub struct NewTags(Vec<TagRow>);
+
+/// Token, attribute, hash, object: as the table has them.
+type TagRow = (i64, i64, Vec<u8>, i64);
+
+impl NewTags {
+    /// Leaves an object's tags, and the row that lists it.
+    fn leave(&mut self, token: i64, object: i64, tags: &[Tag]) {
+        self.0.push((token, LISTED, Vec::new(), object));
+        self.0.extend(tags.iter().map(|tag| (token, query::attribute(tag), tag.hash.to_vec(), object)));
+    }
+
+    /// Adds all that was left.
+    pub fn add(&mut self, sql: &Connection) -> Result<()> {
+        self.0.sort_unstable();
+        let added = add_tags(sql, &self.0);
+        self.0.clear();
+        added
+    }
+}
+
+/// Adds rows, many to a statement.
+fn add_tags(sql: &Connection, rows: &[TagRow]) -> Result<()> {
+    for rows in rows.chunks(TAGS_AT_ONCE_MAX) {
+        let places = vec!["(?, ?, ?, ?)"; rows.len()].join(", ");
+        let mut insert = sql.prepare_cached(&format!("INSERT INTO tag (token, attribute, hash, object) VALUES {places}"))?;
+        for (at, (token, attribute, hash, object)) in rows.iter().enumerate() {
+            insert.raw_bind_parameter(4 * at + 1, token)?;
+            insert.raw_bind_parameter(4 * at + 2, attribute)?;
+            insert.raw_bind_parameter(4 * at + 3, hash)?;
+            insert.raw_bind_parameter(4 * at + 4, object)?;
+        }
+        insert.raw_execute()?;
+    }
+    Ok(())
+}
 
 /// The facts in the store, and their sum.
 struct Facts<'a> {
     sql: &'a Connection,
     sum: &'a mut Sum,
     tokens: &'a mut Tokens,
+    tags: &'a mut NewTags,
 }
 
 impl Facts<'_> {
@@ -163,8 +209,11 @@ impl Facts<'_> {
                 return Ok(Outcome::Conflict);
             }
             let number = self.sql.last_insert_rowid();
-            self.add_tags(known.number, number, &tags, true)?;
+            self.tags.leave(known.number, number, &tags);
             self.sum.add(Fact::Object(token, row.id, row.version));
+        }
+        if self.tags.0.len() > TAGS_LEFT_MAX {
+            self.tags.add(self.sql)?;
         }
         Ok(Outcome::Done)
     }
@@ -181,9 +230,10 @@ impl Facts<'_> {
         let values = params![version, row.private, encoded, row.sealed.as_bytes(), old.number];
         self.sql.prepare_cached(update)?.execute(values)?;
         let gone: Vec<Tag> = old.tags.iter().filter(|tag| !tags.contains(tag)).copied().collect();
-        let new: Vec<Tag> = tags.iter().filter(|tag| !old.tags.contains(tag)).copied().collect();
+        let new = tags.iter().filter(|tag| !old.tags.contains(tag));
+        let new: Vec<TagRow> = new.map(|tag| (known.number, query::attribute(tag), tag.hash.to_vec(), old.number)).collect();
         self.remove_tags(known.number, old.number, &gone)?;
-        self.add_tags(known.number, old.number, &new, false)?;
+        add_tags(self.sql, &new)?;
         self.sum.remove(Fact::Object(token, row.id, old.version));
         self.sum.add(Fact::Object(token, row.id, row.version));
         Ok(Outcome::Done)
@@ -291,26 +341,6 @@ impl Facts<'_> {
         let version = query::unsigned(row.get(1)?);
         let tags = query::decode_tags(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
         Ok(Some(Stored { number: row.get(0)?, version, tags }))
-    }
-
-    /// Adds an object's tags, and for a new one the row that lists it, many rows to a statement.
-    fn add_tags(&self, token: i64, object: i64, tags: &[Tag], is_new: bool) -> Result<()> {
-        let listed = if is_new { vec![(LISTED, &[][..])] } else { Vec::new() };
-        let tags = tags.iter().map(|tag| (query::attribute(tag), &tag.hash[..]));
-        let rows: Vec<(i64, &[u8])> = listed.into_iter().chain(tags).collect();
-        for rows in rows.chunks(TAGS_AT_ONCE_MAX) {
-            let places: Vec<String> = (0..rows.len()).map(|at| format!("(?1, ?{}, ?{}, ?2)", 3 + 2 * at, 4 + 2 * at)).collect();
-            let insert = format!("INSERT INTO tag (token, attribute, hash, object) VALUES {}", places.join(", "));
-            let mut insert = self.sql.prepare_cached(&insert)?;
-            insert.raw_bind_parameter(1, token)?;
-            insert.raw_bind_parameter(2, object)?;
-            for (at, (attribute, hash)) in rows.iter().enumerate() {
-                insert.raw_bind_parameter(3 + 2 * at, attribute)?;
-                insert.raw_bind_parameter(4 + 2 * at, hash)?;
-            }
-            insert.raw_execute()?;
-        }
-        Ok(())
     }
 
     fn remove_tags(&self, token: i64, object: i64, tags: &[Tag]) -> Result<()> {

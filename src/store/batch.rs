@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::apply::{Tokens, apply};
+use super::apply::{NewTags, Tokens, apply};
 use super::change::{Committed, Outcome, RequestId};
 use super::facts::Sum;
 use super::pool::run;
@@ -33,6 +33,8 @@ pub(super) struct Begun {
     /// What was looked up already. Nobody else writes until the batch ends, so it stays true.
     tokens: Tokens,
     highest: HashMap<[u8; 16], Option<u64>>,
+    /// What belongs to new objects, and is added before the batch ends.
+    tags: NewTags,
 }
 
 impl Begun {
@@ -57,8 +59,8 @@ impl<'a> Batch<'a> {
     /// Reads where the store stands; the transaction is open.
     pub(super) fn begin(sql: &'a Connection) -> Result<Self> {
         let (applied, sum) = state(sql)?;
-        let (tokens, highest) = (Tokens::default(), HashMap::default());
-        Ok(Self::go_on(sql, Begun { applied, sum, changed: false, place: None, tokens, highest }))
+        let (tokens, highest, tags) = (Tokens::default(), HashMap::default(), NewTags::default());
+        Ok(Self::go_on(sql, Begun { applied, sum, changed: false, place: None, tokens, highest, tags }))
     }
 
     /// Goes on where [`Batch::pause`] left a transaction that is open still.
@@ -83,10 +85,11 @@ impl<'a> Batch<'a> {
 
     /// Makes it durable, or drops it when nothing was kept.
     pub(super) fn finish(self) -> Result<()> {
-        let Begun { applied, sum, changed, place, .. } = self.begun;
+        let Begun { applied, sum, changed, place, mut tags, .. } = self.begun;
         if !changed {
             return run(self.sql, "ROLLBACK");
         }
+        tags.add(self.sql)?;
         if let Some(place) = place {
             replica::write_place(self.sql, &place)?;
         }
@@ -145,7 +148,8 @@ impl<'a> Batch<'a> {
 
     /// Applies a change and records the answer under its request; a conflict is answered but neither counted nor recorded.
     pub fn apply(&mut self, committed: &Committed) -> Result<Outcome> {
-        let outcome = apply(self.sql, &mut self.begun.sum, &mut self.begun.tokens, &committed.proposal().change)?;
+        let Begun { sum, tokens, tags, .. } = &mut self.begun;
+        let outcome = apply(self.sql, sum, tokens, tags, &committed.proposal().change)?;
         if outcome != Outcome::Conflict {
             self.record(committed, outcome)?;
             self.begun.applied = committed.index();

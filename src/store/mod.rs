@@ -23,9 +23,10 @@ pub mod tests;
 mod trouble;
 mod turnstile;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 pub use batch::{Batch, Stamper};
 pub use change::{Change, Committed, ObjectRow, Outcome, Proposal, RequestId, Sealed, Tag, TokenRow, UserRow};
@@ -57,6 +58,8 @@ pub struct Store {
     member: AtomicBool,
     replicating: Arc<AtomicBool>,
     stamper: OnceLock<Stamper>,
+    /// For a member: the highest number that was answered of each client that was heard of lately. Most that are looked for are above it.
+    numbers: Mutex<HashMap<[u8; 16], u64>>,
 }
 
 impl Store {
@@ -72,8 +75,15 @@ impl Store {
         let replicating = Arc::new(AtomicBool::new(false));
         let relaxed = replicating.clone();
         let pool = PerProcess::new(move || Pool::new(shared.clone(), relaxed.clone()));
-        let store =
-            Self { path, pool, member: AtomicBool::new(false), replicating, stamper: OnceLock::new(), bequest: OnceLock::new() };
+        let store = Self {
+            path,
+            pool,
+            member: AtomicBool::new(false),
+            replicating,
+            stamper: OnceLock::new(),
+            bequest: OnceLock::new(),
+            numbers: Mutex::default(),
+        };
         let (member, has_marks) = store.read("opening the store", |sql| {
             batch::state(sql)?;
             Ok((replica::is_member(sql)?, marks::has_marks(sql)?))
@@ -175,6 +185,10 @@ impl Store {
 
     /// The recorded answer to a request, if it has been applied.
     pub fn answer(&self, request: RequestId) -> Result<Option<Outcome>> {
+        let highest = self.numbers.try_lock().ok().and_then(|numbers| numbers.get(&request.client).copied());
+        if highest.is_some_and(|highest| request.sequence > highest) {
+            return Ok(None);
+        }
         self.read("looking for an answer", |sql| batch::answer(sql, request))
     }
 

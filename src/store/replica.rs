@@ -4,6 +4,7 @@
 //! store may lack its latest changes, and they are applied again. What the log drops must be durable here first: [`Store::settle`].
 
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -17,6 +18,7 @@ use super::schema::{FORMAT_MEMBER, MEMBER_TABLES, SHARED_TABLES};
 use super::trouble::{Result as InnerResult, Trouble};
 use crate::error::{Code, Result, refuse};
 use crate::faults::{self, Fault};
+use crate::limits::CLIENTS_NOTED_MAX;
 
 /// Where a store stands in its group's log, as bytes that the log understands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +67,15 @@ impl Store {
         self.pool.get().write_on(work).map_err(|trouble| trouble.told(&self.path, "writing"))
     }
 
+    /// Notes the highest number of a client that has an answer, of which nobody else may know yet.
+    pub fn note_number(&self, client: [u8; 16], highest: u64) {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        if numbers.len() >= CLIENTS_NOTED_MAX && !numbers.contains_key(&client) {
+            numbers.clear();
+        }
+        numbers.insert(client, highest);
+    }
+
     /// Commits what [`Store::write_on`] has left open.
     pub fn put_down(&self) -> Result<()> {
         self.pool.get().put_down(self.stamper.get()).map_err(|trouble| trouble.told(&self.path, "writing"))
@@ -91,6 +102,8 @@ impl Store {
     /// Replaces everything by what another member's copy holds, at once and durably: readers, and a crash, see the old or the new. Returns how
     /// many changes it stands for.
     pub fn install(&self, copy: &CheckedCopy) -> Result<u64> {
+        // The copy may have higher ones.
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let name = copy.file.to_string_lossy();
         let attach = |sql: &Connection| {
             sql.execute("ATTACH ? AS arrived", [&name])?;

@@ -21,6 +21,9 @@ use crate::limits::{APPLY_HELD_MAX_BYTES, APPLY_MAX_ENTRIES, APPLY_OPEN_MAX_CHAN
 use crate::log::decide::decide;
 use crate::store::{Batch, CheckedCopy, Store, Trouble};
 
+/// The loop itself holds no more at once: what they make is looked at, and it has others to answer.
+const HELD_AT_ONCE_MAX: usize = 16;
+
 /// The store of one member, and how far it has applied the log.
 pub struct Applying {
     store: Arc<Store>,
@@ -88,19 +91,39 @@ impl Applying {
         (held.or(standing.applied), standing.membership.clone())
     }
 
+    /// Holds entries for which nobody waits, if that is all that there is to do, and waits for nothing. Otherwise they come back, to be applied.
+    pub fn hold(&self, entries: Vec<Entry>) -> std::result::Result<(), Vec<Entry>> {
+        let standing = if entries.len() <= HELD_AT_ONCE_MAX { self.standing.try_lock() } else { None };
+        match standing {
+            Some(mut standing) if self.failed().is_none() && entries.iter().all(only_makes) => {
+                self.hold_in(&mut standing, entries)
+            }
+            _ => Err(entries),
+        }
+    }
+
+    /// The same of those that only make objects; they come back when no more can be held.
+    fn hold_in(&self, standing: &mut Standing, entries: Vec<Entry>) -> std::result::Result<(), Vec<Entry>> {
+        let more: usize = entries.iter().map(bytes).sum();
+        if standing.held.len() + entries.len() >= APPLY_MAX_ENTRIES || standing.held_bytes + more >= APPLY_HELD_MAX_BYTES {
+            return Err(entries);
+        }
+        standing.held_bytes += more;
+        standing.held.extend(entries);
+        self.due.lock().opened.get_or_insert_with(ground::now);
+        self.progress.hold();
+        Ok(())
+    }
+
     /// Applies entries. The answers are in their order; whoever waits for one may be told of it. Where nobody does, entries may be held, and there are no answers.
-    pub fn apply(&self, entries: Vec<Entry>, is_waited_for: bool) -> Result<Vec<Applied>> {
+    pub fn apply(&self, mut entries: Vec<Entry>, is_waited_for: bool) -> Result<Vec<Applied>> {
         let mut standing = self.standing.lock();
         self.check_sound()?;
         if !is_waited_for && entries.iter().all(only_makes) {
-            standing.held_bytes += entries.iter().map(bytes).sum::<usize>();
-            standing.held.extend(entries);
-            self.due.lock().opened.get_or_insert_with(ground::now);
-            self.progress.hold();
-            if standing.held.len() < APPLY_MAX_ENTRIES && standing.held_bytes < APPLY_HELD_MAX_BYTES {
-                return Ok(Vec::new());
+            match self.hold_in(&mut standing, entries) {
+                Ok(()) => return Ok(Vec::new()),
+                Err(too_many) => entries = too_many,
             }
-            return self.apply_held(&mut standing).map(|()| Vec::new());
         }
         self.apply_held(&mut standing)?;
         let applied = self.apply_to(&mut standing, &entries);
@@ -174,7 +197,7 @@ impl Applying {
             let mut answers = Vec::with_capacity(entries.len());
             for entry in entries {
                 let before = batch.applied();
-                answers.push(apply(batch, entry, &mut membership)?);
+                answers.push(apply(&self.store, batch, entry, &mut membership)?);
                 applied = Some(entry.log_id);
                 changed.push(batch.applied() > before);
                 if matches!(entry.payload, Payload::Membership(_)) {
@@ -306,11 +329,24 @@ fn bytes(entry: &Entry) -> usize {
 }
 
 /// Applies one entry within a transaction.
-fn apply(batch: &mut Batch<'_>, entry: &Entry, membership: &mut StoredMembership) -> std::result::Result<Applied, Trouble> {
+fn apply(
+    store: &Store,
+    batch: &mut Batch<'_>,
+    entry: &Entry,
+    membership: &mut StoredMembership,
+) -> std::result::Result<Applied, Trouble> {
     match &entry.payload {
         Payload::Blank => Ok(Applied(None)),
         // Every member must do the same with it, so one that cannot read it, being older, must stop.
-        Payload::Normal(command) => Ok(Applied(Some(decide(batch, codec::proposal(command)?)?))),
+        Payload::Normal(command) => {
+            let proposal = codec::proposal(command)?;
+            let client = proposal.request.client;
+            let decision = decide(batch, proposal)?;
+            if let Some(highest) = batch.highest(client)? {
+                store.note_number(client, highest);
+            }
+            Ok(Applied(Some(decision)))
+        }
         Payload::Membership(new) => {
             *membership = StoredMembership::new(Some(entry.log_id), new.clone());
             Ok(Applied(None))

@@ -193,13 +193,69 @@ fn what_nobody_waits_for_is_held_and_applied_in_its_order() {
     assert_eq!(store.count(TOKEN).unwrap(), 3);
     // Many are not held for long.
     let many: Vec<_> = (6..6 + APPLY_MAX_ENTRIES as u64).map(make).collect();
-    assert!(applying.apply(many, false).unwrap().is_empty());
+    assert_eq!(applying.apply(many, false).unwrap().len(), APPLY_MAX_ENTRIES);
     assert_eq!(progress().before, 6 + APPLY_MAX_ENTRIES as u64);
     assert!(!applying.wait(Instant::now(), |mark| mark.before > 1 << 20));
     // An entry that is missing ends it.
     assert!(applying.apply(vec![make(2000)], true).is_err());
     assert!(applying.failed().unwrap().contains("is due") && applying.apply(vec![make(1030)], true).is_err());
     assert!(!applying.wait(Instant::now(), |mark| mark.before > 1 << 20));
+}
+
+#[test]
+fn the_loop_holds_a_few_new_objects_by_itself_and_leaves_all_else_to_who_applies() {
+    let directory = Directory::new();
+    let store = Arc::new(Store::open(directory.path()).unwrap());
+    store.replicate().unwrap();
+    let applying = Applying::new(store.clone(), Arc::default()).unwrap();
+    let make = |index| entry(index, create(vec![row(index)]));
+    assert_eq!(applying.apply(vec![entry(0, init(TOKEN, 1, None))], true).unwrap().len(), 1);
+    assert!(applying.hold(vec![make(1), make(2)]).is_ok());
+    assert_eq!((applying.progress().mark().before, applying.standing().0.map(|id| id.index)), (1, Some(2)));
+    let gone = || entry(3, Change::DeleteObject { token: TOKEN, id: row(1).id, expected_version: 1 });
+    assert_eq!(applying.hold(vec![gone()]).unwrap_err().len(), 1, "it takes something away");
+    assert_eq!(applying.hold((3..60).map(make).collect()).unwrap_err().len(), 57, "they would keep the loop");
+    // They were not lost with what came back.
+    assert_eq!(applying.apply(vec![gone()], false).unwrap(), [Applied(Some(Decision::Answered(Outcome::Done)))]);
+    assert_eq!(store.count(TOKEN).unwrap(), 1);
+    // No more than is applied together.
+    let mut held = 4;
+    while applying.hold(vec![make(held)]).is_ok() {
+        held += 1;
+    }
+    assert!(held < 5 + APPLY_MAX_ENTRIES as u64, "{held}");
+    assert_eq!(applying.apply(vec![make(held)], false).unwrap().len(), 1);
+    applying.put_down().unwrap();
+    assert_eq!(store.count(TOKEN).unwrap(), held - 2);
+    // Nor once it has failed.
+    assert!(applying.apply(vec![make(1 << 20)], true).is_err());
+    assert!(applying.hold(vec![make(held + 1)]).is_err());
+}
+
+#[test]
+fn an_answer_is_found_whatever_number_is_known_to_be_the_highest() {
+    let directory = Directory::new();
+    let store = Arc::new(Store::open(directory.path()).unwrap());
+    store.replicate().unwrap();
+    let applying = Applying::new(store.clone(), Arc::default()).unwrap();
+    let numbered = |index, sequence| {
+        let log_id = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index };
+        let proposal = Proposal { request: RequestId { client: [7; 16], sequence }, change: create(vec![row(index)]) };
+        Entry { log_id, payload: Payload::Normal(codec::command(proposal).unwrap()) }
+    };
+    let answer = |store: &Store, sequence| store.answer(RequestId { client: [7; 16], sequence }).unwrap();
+    applying.apply(vec![entry(0, init(TOKEN, 1, None)), numbered(1, 40), numbered(2, 20)], true).unwrap();
+    assert_eq!(answer(&store, 20), Some(Outcome::Done));
+    assert_eq!((answer(&store, 40), answer(&store, 41), answer(&store, 30)), (Some(Outcome::Done), None, None));
+    drop((applying, store));
+    // What comes after a restart may have a lower number.
+    let store = Arc::new(Store::open(directory.path()).unwrap());
+    store.replicate().unwrap();
+    assert_eq!(answer(&store, 40), Some(Outcome::Done));
+    let applying = Applying::new(store.clone(), Arc::default()).unwrap();
+    applying.apply(vec![numbered(3, 30)], true).unwrap();
+    applying.put_down().unwrap();
+    assert_eq!((answer(&store, 40), answer(&store, 30)), (Some(Outcome::Done), Some(Outcome::Done)));
 }
 
 #[test]
