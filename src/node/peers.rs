@@ -1,14 +1,16 @@
 //! How members of a group reach one another: TLS connections, kept for the next request.
 
 use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::error::{Code, Result, refuse};
-use crate::log::raft::{Member, NodeId, Peers};
-use crate::wire::{Address, Connection, Hello, Identity, Kept, Name};
+use crate::error::{Code, Doing, Result, refuse};
+use crate::log::raft::{Member, NodeId, Peers, Way};
+use crate::secret::Secret;
+use crate::wire::{Address, Connection, Hello, Identity, Kept, Name, Prompt};
 
 /// The kind of frame that carries what members ask of one another.
 pub const PEER_KIND: u8 = 2;
@@ -63,10 +65,45 @@ impl Peers for PeerWires {
     fn call(&self, to: NodeId, member: &Member, request: Vec<u8>, deadline: Duration) -> Result<Vec<u8>> {
         let kept = self.kept(to, &member.address);
         let answer = kept.call(PEER_KIND, &request, deadline, |patience| self.connect(to, &member.address, patience))?;
-        match answer.expose().split_first() {
-            Some((&ANSWERED, answer)) => Ok(answer.to_vec()),
-            Some((_, told)) => Err(refuse(Code::DeviceError, String::from_utf8_lossy(told).into_owned())),
-            None => Err(refuse(Code::DeviceError, format!("node {to} gave an empty answer"))),
-        }
+        answered(to, &answer)
+    }
+
+    fn way(&self, to: NodeId, member: &Member, patience: Duration) -> Result<Option<Box<dyn Way>>> {
+        let connection = self.connect(to, &member.address, patience)?;
+        let prompt = Prompt::new(connection).doing(Code::DeviceError, format!("the connection to {}", member.address))?;
+        Ok(Some(Box::new(PeerWay { to, prompt })))
+    }
+}
+
+/// A connection to one member that the loop has.
+struct PeerWay {
+    to: NodeId,
+    prompt: Prompt,
+}
+
+impl Way for PeerWay {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.prompt.socket()
+    }
+
+    fn begin(&mut self, request: &[u8]) -> Result<()> {
+        self.prompt.begin(PEER_KIND, request).map_err(|failure| failure.error)
+    }
+
+    fn send(&mut self) -> Result<bool> {
+        self.prompt.send().map_err(|failure| failure.error)
+    }
+
+    fn receive(&mut self) -> Result<Option<Vec<u8>>> {
+        let answer = self.prompt.receive().map_err(|failure| failure.error)?;
+        answer.map(|answer| answered(self.to, &answer)).transpose()
+    }
+}
+
+fn answered(node: NodeId, answer: &Secret) -> Result<Vec<u8>> {
+    match answer.expose().split_first() {
+        Some((&ANSWERED, answer)) => Ok(answer.to_vec()),
+        Some((_, told)) => Err(refuse(Code::DeviceError, String::from_utf8_lossy(told).into_owned())),
+        None => Err(refuse(Code::DeviceError, format!("node {node} gave an empty answer"))),
     }
 }

@@ -1,7 +1,7 @@
 //! The door out: we call strangers. Owning types over the C library's and the crypto library's functions, and vector kernels.
 //!
 //! Knows: error, faults.
-//! Crates: aws-lc-sys, libc, rusqlite, sha2, zeroize.
+//! Crates: aws-lc-sys, libc, rusqlite, sha2, tokio, zeroize.
 
 #![allow(unsafe_code)]
 
@@ -20,3 +20,4 @@ pub mod syslog;
 pub mod tap;
 pub mod user;
 pub mod vfs;
+pub mod watch;

@@ -15,13 +15,14 @@ use crate::sys::process::Unshared;
 /// `write`, but not with `write_vectored`, which is therefore not passed on.
 pub struct Socket<S> {
     inner: Unshared<S>,
-    attention: Attention,
+    /// None: nothing waits.
+    attention: Option<Attention>,
 }
 
 impl<S: AsFd> Socket<S> {
     /// Takes the connection over.
     pub fn new(stream: S) -> Self {
-        Self { inner: Unshared::new(stream), attention: Attention::default() }
+        Self { inner: Unshared::new(stream), attention: Some(Attention::default()) }
     }
 }
 
@@ -30,7 +31,10 @@ where
     for<'a> &'a S: Read,
 {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.attention.read(&*self.inner, out)
+        match &mut self.attention {
+            Some(attention) => attention.read(&*self.inner, out),
+            None => (&*self.inner).read(out),
+        }
     }
 }
 
@@ -82,6 +86,24 @@ impl Channel {
     /// How long one read or write waits.
     pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
         self.set_read_timeout(timeout).and_then(|()| self.set_write_timeout(timeout))
+    }
+
+    /// From now on a read or write that would wait is `WouldBlock`.
+    pub fn never_wait(&mut self) -> io::Result<()> {
+        match self {
+            Channel::Unix(socket) => {
+                socket.attention = None;
+                socket.inner.set_nonblocking(true)
+            }
+            Channel::Client(tls) => {
+                tls.sock.attention = None;
+                tls.sock.inner.set_nonblocking(true)
+            }
+            Channel::Server(tls) => {
+                tls.sock.attention = None;
+                tls.sock.inner.set_nonblocking(true)
+            }
+        }
     }
 
     /// What the kernel knows it by.

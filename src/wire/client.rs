@@ -106,7 +106,13 @@ impl Connection {
 
     /// The answer to what was sent; `None` when it is not whole by then, and may still come.
     pub fn receive(&mut self, deadline: Instant) -> std::result::Result<Option<Secret>, Failure> {
-        let Some((answer, payload)) = self.receive_frame(deadline)? else { return Ok(None) };
+        self.wait_until(Wait::Read, deadline).map_err(|cause| self.failure(true, cause))?;
+        self.answer(until(deadline))
+    }
+
+    /// The same; `goes_on` is asked whether to read on when nothing comes.
+    fn answer(&mut self, goes_on: impl FnMut(bool) -> io::Result<()>) -> std::result::Result<Option<Secret>, Failure> {
+        let Some((answer, payload)) = self.frame(goes_on)? else { return Ok(None) };
         if answer == self.kind {
             return Ok(Some(payload));
         }
@@ -125,7 +131,8 @@ impl Connection {
 
     fn exchange(&mut self, kind: u8, payload: &[u8], deadline: Instant) -> std::result::Result<(u8, Secret), Failure> {
         self.send(kind, payload, deadline)?;
-        match self.receive_frame(deadline)? {
+        self.wait_until(Wait::Read, deadline).map_err(|cause| self.failure(true, cause))?;
+        match self.frame(until(deadline))? {
             Some(answer) => Ok(answer),
             None => Err(self.silence()),
         }
@@ -154,9 +161,8 @@ impl Connection {
         self.channel.flush()
     }
 
-    fn receive_frame(&mut self, deadline: Instant) -> std::result::Result<Option<(u8, Secret)>, Failure> {
-        let read = self.wait_until(Wait::Read, deadline).and_then(|()| self.reader.next(&mut self.channel, until(deadline)));
-        match read {
+    fn frame(&mut self, goes_on: impl FnMut(bool) -> io::Result<()>) -> std::result::Result<Option<(u8, Secret)>, Failure> {
+        match self.reader.next(&mut self.channel, goes_on) {
             Ok(Some((header, payload))) if header.number == self.number => Ok(Some((header.kind, payload))),
             Ok(Some(_)) => Err(self.failure(true, io::Error::new(io::ErrorKind::InvalidData, "an answer to another request"))),
             Ok(None) => Err(self.failure(true, io::ErrorKind::UnexpectedEof.into())),
@@ -178,6 +184,61 @@ impl Connection {
             self.waits[what as usize] = left;
         }
         Ok(())
+    }
+}
+
+/// A connection of a loop, which must not wait: whatever would, says so, and goes on when the socket is ready.
+pub struct Prompt {
+    connection: Connection,
+    /// A request, and how much of it has gone out.
+    leaving: (Secret, usize),
+}
+
+impl Prompt {
+    /// Takes over a connection that has said hello.
+    pub fn new(mut connection: Connection) -> io::Result<Self> {
+        connection.channel.never_wait()?;
+        Ok(Self { connection, leaving: (Secret::default(), 0) })
+    }
+
+    /// What becomes ready.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.connection.socket()
+    }
+
+    /// Begins a request, once the last one is answered: [`Prompt::send`] sends it.
+    pub fn begin(&mut self, kind: u8, payload: &[u8]) -> std::result::Result<(), Failure> {
+        self.connection.number += 1;
+        self.connection.kind = kind;
+        let frame = whole(kind, self.connection.number, payload).map_err(|cause| self.connection.failure(false, cause))?;
+        self.leaving = (frame, 0);
+        Ok(())
+    }
+
+    /// Sends as much of the request as the socket takes; whether that was all.
+    pub fn send(&mut self) -> std::result::Result<bool, Failure> {
+        let (frame, sent) = &mut self.leaving;
+        let mut send = || {
+            while *sent < frame.expose().len() {
+                match self.connection.channel.write(&frame.expose()[*sent..]) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(more) => *sent += more,
+                    Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                    Err(cause) => return Err(cause),
+                }
+            }
+            self.connection.channel.flush()
+        };
+        match send() {
+            Ok(()) => Ok(true),
+            Err(cause) if is_silence(&cause) => Ok(false),
+            Err(cause) => Err(self.connection.failure(true, cause)),
+        }
+    }
+
+    /// The answer, if it has come.
+    pub fn receive(&mut self) -> std::result::Result<Option<Secret>, Failure> {
+        self.connection.answer(|_| Err(io::ErrorKind::WouldBlock.into()))
     }
 }
 

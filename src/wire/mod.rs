@@ -21,7 +21,7 @@ mod server;
 mod tests;
 
 pub use address::Address;
-pub use client::{Connection, Failure};
+pub use client::{Connection, Failure, Prompt};
 pub use hello::{Hello, Purpose};
 pub use identity::{Identity, Name, Peer};
 pub use kept::{Flight, Kept, Landed};

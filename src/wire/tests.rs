@@ -287,3 +287,55 @@ fn round_trips_are_measured() {
     let over_tls = median(house.open(&house.issue(&client_name("web")), Purpose::Client).unwrap());
     println!("median round trip: Unix {over_unix:?}, TLS {over_tls:?}");
 }
+
+/// What a loop does by readiness, by trying again.
+fn soon<T>(mut step: impl FnMut() -> std::result::Result<Option<T>, Failure>) -> (T, u32) {
+    let begun = Instant::now();
+    let mut vain = 0;
+    loop {
+        match step().map_err(|failure| failure.error).unwrap() {
+            Some(done) => return (done, vain),
+            None => vain += 1,
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+#[test]
+fn a_connection_of_a_loop_never_waits_and_carries_what_is_longer_than_a_socket_takes() {
+    let house = House::tls();
+    let directory = Dir::new();
+    let path = directory.join("socket");
+    let unix = unix(&path);
+    let node = house.issue(&Name::Node(2));
+    let of_unix = Connection::open(unix.address(), None, &hello(Purpose::Client), PATIENCE).unwrap();
+    for connection in [house.open(&node, Purpose::Peer).unwrap(), of_unix] {
+        let mut prompt = Prompt::new(connection).unwrap();
+        let mut long = vec![0; 6 << 20];
+        long.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at % 251) as u8);
+        for request in [b"\x05short".to_vec(), long, b"\0again".to_vec()] {
+            prompt.begin(1, &request).map_err(|failure| failure.error).unwrap();
+            let ((), vain) = soon(|| prompt.send().map(|sent| sent.then_some(())));
+            assert!(vain > 0 || request.len() < 1 << 20, "a socket takes no 6 MiB at once");
+            let (answer, vain) = soon(|| prompt.receive());
+            assert!(vain > 0 || request[0] == 0, "there is no answer before its time");
+            assert!(answer.expose().starts_with(&request));
+        }
+        assert!(soon(|| prompt.receive().map(Some)).0.is_none());
+    }
+    drop(unix);
+}
+
+#[test]
+fn a_connection_of_a_loop_whose_other_side_is_gone_fails() {
+    let house = House::tls();
+    let node = house.issue(&Name::Node(2));
+    let mut prompt = Prompt::new(house.open(&node, Purpose::Peer).unwrap()).unwrap();
+    drop(house);
+    let begun = Instant::now();
+    while prompt.receive().is_ok_and(|answer| answer.is_none()) {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

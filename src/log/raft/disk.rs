@@ -55,9 +55,31 @@ pub type Flushed = Box<dyn FnOnce() + Send>;
 /// The way to the writing thread, which closes the journal when it is told to, or when the last one of these is dropped.
 #[derive(Clone)]
 pub struct Disk {
-    queue: mpsc::Sender<Write>,
+    queue: Arc<Queue>,
     bytes: Arc<Semaphore>,
     committed: Arc<Mutex<Committed>>,
+}
+
+/// What is to be written, in its order. How much it is bounded by [`Disk::room`].
+struct Queue {
+    to_thread: mpsc::UnboundedSender<Write>,
+    /// What the thread has not been given yet.
+    waiting: Mutex<Vec<Write>>,
+}
+
+impl Queue {
+    /// Gives the thread one more write, after those that wait.
+    fn send(&self, write: Write) -> io::Result<()> {
+        let mut waiting = self.waiting.lock();
+        waiting.push(write);
+        waiting.drain(..).try_for_each(|write| self.to_thread.send(write)).map_err(|lost| ended(&lost))
+    }
+
+    /// Gives it those that wait.
+    fn send_waiting(&self) {
+        // If the thread has ended, what is dropped here tells who waits for it.
+        let _ = self.waiting.lock().drain(..).try_for_each(|write| self.to_thread.send(write));
+    }
 }
 
 /// Up to where the log is known to be committed.
@@ -76,7 +98,8 @@ const COMMITTED_WAITS: Duration = Duration::from_millis(20);
 impl Disk {
     /// Starts the thread.
     pub fn start(journal: Journal) -> Result<(Self, Option<JoinHandle<()>>)> {
-        let (queue, writes) = mpsc::channel(JOURNAL_QUEUE_MAX);
+        let (to_thread, writes) = mpsc::unbounded_channel();
+        let queue = Arc::new(Queue { to_thread, waiting: Mutex::default() });
         let committed = Arc::<Mutex<Committed>>::default();
         let writer = Writer { journal, committed: committed.clone(), failed: None };
         let thread = match ground::current() {
@@ -101,8 +124,23 @@ impl Disk {
     }
 
     /// Queues a write.
-    pub async fn send(&self, write: Write) -> io::Result<()> {
-        self.queue.send(write).await.map_err(|lost| ended(&lost))
+    pub fn send(&self, write: Write) -> io::Result<()> {
+        self.queue.send(write)
+    }
+
+    /// Queues a write after the other things that the loop has to do now. Sending the same to other members is one of them, and takes longer; but a thread that is
+    /// woken may have the loop's processor at once.
+    pub fn send_after_others(&self, write: Write) -> io::Result<()> {
+        if ground::current().is_some() {
+            return self.send(write);
+        }
+        self.queue.waiting.lock().push(write);
+        let queue = self.queue.clone();
+        ground::spawn(Box::pin(async move {
+            tokio::task::yield_now().await;
+            queue.send_waiting();
+        }));
+        Ok(())
     }
 
     /// Has the committed place written, with the next write or soon.
@@ -115,7 +153,7 @@ impl Disk {
                 ground::sleep_until(ground::now() + COMMITTED_WAITS).await;
                 disk.committed.lock().is_due = false;
                 // If the thread has ended, it has written it.
-                let _ = disk.send(Write::Committed(None)).await;
+                let _ = disk.send(Write::Committed(None));
             }));
         }
     }
@@ -125,16 +163,16 @@ impl Disk {
         self.ask(|done| Write::Committed(Some(done))).await
     }
 
-    /// Ends the thread, once what is queued is written. Never called from the loop.
+    /// Ends the thread, once what is queued is written.
     pub fn close(&self) {
         // If it has ended already, that is as well.
-        let _ = self.queue.blocking_send(Write::End);
+        let _ = self.send(Write::End);
     }
 
     /// Queues a write and waits for its answer.
     pub async fn ask<T>(&self, write: impl FnOnce(Done<T>) -> Write) -> io::Result<T> {
         let (done, answer) = oneshot::channel();
-        self.send(write(done)).await?;
+        self.send(write(done))?;
         answer.await.unwrap_or_else(|lost| Err(ended(&lost)))
     }
 }
@@ -178,7 +216,7 @@ impl Writer {
     }
 }
 
-fn run(mut writer: Writer, mut writes: mpsc::Receiver<Write>) {
+fn run(mut writer: Writer, mut writes: mpsc::UnboundedReceiver<Write>) {
     let mut batch = Vec::new();
     while writes.blocking_recv_many(&mut batch, JOURNAL_QUEUE_MAX) > 0 {
         if writer.write(&mut batch) {
@@ -188,7 +226,7 @@ fn run(mut writer: Writer, mut writes: mpsc::Receiver<Write>) {
 }
 
 /// The same as a task: what is queued while the disk is busy is written together.
-async fn run_simulated(ground: Arc<dyn Ground>, mut writer: Writer, mut writes: mpsc::Receiver<Write>) {
+async fn run_simulated(ground: Arc<dyn Ground>, mut writer: Writer, mut writes: mpsc::UnboundedReceiver<Write>) {
     let mut batch = Vec::new();
     while writes.recv_many(&mut batch, JOURNAL_QUEUE_MAX).await > 0 {
         ground::disk_time(&*ground).await;
@@ -240,4 +278,41 @@ fn tell(journal: &Journal, write: Write, result: io::Result<()>) {
 fn read(journal: &Journal, range: Range<u64>) -> io::Result<Vec<Entry>> {
     let rows = journal.read(range, APPEND_MAX_BYTES).map_err(io::Error::other)?;
     rows.iter().map(|(_, bytes)| codec::decode_entry(bytes).map_err(io::Error::other)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> (Queue, mpsc::UnboundedReceiver<Write>) {
+        let (to_thread, writes) = mpsc::unbounded_channel();
+        (Queue { to_thread, waiting: Mutex::default() }, writes)
+    }
+
+    fn place(write: Option<Write>) -> u64 {
+        let Some(Write::Purge(id)) = write else { panic!("nothing is lost") };
+        id.index
+    }
+
+    fn purge(index: u64) -> Write {
+        Write::Purge(LogId { leader_id: openraft::impls::leader_id_adv::LeaderId { term: 1, node_id: 1 }, index })
+    }
+
+    #[test]
+    fn what_waits_for_others_keeps_its_place() {
+        let (queue, mut writes) = queue();
+        queue.waiting.lock().extend([purge(1), purge(2)]);
+        assert!(writes.try_recv().is_err());
+        queue.send(purge(3)).unwrap();
+        assert_eq!([1, 2, 3].map(|_| place(writes.try_recv().ok())), [1, 2, 3]);
+        queue.waiting.lock().push(purge(4));
+        queue.send_waiting();
+        assert_eq!(place(writes.try_recv().ok()), 4);
+        queue.send_waiting();
+        assert!(writes.try_recv().is_err());
+        drop(writes);
+        assert!(queue.send(purge(5)).is_err());
+        queue.send_waiting();
+        assert!(queue.waiting.lock().is_empty());
+    }
 }

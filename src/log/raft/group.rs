@@ -1,6 +1,7 @@
 //! One member of one group: what room `node` holds. All functions block; openraft runs on threads of its own.
 
 use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -48,6 +49,23 @@ pub trait Peers: Send + Sync + 'static {
     /// Delivers the request to [`Group::answer`] of member `to` and returns what that returned. Errors: no answer before the deadline; whether
     /// the request arrived is not known then.
     fn call(&self, to: NodeId, member: &Member, request: Vec<u8>, deadline: Duration) -> Result<Vec<u8>>;
+
+    /// A way of its own to a member, for requests that the loop sends itself. It may take a while, like a call. `None`: there are none of these here.
+    fn way(&self, _to: NodeId, _member: &Member, _patience: Duration) -> Result<Option<Box<dyn Way>>> {
+        Ok(None)
+    }
+}
+
+/// A way to one member that carries one request after the other and never waits. After an error it is of no more use.
+pub trait Way: Send {
+    /// The socket that becomes ready where something would have waited.
+    fn socket(&self) -> BorrowedFd<'_>;
+    /// Begins a request, when the last one is answered.
+    fn begin(&mut self, request: &[u8]) -> Result<()>;
+    /// Sends as much of the request as can be; whether that was all.
+    fn send(&mut self) -> Result<bool>;
+    /// What [`Group::answer`] of the member returned, once it is here.
+    fn receive(&mut self) -> Result<Option<Vec<u8>>>;
 }
 
 /// How a member takes part.
@@ -186,7 +204,6 @@ impl Group {
             peers,
             dir: settings.dir,
             copies: AtomicU64::new(0),
-            lines: Arc::default(),
             wanted: Wanted::default(),
         });
         let network = Network { wires: wires.clone() };
@@ -291,7 +308,6 @@ impl Group {
         // What still asks another member has its answer, or none, by then.
         let longest = Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS) + HAND_OVER_MAX;
         runtime.shutdown_timeout(longest);
-        self.wires.lines.wait(longest);
         self.log.close();
         let renewal = self.renewal.lock().take().filter(|thread| thread.thread().id() != std::thread::current().id());
         for thread in threads.into_iter().chain(renewal) {
@@ -458,7 +474,7 @@ impl Drop for Group {
 
 fn start_threads() -> Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(LOOP_THREADS).thread_name("raft").enable_time();
+    builder.worker_threads(LOOP_THREADS).thread_name("raft").enable_all();
     builder.build().doing(Code::HostMemory, "cannot start the group's threads")
 }
 

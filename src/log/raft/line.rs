@@ -340,13 +340,12 @@ mod tests {
             peers: noted.clone(),
             dir: PathBuf::new(),
             copies: AtomicU64::new(0),
-            lines: Arc::default(),
             wanted: Wanted::default(),
         });
         if wanted {
             *wires.wanted.until.lock() = Some(Instant::now() + Duration::from_secs(3600));
         }
-        let mut link = Link { wires, to: 2, member, patience: Some(Duration::from_secs(60)), hand: Arc::default() };
+        let mut link = Link { wires, to: 2, member, patience: Some(Duration::from_secs(60)), courier: Arc::default() };
         let (expected, rest) =
             (requests.len(), if ends { stream::empty().left_stream() } else { stream::pending().right_stream() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::applying::Applying;
 use super::ground;
-use super::hand::{For, Hand};
+use super::hand::Hand;
 use super::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::error::{Code, Doing, Result};
 use crate::limits::APPLY_MAX_ENTRIES;
@@ -69,8 +69,7 @@ pub struct Machine {
 impl Machine {
     /// The state machine over a store that this process replicates.
     pub fn new(applying: Arc<Applying>) -> Result<Self> {
-        let applier = Hand::start("raft-store", For::Disk, &Arc::default())
-            .doing(Code::HostMemory, "cannot start the thread that applies the log")?;
+        let applier = Hand::start("raft-store").doing(Code::HostMemory, "cannot start the thread that applies the log")?;
         Ok(Self { applying, snapshot: Arc::default(), applier })
     }
 
@@ -152,11 +151,19 @@ impl RaftStateMachine<Types> for Machine {
                 some.push(entry);
                 responders.push(responder);
             }
+            let is_waited_for = responders.iter().any(Option::is_some);
+            if !is_waited_for && !some.is_empty() {
+                some = match self.applying.hold(some) {
+                    Ok(()) => Vec::new(),
+                    Err(some) => some,
+                };
+                self.see_to_it();
+            }
             if !some.is_empty() {
                 // Who waits is told from here: by way of the loop it would be woken later.
                 let applying = self.applying.clone();
                 let apply = move || -> Result<()> {
-                    let answers = applying.apply(some, responders.iter().any(Option::is_some))?;
+                    let answers = applying.apply(some, is_waited_for)?;
                     for (responder, answer) in responders.into_iter().zip(answers) {
                         if let Some(responder) = responder {
                             responder.send(answer);

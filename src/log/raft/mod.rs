@@ -3,12 +3,13 @@
 //! - `types`, `codec`, `message`: openraft's types as we use them, and their form on the disk and between members.
 //! - `disk`, `storage`: the log. `machine`, `progress`: the store, and how far it is.
 //! - `ground`, `hand`: time, chance and threads, which a simulation replaces.
-//! - `network`, `line`, `answer`: what members ask of one another. `zones`: what keeps the loss of a zone from losing anything.
+//! - `network`, `line`, `courier`, `answer`: what members ask of one another. `zones`: what keeps the loss of a zone from losing anything.
 //! - `lease`: until when a member may serve. `group`, `propose`, `gather`, `manage`, `status`, `rescue`: what room `node` uses.
 
 mod answer;
 mod applying;
 mod codec;
+mod courier;
 mod disk;
 mod gather;
 pub mod ground;
@@ -32,7 +33,7 @@ mod tests;
 mod types;
 mod zones;
 
-pub use group::{Group, GroupSettings, Peers};
+pub use group::{Group, GroupSettings, Peers, Way};
 pub use status::GroupStatus;
 pub use types::{Member, NodeId};
 

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -21,8 +21,8 @@ use parking_lot::RwLock;
 
 use super::Peers;
 use super::codec::{self, EntryRow, LogIdRow, VoteRow};
+use super::courier::{self, Courier};
 use super::ground;
-use super::hand::{For, Hand, Running};
 use super::line::{Answers, Line, Wanted};
 use super::machine::{Carried, Draft};
 use super::message::{Answer, Ask, Envelope, PlaceRow};
@@ -47,8 +47,6 @@ pub struct Wires {
     pub dir: PathBuf,
     /// Numbers copies.
     pub copies: AtomicU64,
-    /// Threads that send entries.
-    pub lines: Arc<Running>,
     /// Whether notices may wait.
     pub wanted: Wanted,
 }
@@ -56,16 +54,19 @@ pub struct Wires {
 impl Wires {
     /// Asks a member and waits for its answer. Blocks. Errors: `DeviceError`: none came, or none that can be read.
     pub fn ask(&self, to: NodeId, member: &Member, ask: Ask, deadline: Duration) -> Result<Answer> {
-        let envelope = Envelope { group: *self.group.read(), from: self.node, to, ask };
-        let answer = self.peers.call(to, member, codec::encode(&envelope), deadline)?;
-        codec::decode(&answer, &format!("the answer of member {to}"))
+        read_answer(to, &self.peers.call(to, member, self.envelope(to, ask), deadline)?)
     }
 
     /// The same, off the loop that must not block.
-    pub async fn ask_off_loop(self: &Arc<Self>, to: NodeId, member: &Member, ask: Ask, deadline: Duration) -> Result<Answer> {
+    async fn ask_off_loop(self: &Arc<Self>, to: NodeId, member: &Member, request: Vec<u8>, deadline: Duration) -> Result<Answer> {
         let (wires, member) = (self.clone(), member.clone());
-        let asked = ground::aside(move || wires.ask(to, &member, ask, deadline)).await;
-        asked.doing(Code::DeviceError, format!("the call to member {to} broke off"))?
+        let asked = ground::aside(move || wires.peers.call(to, &member, request, deadline)).await;
+        read_answer(to, &asked.doing(Code::DeviceError, format!("the call to member {to} broke off"))??)
+    }
+
+    /// A request as it is carried.
+    fn envelope(&self, to: NodeId, ask: Ask) -> Vec<u8> {
+        codec::encode(&Envelope { group: *self.group.read(), from: self.node, to, ask })
     }
 
     /// Sends a copy of the store in pieces. Returns the receiver's vote.
@@ -93,6 +94,10 @@ impl Wires {
             bytes = next;
         }
     }
+}
+
+fn read_answer(member: NodeId, answer: &[u8]) -> Result<Answer> {
+    codec::decode(answer, &format!("the answer of member {member}"))
 }
 
 fn read_piece(file: &mut Box<dyn Read + Send>) -> io::Result<Vec<u8>> {
@@ -123,8 +128,8 @@ pub struct Link {
     pub(super) member: Member,
     /// How long an answer to entries may take; a heartbeat's has openraft's own bound.
     pub(super) patience: Option<Duration>,
-    /// What sends entries, once there are any; what else is asked goes by whichever thread is free. `None` inside: it could not be started.
-    pub(super) hand: Arc<OnceLock<Option<Hand>>>,
+    /// What carries entries; what else is asked goes by whichever thread is free.
+    pub(super) courier: Arc<Courier>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -132,28 +137,31 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
         let patience = Some(Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS));
-        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience, hand: Arc::default() }
+        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience, courier: Arc::default() }
     }
 
     async fn new_heartbeat_client(&mut self, target: NodeId, node: &Member) -> Link {
-        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience: None, hand: Arc::default() }
+        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience: None, courier: Arc::default() }
     }
 }
 
 impl Link {
     async fn ask(&self, ask: Ask, deadline: Duration) -> std::result::Result<Answer, RPCError<Types>> {
-        self.wires.ask_off_loop(self.to, &self.member, ask, deadline).await.map_err(unreachable)
+        let request = self.wires.envelope(self.to, ask);
+        self.wires.ask_off_loop(self.to, &self.member, request, deadline).await.map_err(unreachable)
     }
 
-    /// The same, by the thread that sends entries.
-    async fn ask_in_order(&self, ask: Ask, deadline: Duration, carries: bool) -> std::result::Result<Answer, RPCError<Types>> {
-        let start = || Hand::start("raft-line", For::Others, &self.wires.lines).ok();
-        let hand = if carries { self.hand.get_or_init(start).as_ref() } else { None };
-        let Some(hand) = hand else { return self.ask(ask, deadline).await };
-        let (wires, to, member) = (self.wires.clone(), self.to, self.member.clone());
-        let asked = hand.run(move || wires.ask(to, &member, ask, deadline)).await;
-        let asked = asked.doing(Code::DeviceError, format!("the call to member {to} broke off"));
-        asked.and_then(|answer| answer).map_err(unreachable)
+    /// The same, by the loop, for what comes one after the other.
+    async fn ask_in_order(&self, ask: Ask, deadline: Duration) -> std::result::Result<Answer, RPCError<Types>> {
+        let (request, to) = (self.wires.envelope(self.to, ask), self.to);
+        let open = {
+            let (wires, member) = (self.wires.clone(), self.member.clone());
+            move |patience| wires.peers.way(to, &member, patience)
+        };
+        match self.courier.ask(&request, deadline, open).await {
+            courier::Carried::Asked(answer) => answer.and_then(|answer| read_answer(to, &answer)).map_err(unreachable),
+            courier::Carried::NoWay => self.wires.ask_off_loop(to, &self.member, request, deadline).await.map_err(unreachable),
+        }
     }
 
     fn misfit(&self, answer: &Answer) -> RPCError<Types> {
@@ -272,7 +280,8 @@ impl Link {
         };
         let (link, patience, carries) = (self.clone(), self.patience.unwrap_or(option.hard_ttl()), !rpc.entries.is_empty());
         async move {
-            match link.ask_in_order(ask, patience, carries).await? {
+            let answer = if carries { link.ask_in_order(ask, patience).await } else { link.ask(ask, patience).await };
+            match answer? {
                 Answer::Appended { partly: false, .. } => Ok(AppendEntriesResponse::Success),
                 Answer::Appended { partly: true, upto } => Ok(AppendEntriesResponse::PartialSuccess(read(upto)?)),
                 Answer::Diverged => Ok(AppendEntriesResponse::Conflict),

@@ -174,7 +174,7 @@ impl LogStore {
     /// Lets every sync of the log fail from now on.
     #[cfg(test)]
     pub async fn break_disk(&self) {
-        self.disk.send(Write::Break).await.unwrap();
+        self.disk.send(Write::Break).unwrap();
     }
 
     /// Has the committed place on the disk when this returns: after a power failure the member applies up to it before it does anything else.
@@ -316,7 +316,7 @@ impl RaftLogStorage<Types> for LogStore {
             let mut tail = tail.lock();
             tail.flushed_before = tail.flushed_before.max(end);
         });
-        self.disk.send(Write::Append(entries, callback, flushed, permit)).await
+        self.disk.send_after_others(Write::Append(entries, callback, flushed, permit))
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
@@ -330,6 +330,6 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.tail.lock().purge(upto);
-        self.disk.send(Write::Purge(upto)).await
+        self.disk.send(Write::Purge(upto))
     }
 }
