@@ -142,7 +142,7 @@ pub const PROPOSALS_UNDER_WAY_MAX_BYTES: usize = 2 * PROPOSAL_MAX_BYTES;
 pub const APPEND_MAX_BYTES: usize = 512 << 10;
 /// Most entries that are sent to a member together.
 pub const APPEND_MAX_ENTRIES: u64 = 1024;
-/// Most writes that wait for the log's disk.
+/// Most writes that go to the log's disk together.
 pub const JOURNAL_QUEUE_MAX: usize = 4096;
 /// Most bytes of entries that wait for the log's disk.
 pub const JOURNAL_QUEUE_MAX_BYTES: usize = 2 * PROPOSAL_MAX_BYTES;
@@ -154,10 +154,10 @@ pub const APPLY_MAX_ENTRIES: usize = 1024;
 pub const APPLY_OPEN_MAX_MILLISECONDS: u64 = 20;
 /// As many bytes of entries are held before they are applied, where nobody waits for them.
 pub const APPLY_HELD_MAX_BYTES: usize = 4 << 20;
-/// Clients whose highest number is kept in memory.
-pub const CLIENTS_NOTED_MAX: usize = 4096;
 /// With as many changes it is committed.
 pub const APPLY_OPEN_MAX_CHANGES: u64 = 1024;
+/// Clients whose highest number is kept in memory.
+pub const CLIENTS_NOTED_MAX: usize = 4096;
 /// A group's log is cut after this many entries.
 pub const SNAPSHOT_EVERY_ENTRIES: u64 = 8192;
 /// Entries that are kept when it is cut, for members that lag.

@@ -1,22 +1,23 @@
 //! Bytes that must not be seen: wiped when dropped, compared in constant time, never printed, encoded or cloned by accident.
 //!
-//! Knows: nothing.
-//! Crates: subtle, zeroize.
+//! Knows: sys.
+//! Crates: subtle.
 
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+
+use crate::sys::awslc::wipe;
 
 /// Least room of one that grows: most requests and answers fit.
 const GROWN_MIN_BYTES: usize = 256;
 
 /// A secret of any length. It has no `Debug`, `Clone`, `PartialEq` or encoder on purpose.
 #[derive(Default)]
-pub struct Secret(Zeroizing<Vec<u8>>);
+pub struct Secret(Vec<u8>);
 
 impl Secret {
     /// Takes the bytes over; the vector's own memory is wiped when the secret is dropped.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(bytes)
     }
 
     /// A copy of bytes that somebody else keeps (and wipes).
@@ -51,7 +52,7 @@ impl Secret {
 
     /// A second owner, on purpose and visibly.
     pub fn duplicate(&self) -> Self {
-        Self(self.0.clone())
+        Self::copy_of(&self.0)
     }
 
     /// Equality in time that depends on the lengths only.
@@ -64,10 +65,10 @@ impl Secret {
         let total = self.0.len() + bytes.len();
         if total > self.0.capacity() {
             // What is written piece by piece, as requests are, would else be moved and wiped at each doubling from the first byte on.
-            let mut larger = Zeroizing::new(Vec::with_capacity(total.next_power_of_two().max(GROWN_MIN_BYTES)));
-            larger.extend_from_slice(&self.0);
+            let mut larger = Self::new(Vec::with_capacity(total.next_power_of_two().max(GROWN_MIN_BYTES)));
+            larger.0.extend_from_slice(&self.0);
             // The old bytes are wiped with their owner.
-            self.0 = larger;
+            *self = larger;
         }
         self.0.extend_from_slice(bytes);
     }
@@ -75,10 +76,21 @@ impl Secret {
     /// Shortens it, wiping what is cut off.
     pub fn truncate(&mut self, len: usize) {
         if len < self.0.len() {
-            use zeroize::Zeroize;
-            self.0[len..].zeroize();
+            wipe(&mut self.0[len..]);
             self.0.truncate(len);
         }
+    }
+
+    /// Wipes all of the vector's memory: beyond its length, too, there may be what its first owner had.
+    fn wipe(&mut self) {
+        self.0.resize(self.0.capacity(), 0);
+        wipe(&mut self.0);
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.wipe();
     }
 }
 
@@ -93,5 +105,31 @@ mod tests {
         assert!(!secret.same_as(b"1235"));
         assert!(!secret.same_as(b"12345"));
         assert!(!secret.same_as(b""));
+    }
+
+    #[test]
+    fn all_of_its_memory_is_wiped_and_stays_where_it_is() {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.extend([7; 64]);
+        bytes.truncate(3);
+        let mut secret = Secret::new(bytes);
+        let place = secret.expose().as_ptr();
+        secret.wipe();
+        // No longer than its memory, so that it has not moved.
+        assert_eq!((secret.expose().as_ptr(), secret.expose()), (place, &[0; 64][..]));
+    }
+
+    #[test]
+    fn it_grows_and_shrinks_like_any_vector() {
+        let (mut secret, mut like) = (Secret::default(), Vec::<u8>::new());
+        for len in [0, 1, 3, 250, 2, 1, 999, 5000] {
+            let more: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+            secret.extend(&more);
+            like.extend(&more);
+            assert_eq!(secret.expose(), like);
+        }
+        secret.truncate(9000);
+        secret.truncate(300);
+        assert_eq!(secret.expose(), &like[..300]);
     }
 }

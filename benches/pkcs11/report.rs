@@ -35,7 +35,7 @@ impl Report {
             line += &value.map_or(format!("{:>14}", "-"), |value| format!("{value:>14.3}"));
         }
         // For times: how many times the first subject's time the other takes.
-        let is_time = matches!(row.kind, Kind::Operation(_) | Kind::ColdStart | Kind::Initialize);
+        let is_time = matches!(row.kind, Kind::Operation(_) | Kind::Call(_) | Kind::ColdStart | Kind::Initialize);
         for value in medians.iter().skip(1) {
             let ratio = value.zip(medians[0]).filter(|_| is_time).map(|(other, first)| other / first);
             line += &ratio.map_or(format!("{:>16}", "-"), |ratio| format!("{ratio:>16.2}"));

@@ -68,8 +68,10 @@ impl Peers for PeerWires {
         answered(to, &answer)
     }
 
-    fn way(&self, to: NodeId, member: &Member, patience: Duration) -> Result<Option<Box<dyn Way>>> {
-        let connection = self.connect(to, &member.address, patience)?;
+    fn way(&self, to: NodeId, member: &Member, is_fresh: bool, patience: Duration) -> Result<Option<Box<dyn Way>>> {
+        // Heartbeats keep one at hand, so that the first change after a pause need not wait for a handshake.
+        let kept = if is_fresh { None } else { self.kept(to, &member.address).take() };
+        let connection = kept.map_or_else(|| self.connect(to, &member.address, patience), Ok)?;
         let prompt = Prompt::new(connection).doing(Code::DeviceError, format!("the connection to {}", member.address))?;
         Ok(Some(Box::new(PeerWay { to, prompt })))
     }
@@ -94,9 +96,9 @@ impl Way for PeerWay {
         self.prompt.send().map_err(|failure| failure.error)
     }
 
-    fn receive(&mut self) -> Result<Option<Vec<u8>>> {
+    fn receive(&mut self) -> Result<Option<Result<Vec<u8>>>> {
         let answer = self.prompt.receive().map_err(|failure| failure.error)?;
-        answer.map(|answer| answered(self.to, &answer)).transpose()
+        Ok(answer.map(|answer| answered(self.to, &answer)))
     }
 }
 

@@ -221,7 +221,8 @@ impl Prompt {
         let mut send = || {
             while *sent < frame.expose().len() {
                 match self.connection.channel.write(&frame.expose()[*sent..]) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    // TLS has as much under way as it keeps.
+                    Ok(0) => self.connection.channel.flush()?,
                     Ok(more) => *sent += more,
                     Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                     Err(cause) => return Err(cause),
@@ -230,7 +231,10 @@ impl Prompt {
             self.connection.channel.flush()
         };
         match send() {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.leaving = (Secret::default(), 0);
+                Ok(true)
+            }
             Err(cause) if is_silence(&cause) => Ok(false),
             Err(cause) => Err(self.connection.failure(true, cause)),
         }

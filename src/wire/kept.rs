@@ -121,6 +121,11 @@ impl Kept {
         drop(closed);
     }
 
+    /// Takes an idle connection away, for whoever has another use for it.
+    pub fn take(&self) -> Option<Connection> {
+        self.trusted()
+    }
+
     /// The connection that was used last, unless even that is too long ago: on the way somebody may have forgotten it without a word, and
     /// finding out costs more than a new one.
     fn trusted(&self) -> Option<Connection> {

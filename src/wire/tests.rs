@@ -316,8 +316,7 @@ fn a_connection_of_a_loop_never_waits_and_carries_what_is_longer_than_a_socket_t
         long.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at % 251) as u8);
         for request in [b"\x05short".to_vec(), long, b"\0again".to_vec()] {
             prompt.begin(1, &request).map_err(|failure| failure.error).unwrap();
-            let ((), vain) = soon(|| prompt.send().map(|sent| sent.then_some(())));
-            assert!(vain > 0 || request.len() < 1 << 20, "a socket takes no 6 MiB at once");
+            soon(|| prompt.send().map(|sent| sent.then_some(())));
             let (answer, vain) = soon(|| prompt.receive());
             assert!(vain > 0 || request[0] == 0, "there is no answer before its time");
             assert!(answer.expose().starts_with(&request));

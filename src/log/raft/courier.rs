@@ -1,8 +1,10 @@
 //! How the loop itself asks one other member, one request after the other: it sends what the socket takes, and is told by the kernel when an
 //! answer is there. A thread that waits for the answer in its place costs two switches more a request, in the way of every write.
 
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 
 use super::ground;
@@ -41,14 +43,14 @@ pub enum Carried {
 }
 
 impl Courier {
-    /// Sends a request and waits for its answer, on the loop. `open` makes a way, on a thread that may wait.
+    /// Sends a request and waits for its answer, on the loop. `open` makes a way, a fresh one or any, on a thread that may wait.
     ///
     /// An idle way may have died unnoticed (the other side was restarted): then the request goes out again by another one, so it may arrive twice.
     pub async fn ask(
         &self,
         request: &[u8],
         patience: Duration,
-        open: impl Fn(Duration) -> Result<Option<Box<dyn Way>>> + Clone + Send + 'static,
+        open: impl Fn(bool, Duration) -> Result<Option<Box<dyn Way>>> + Clone + Send + 'static,
     ) -> Carried {
         // A simulation's members have no sockets.
         if ground::current().is_some() || matches!(*self.0.lock(), Kept::Never) {
@@ -63,29 +65,42 @@ impl Courier {
         &self,
         request: &[u8],
         patience: Duration,
-        open: impl Fn(Duration) -> Result<Option<Box<dyn Way>>> + Clone + Send + 'static,
+        open: impl Fn(bool, Duration) -> Result<Option<Box<dyn Way>>> + Clone + Send + 'static,
     ) -> Carried {
-        if let Some(mut live) = self.idle()
-            && let Ok(answer) = live.exchange(request).await
+        if let Some(live) = self.idle()
+            && let Ok(answer) = self.ask_by(live, request).await
         {
-            self.keep(live);
-            return Carried::Asked(Ok(answer));
+            return Carried::Asked(answer);
         }
-        let opened = ground::aside(move || open(patience)).await;
-        let opened = opened.doing(Code::DeviceError, "connecting to another member broke off").and_then(|opened| opened);
-        let mut live = match opened.map(|way| way.map(Live::new)) {
-            Ok(Some(Ok(live))) => live,
-            Ok(None) => {
-                *self.0.lock() = Kept::Never;
-                return Carried::NoWay;
+        let mut last = None;
+        for is_fresh in [false, true] {
+            let open = open.clone();
+            let opened = ground::aside(move || open(is_fresh, patience)).await;
+            let opened = opened.doing(Code::DeviceError, "connecting to another member broke off").and_then(|opened| opened);
+            let live = match opened.map(|way| way.map(Live::new)) {
+                Ok(Some(Ok(live))) => live,
+                Ok(None) => {
+                    *self.0.lock() = Kept::Never;
+                    return Carried::NoWay;
+                }
+                Ok(Some(Err(error))) | Err(error) => return Carried::Asked(Err(error)),
+            };
+            match self.ask_by(live, request).await {
+                Ok(answer) => return Carried::Asked(answer),
+                Err(error) => last = Some(error),
             }
-            Ok(Some(Err(error))) | Err(error) => return Carried::Asked(Err(error)),
-        };
-        let answer = live.exchange(request).await;
-        if answer.is_ok() {
-            self.keep(live);
         }
-        Carried::Asked(answer)
+        Carried::Asked(Err(last.expect("both have failed")))
+    }
+
+    /// The answer, a refusal included. Error: the way is lost.
+    async fn ask_by(&self, mut live: Live, request: &[u8]) -> Result<Result<Vec<u8>>> {
+        // Whoever panics here would take along the task that sends entries to this member.
+        let exchanged = AssertUnwindSafe(live.exchange(request)).catch_unwind().await;
+        let panicked = |_| Err(refuse(Code::DeviceError, "asking another member panicked"));
+        let answer = exchanged.unwrap_or_else(panicked)?;
+        *self.0.lock() = Kept::Idle(live, ground::now());
+        Ok(answer)
     }
 
     /// The way that was used last, unless even that is too long ago. Whoever breaks off a request has taken its way along.
@@ -95,10 +110,6 @@ impl Courier {
             _ => None,
         }
     }
-
-    fn keep(&self, live: Live) {
-        *self.0.lock() = Kept::Idle(live, ground::now());
-    }
 }
 
 impl Live {
@@ -107,7 +118,7 @@ impl Live {
         Ok(Self { way, watch })
     }
 
-    async fn exchange(&mut self, request: &[u8]) -> Result<Vec<u8>> {
+    async fn exchange(&mut self, request: &[u8]) -> Result<Result<Vec<u8>>> {
         let Self { way, watch } = self;
         way.begin(request)?;
         // At first without a look whether it can: nothing else is under way, so that it nearly always can.
@@ -183,19 +194,24 @@ mod tests {
             }
         }
 
-        fn receive(&mut self) -> Result<Option<Vec<u8>>> {
+        fn receive(&mut self) -> Result<Option<Result<Vec<u8>>>> {
             let mut byte = [0];
             match self.0.read(&mut byte) {
                 Ok(0) => Err(told(ErrorKind::UnexpectedEof.into())),
                 Err(cause) if cause.kind() == ErrorKind::WouldBlock => Ok(None),
-                got => got.map(|_| Some(byte.to_vec())).map_err(told),
+                Ok(_) if byte[0] == 101 => Ok(Some(Err(refuse(Code::DeviceError, "refused in words")))),
+                Ok(_) if byte[0] == 201 => panic!("on purpose"),
+                got => got.map(|_| Some(Ok(byte.to_vec()))).map_err(told),
             }
         }
     }
 
     /// The other side of each way that was opened: adds one to each byte, and hangs up after so many; 9 is never answered.
-    fn other_side(answers: usize, opened: Arc<AtomicUsize>) -> impl Fn(Duration) -> Result<Option<Box<dyn Way>>> + Clone + Send {
-        move |_| {
+    fn other_side(
+        answers: usize,
+        opened: Arc<AtomicUsize>,
+    ) -> impl Fn(bool, Duration) -> Result<Option<Box<dyn Way>>> + Clone + Send {
+        move |_, _| {
             let (here, mut there) = UnixStream::pair().unwrap();
             here.set_nonblocking(true).unwrap();
             opened.fetch_add(1, Ordering::SeqCst);
@@ -249,12 +265,36 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_an_answer_and_a_panic_costs_its_way_only() {
+        let (courier, opened) = (Courier::default(), Arc::new(AtomicUsize::new(0)));
+        let open = other_side(5, opened.clone());
+        run(async {
+            let refused = answer(courier.ask(&[100], PATIENCE, open.clone()).await).unwrap_err();
+            assert!(refused.to_string().contains("refused in words"));
+            assert_eq!(answer(courier.ask(&[1], PATIENCE, open.clone()).await).unwrap(), 2);
+            assert_eq!(opened.load(Ordering::SeqCst), 1);
+            let panicked = answer(courier.ask(&[200], PATIENCE, open.clone()).await).unwrap_err();
+            assert!(panicked.to_string().contains("panicked"), "{panicked}");
+            assert_eq!(answer(courier.ask(&[1], PATIENCE, open.clone()).await).unwrap(), 2);
+        });
+    }
+
+    #[test]
+    fn one_that_was_at_hand_and_is_dead_is_replaced_by_a_fresh_one() {
+        let (courier, opened) = (Courier::default(), Arc::new(AtomicUsize::new(0)));
+        let (dead, living) = (other_side(0, opened.clone()), other_side(1, opened.clone()));
+        let open = move |is_fresh, patience| if is_fresh { living(is_fresh, patience) } else { dead(is_fresh, patience) };
+        assert_eq!(answer(run(courier.ask(&[1], PATIENCE, open))).unwrap(), 2);
+        assert_eq!(opened.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
     fn who_cannot_be_reached_is_an_error_and_where_there_is_no_way_nobody_looks_again() {
         let courier = Courier::default();
         run(async {
-            let gone = |_| Err(refuse(Code::DeviceError, "nobody listens"));
+            let gone = |_, _| Err(refuse(Code::DeviceError, "nobody listens"));
             assert!(answer(courier.ask(&[1], PATIENCE, gone).await).unwrap_err().to_string().contains("nobody listens"));
-            assert!(matches!(courier.ask(&[1], PATIENCE, |_| Ok(None)).await, Carried::NoWay));
+            assert!(matches!(courier.ask(&[1], PATIENCE, |_, _| Ok(None)).await, Carried::NoWay));
             let opened = Arc::new(AtomicUsize::new(0));
             assert!(matches!(courier.ask(&[1], PATIENCE, other_side(1, opened.clone())).await, Carried::NoWay));
             assert_eq!(opened.load(Ordering::SeqCst), 0);

@@ -72,13 +72,36 @@ impl Queue {
     fn send(&self, write: Write) -> io::Result<()> {
         let mut waiting = self.waiting.lock();
         waiting.push(write);
-        waiting.drain(..).try_for_each(|write| self.to_thread.send(write)).map_err(|lost| ended(&lost))
+        self.give(&mut waiting)
+    }
+
+    /// Leaves one for [`Queue::send_waiting`]. Error: the thread has ended.
+    fn leave(&self, write: Write) -> io::Result<()> {
+        if self.to_thread.is_closed() {
+            return self.send(write);
+        }
+        self.waiting.lock().push(write);
+        Ok(())
     }
 
     /// Gives it those that wait.
     fn send_waiting(&self) {
-        // If the thread has ended, what is dropped here tells who waits for it.
-        let _ = self.waiting.lock().drain(..).try_for_each(|write| self.to_thread.send(write));
+        // Who waits for one that is refused has been told.
+        let _ = self.give(&mut self.waiting.lock());
+    }
+
+    /// Error: the thread has ended, and whoever waits for entries to be written is told so; others see that nobody is left to answer.
+    fn give(&self, waiting: &mut Vec<Write>) -> io::Result<()> {
+        let mut given = Ok(());
+        for write in waiting.drain(..) {
+            if let Err(lost) = self.to_thread.send(write) {
+                given = Err(ended(&lost));
+                if let Write::Append(_, callback, ..) = lost.0 {
+                    callback.io_completed(Err(ended(&"it takes no more entries")));
+                }
+            }
+        }
+        given
     }
 }
 
@@ -134,7 +157,7 @@ impl Disk {
         if ground::current().is_some() {
             return self.send(write);
         }
-        self.queue.waiting.lock().push(write);
+        self.queue.leave(write)?;
         let queue = self.queue.clone();
         ground::spawn(Box::pin(async move {
             tokio::task::yield_now().await;
@@ -301,18 +324,18 @@ mod tests {
     #[test]
     fn what_waits_for_others_keeps_its_place() {
         let (queue, mut writes) = queue();
-        queue.waiting.lock().extend([purge(1), purge(2)]);
+        queue.leave(purge(1)).unwrap();
+        queue.leave(purge(2)).unwrap();
         assert!(writes.try_recv().is_err());
         queue.send(purge(3)).unwrap();
         assert_eq!([1, 2, 3].map(|_| place(writes.try_recv().ok())), [1, 2, 3]);
-        queue.waiting.lock().push(purge(4));
+        queue.leave(purge(4)).unwrap();
         queue.send_waiting();
         assert_eq!(place(writes.try_recv().ok()), 4);
         queue.send_waiting();
         assert!(writes.try_recv().is_err());
         drop(writes);
-        assert!(queue.send(purge(5)).is_err());
-        queue.send_waiting();
+        assert!(queue.leave(purge(5)).is_err() && queue.send(purge(6)).is_err());
         assert!(queue.waiting.lock().is_empty());
     }
 }

@@ -50,8 +50,9 @@ pub trait Peers: Send + Sync + 'static {
     /// the request arrived is not known then.
     fn call(&self, to: NodeId, member: &Member, request: Vec<u8>, deadline: Duration) -> Result<Vec<u8>>;
 
-    /// A way of its own to a member, for requests that the loop sends itself. It may take a while, like a call. `None`: there are none of these here.
-    fn way(&self, _to: NodeId, _member: &Member, _patience: Duration) -> Result<Option<Box<dyn Way>>> {
+    /// A way of its own to a member, for requests that the loop sends itself; one that is not to be `fresh` may have died unnoticed. It may take a
+    /// while, like a call. `None`: there are none of these here.
+    fn way(&self, _to: NodeId, _member: &Member, _fresh: bool, _patience: Duration) -> Result<Option<Box<dyn Way>>> {
         Ok(None)
     }
 }
@@ -64,8 +65,8 @@ pub trait Way: Send {
     fn begin(&mut self, request: &[u8]) -> Result<()>;
     /// Sends as much of the request as can be; whether that was all.
     fn send(&mut self) -> Result<bool>;
-    /// What [`Group::answer`] of the member returned, once it is here.
-    fn receive(&mut self) -> Result<Option<Vec<u8>>>;
+    /// What [`Group::answer`] of the member returned, once it is here; a refusal is an answer too.
+    fn receive(&mut self) -> Result<Option<Result<Vec<u8>>>>;
 }
 
 /// How a member takes part.

@@ -1,12 +1,13 @@
 //! What a leader sends to one other member, in its order: entries, and notices of how far the log is committed.
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures_util::future::{BoxFuture, Either, pending, poll_immediate, ready, select};
+use futures_util::future::{BoxFuture, Either, MaybeDone, maybe_done, pending, poll_fn, poll_immediate, select};
 use futures_util::stream::{BoxStream, unfold};
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::errors::RPCError;
 use openraft::network::RPCOption;
@@ -52,8 +53,8 @@ impl Wanted {
 
 /// What comes back of one request of a stream.
 pub type Answered = std::result::Result<StreamAppendResult<Types>, RPCError<Types>>;
-/// One that is waited for.
-type Coming = BoxFuture<'static, Answered>;
+/// One that is waited for, or has come before an older one's.
+type Coming = MaybeDone<BoxFuture<'static, Answered>>;
 /// The answers to a stream of requests, in their order.
 pub type Answers<'s> = BoxStream<'s, Answered>;
 
@@ -93,6 +94,16 @@ enum Step {
 const NOTICES_MAX: usize = 2;
 
 impl UnderWay {
+    /// Lets all of them go on: the loop carries some itself. Ready with the oldest one's answer.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answered> {
+        for (_, coming) in &mut self.requests {
+            // What has come is taken below.
+            let _ = coming.poll_unpin(context);
+        }
+        let oldest = self.requests.front_mut().and_then(|(_, oldest)| Pin::new(oldest).take_output());
+        oldest.map_or(Poll::Pending, Poll::Ready)
+    }
+
     /// The oldest one's answer has come. Returns what openraft may hear, and whether the rest still counts.
     ///
     /// openraft takes an answer for the answer to all requests up to the same entry, and the moment when the last of *them* was made for a moment at
@@ -133,7 +144,7 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin> Line<
             }
             let held = self.held.as_ref().map(|(request, until)| (request.prev_log_id, *until));
             let (input, wanted) = (self.input.as_mut().filter(|_| may_take), &self.link.wires.wanted);
-            let oldest = self.under_way.requests.front_mut();
+            let under_way = &mut self.under_way;
             // What openraft has to send comes first: entries take along what is held back.
             let taken = async {
                 match input {
@@ -141,12 +152,7 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin> Line<
                     None => pending().await,
                 }
             };
-            let answer = async {
-                match oldest {
-                    Some((_, oldest)) => oldest.as_mut().await,
-                    None => pending().await,
-                }
-            };
+            let answer = poll_fn(|context| under_way.poll(context));
             let late = async {
                 match held {
                     Some((_, until)) => wanted.or_late(until).await,
@@ -207,12 +213,9 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin> Line<
             let response = append.await?;
             Ok(response.into_stream_result(previous, last))
         };
-        let mut answer: Coming = Box::pin(answer);
+        let mut answer: Coming = maybe_done(Box::pin(answer));
         // It goes out when it is looked at first.
-        let answer = match poll_immediate(&mut answer).await {
-            Some(at_once) => Box::pin(ready(at_once)),
-            None => answer,
-        };
+        poll_immediate(&mut answer).await;
         self.under_way.carries = carries;
         self.sent = Some(last);
         self.under_way.requests.push_back((last, answer));
@@ -221,17 +224,18 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin> Line<
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
+    use futures_util::future::ready;
     use openraft::impls::leader_id_adv::LeaderId;
 
     use futures_util::stream;
 
     use std::path::PathBuf;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use openraft::RaftNetworkV2;
     use parking_lot::RwLock;
+    use tokio::sync::oneshot;
 
     use super::*;
     use crate::error::Result;
@@ -246,7 +250,7 @@ mod tests {
     }
 
     fn under_way(requests: &[(u64, bool)]) -> UnderWay {
-        let never = || std::future::pending().boxed();
+        let never = || maybe_done(std::future::pending().boxed());
         let carries = requests.last().is_some_and(|(_, carries)| *carries);
         UnderWay { requests: requests.iter().map(|(index, _)| (up_to(*index), never())).collect(), carries }
     }
@@ -273,6 +277,34 @@ mod tests {
         assert!(told.is_none() && goes_on, "the one that is held back is about the same entry, and goes out yet");
         let (told, goes_on) = under_way(&[(9, false)]).answered(good(9), Some(up_to(10)));
         assert!(told.is_some() && goes_on);
+    }
+
+    #[test]
+    fn a_later_request_goes_on_while_the_oldest_is_not_answered() {
+        let looked = Arc::new(AtomicU64::new(0));
+        let later = {
+            let looked = looked.clone();
+            poll_fn(move |_| match looked.fetch_add(1, Ordering::SeqCst) {
+                2 => Poll::Ready(good(12)),
+                _ => Poll::Pending,
+            })
+        };
+        let (answer, answered) = oneshot::channel();
+        let oldest = async move { answered.await.unwrap() };
+        let requests = [(up_to(10), maybe_done(oldest.boxed())), (up_to(12), maybe_done(later.boxed()))];
+        let mut line = UnderWay { requests: requests.into(), carries: true };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..5 {
+                assert!(poll_immediate(poll_fn(|context| line.poll(context))).await.is_none());
+            }
+            assert_eq!(looked.load(Ordering::SeqCst), 3, "its answer is kept until it is its turn");
+            answer.send(good(10)).map_err(drop).unwrap();
+            for upto in [10, 12] {
+                let told = poll_fn(|context| line.poll(context)).await;
+                assert!(matches!(line.answered(told, None), (Some(Ok(Ok(told))), true) if told == up_to(upto)));
+            }
+        });
     }
 
     #[test]

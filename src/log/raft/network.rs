@@ -26,6 +26,7 @@ use super::ground;
 use super::line::{Answers, Line, Wanted};
 use super::machine::{Carried, Draft};
 use super::message::{Answer, Ask, Envelope, PlaceRow};
+use super::storage::weight;
 use super::types::{LogId, Member, NodeId, Snapshot, Types, Vote};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, SNAPSHOT_INSTALL_MAX_MILLISECONDS, SNAPSHOT_PIECE_MAX_BYTES};
@@ -34,6 +35,9 @@ use crate::sys::files;
 
 /// A group's name. All zeros: not known yet, as the member is new and nobody has called.
 pub type GroupId = [u8; 16];
+
+/// Entries of more bytes are sent by a thread: to encode and encrypt them would keep the loop from what must not be late.
+const BY_LOOP_MAX_BYTES: usize = 256 << 10;
 
 /// What a call needs besides its target.
 pub struct Wires {
@@ -58,10 +62,10 @@ impl Wires {
     }
 
     /// The same, off the loop that must not block.
-    async fn ask_off_loop(self: &Arc<Self>, to: NodeId, member: &Member, request: Vec<u8>, deadline: Duration) -> Result<Answer> {
+    async fn ask_off_loop(self: &Arc<Self>, to: NodeId, member: &Member, ask: Ask, deadline: Duration) -> Result<Answer> {
         let (wires, member) = (self.clone(), member.clone());
-        let asked = ground::aside(move || wires.peers.call(to, &member, request, deadline)).await;
-        read_answer(to, &asked.doing(Code::DeviceError, format!("the call to member {to} broke off"))??)
+        let asked = ground::aside(move || wires.ask(to, &member, ask, deadline)).await;
+        asked.doing(Code::DeviceError, format!("the call to member {to} broke off"))?
     }
 
     /// A request as it is carried.
@@ -147,21 +151,25 @@ impl RaftNetworkFactory<Types> for Network {
 
 impl Link {
     async fn ask(&self, ask: Ask, deadline: Duration) -> std::result::Result<Answer, RPCError<Types>> {
-        let request = self.wires.envelope(self.to, ask);
-        self.wires.ask_off_loop(self.to, &self.member, request, deadline).await.map_err(unreachable)
+        self.wires.ask_off_loop(self.to, &self.member, ask, deadline).await.map_err(unreachable)
     }
 
-    /// The same, by the loop, for what comes one after the other.
-    async fn ask_in_order(&self, ask: Ask, deadline: Duration) -> std::result::Result<Answer, RPCError<Types>> {
-        let (request, to) = (self.wires.envelope(self.to, ask), self.to);
+    /// The same, by the loop, for what is short and comes one after the other.
+    async fn ask_by_loop(&self, ask: Ask, deadline: Duration) -> std::result::Result<Answer, RPCError<Types>> {
         let open = {
-            let (wires, member) = (self.wires.clone(), self.member.clone());
-            move |patience| wires.peers.way(to, &member, patience)
+            let (wires, to, member) = (self.wires.clone(), self.to, self.member.clone());
+            move |is_fresh, patience| wires.peers.way(to, &member, is_fresh, patience)
         };
-        match self.courier.ask(&request, deadline, open).await {
-            courier::Carried::Asked(answer) => answer.and_then(|answer| read_answer(to, &answer)).map_err(unreachable),
-            courier::Carried::NoWay => self.wires.ask_off_loop(to, &self.member, request, deadline).await.map_err(unreachable),
-        }
+        let request = self.wires.envelope(self.to, ask);
+        let answer = match self.courier.ask(&request, deadline, open).await {
+            courier::Carried::Asked(answer) => answer,
+            courier::Carried::NoWay => {
+                let (wires, to, member) = (self.wires.clone(), self.to, self.member.clone());
+                let asked = ground::aside(move || wires.peers.call(to, &member, request, deadline)).await;
+                asked.doing(Code::DeviceError, format!("the call to member {to} broke off")).and_then(|answer| answer)
+            }
+        };
+        answer.and_then(|answer| read_answer(self.to, &answer)).map_err(unreachable)
     }
 
     fn misfit(&self, answer: &Answer) -> RPCError<Types> {
@@ -278,9 +286,10 @@ impl Link {
             entries: rpc.entries.iter().map(EntryRow::from).collect(),
             committed: rpc.leader_commit.map(Into::into),
         };
-        let (link, patience, carries) = (self.clone(), self.patience.unwrap_or(option.hard_ttl()), !rpc.entries.is_empty());
+        let (link, patience) = (self.clone(), self.patience.unwrap_or(option.hard_ttl()));
+        let is_short = !rpc.entries.is_empty() && rpc.entries.iter().map(weight).sum::<usize>() <= BY_LOOP_MAX_BYTES;
         async move {
-            let answer = if carries { link.ask_in_order(ask, patience).await } else { link.ask(ask, patience).await };
+            let answer = if is_short { link.ask_by_loop(ask, patience).await } else { link.ask(ask, patience).await };
             match answer? {
                 Answer::Appended { partly: false, .. } => Ok(AppendEntriesResponse::Success),
                 Answer::Appended { partly: true, upto } => Ok(AppendEntriesResponse::PartialSuccess(read(upto)?)),

@@ -43,7 +43,7 @@ pub struct Tail {
 }
 
 /// Roughly what an entry costs in memory.
-fn weight(entry: &Entry) -> usize {
+pub fn weight(entry: &Entry) -> usize {
     const FRAME_BYTES: usize = 128;
     match &entry.payload {
         Payload::Blank => FRAME_BYTES,
