@@ -96,7 +96,7 @@ impl Node {
         let identity = (settings.identity)()?;
         let ends = identity.expires();
         let hello = |purpose| Hello::new(settings.pool, purpose, settings.node);
-        let peers = Arc::new(PeerWires::new(identity.clone(), hello(Purpose::Peer)));
+        let peers = Arc::new(PeerWires::new(identity.clone(), hello(Purpose::Peer), !settings.is_peer));
         let mut group_settings = GroupSettings::new(settings.node, settings.member.clone(), settings.directory.clone());
         group_settings.isolated_use = settings.isolated_use;
         let group = Group::open(group_settings, store.clone(), peers.clone())?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Code, Doing, Result, refuse};
-use crate::log::raft::{Member, NodeId, Peers, Way};
+use crate::log::raft::{Member, NodeId, Peers, Way, Ways};
 use crate::secret::Secret;
 use crate::wire::{Address, Connection, Hello, Identity, Kept, Name, Prompt};
 
@@ -24,13 +24,14 @@ pub const REFUSED: u8 = 0;
 pub struct PeerWires {
     identity: RwLock<Identity>,
     hello: Hello,
+    by_loop: bool,
     idle: Mutex<HashMap<NodeId, (String, Arc<Kept>)>>,
 }
 
 impl PeerWires {
-    /// Nothing is connected yet.
-    pub fn new(identity: Identity, hello: Hello) -> Self {
-        Self { identity: RwLock::new(identity), hello, idle: Mutex::default() }
+    /// Nothing is connected yet. `by_loop`: whether the group's loop may have connections.
+    pub fn new(identity: Identity, hello: Hello, by_loop: bool) -> Self {
+        Self { identity: RwLock::new(identity), hello, by_loop, idle: Mutex::default() }
     }
 
     /// New connections show another certificate.
@@ -68,12 +69,22 @@ impl Peers for PeerWires {
         answered(to, &answer)
     }
 
-    fn way(&self, to: NodeId, member: &Member, is_fresh: bool, patience: Duration) -> Result<Option<Box<dyn Way>>> {
-        // Heartbeats keep one at hand, so that the first change after a pause need not wait for a handshake.
-        let kept = if is_fresh { None } else { self.kept(to, &member.address).take() };
-        let connection = kept.map_or_else(|| self.connect(to, &member.address, patience), Ok)?;
+    fn ways(&self) -> Option<&dyn Ways> {
+        if self.by_loop { Some(self) } else { None }
+    }
+}
+
+impl Ways for PeerWires {
+    /// Heartbeats keep a connection idle: with it the first change after a pause need not wait for a handshake.
+    fn at_hand(&self, to: NodeId, member: &Member) -> Option<Box<dyn Way>> {
+        let prompt = Prompt::new(self.kept(to, &member.address).take()?).ok()?;
+        Some(Box::new(PeerWay { to, prompt }))
+    }
+
+    fn open(&self, to: NodeId, member: &Member, patience: Duration) -> Result<Box<dyn Way>> {
+        let connection = self.connect(to, &member.address, patience)?;
         let prompt = Prompt::new(connection).doing(Code::DeviceError, format!("the connection to {}", member.address))?;
-        Ok(Some(Box::new(PeerWay { to, prompt })))
+        Ok(Box::new(PeerWay { to, prompt }))
     }
 }
 

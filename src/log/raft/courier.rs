@@ -13,20 +13,9 @@ use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::limits::IDLE_CONNECTION_TRUSTED_SECONDS;
 use crate::sys::watch::Watch;
 
-/// The way to one other member, kept for the next request.
+/// The way to one other member that the last request went by, and when, kept for the next one.
 #[derive(Default)]
-pub struct Courier(Mutex<Kept>);
-
-#[derive(Default)]
-enum Kept {
-    /// None yet, or it is under way.
-    #[default]
-    Nothing,
-    /// One that the last request went by.
-    Idle(Live, Instant),
-    /// There are none of these here.
-    Never,
-}
+pub struct Courier(Mutex<Option<(Live, Instant)>>);
 
 /// A way, and what tells when it is ready.
 struct Live {
@@ -34,81 +23,59 @@ struct Live {
     watch: Watch,
 }
 
-/// What came of a request.
-pub enum Carried {
-    /// The answer, or why there is none.
-    Asked(Result<Vec<u8>>),
-    /// Another carrier must be found.
-    NoWay,
-}
-
 impl Courier {
-    /// Sends a request and waits for its answer, on the loop. `open` makes a way, a fresh one or any, on a thread that may wait.
-    ///
-    /// An idle way may have died unnoticed (the other side was restarted): then the request goes out again by another one, so it may arrive twice.
-    pub async fn ask(
+    /// Sends a request and waits for its answer, on the loop; `read` reads it. `at_hand` gives a way that may have died unnoticed; `open` makes one, on a thread that may
+    /// wait. A way that has died (the other side was restarted) is replaced, so the request may arrive again.
+    pub async fn ask<T>(
         &self,
         request: &[u8],
         patience: Duration,
-        open: impl Fn(bool, Duration) -> Result<Option<Box<dyn Way>>> + Clone + Send + 'static,
-    ) -> Carried {
-        // A simulation's members have no sockets.
-        if ground::current().is_some() || matches!(*self.0.lock(), Kept::Never) {
-            return Carried::NoWay;
-        }
+        at_hand: impl FnOnce() -> Option<Box<dyn Way>>,
+        open: impl FnOnce() -> Result<Box<dyn Way>> + Send + 'static,
+        read: impl Fn(&[u8]) -> Result<T>,
+    ) -> Result<T> {
         let deadline = ground::now() + patience;
-        let asked = ground::timeout_at(deadline, self.ask_by_any(request, patience, open)).await;
-        asked.unwrap_or_else(|| Carried::Asked(Err(refuse(Code::DeviceError, format!("no answer within {patience:?}")))))
+        let asked = ground::timeout_at(deadline, self.ask_by_any(request, at_hand, open, read)).await;
+        asked.unwrap_or_else(|| Err(refuse(Code::DeviceError, format!("no answer within {patience:?}"))))
     }
 
-    async fn ask_by_any(
+    async fn ask_by_any<T>(
         &self,
         request: &[u8],
-        patience: Duration,
-        open: impl Fn(bool, Duration) -> Result<Option<Box<dyn Way>>> + Clone + Send + 'static,
-    ) -> Carried {
+        at_hand: impl FnOnce() -> Option<Box<dyn Way>>,
+        open: impl FnOnce() -> Result<Box<dyn Way>> + Send + 'static,
+        read: impl Fn(&[u8]) -> Result<T>,
+    ) -> Result<T> {
         if let Some(live) = self.idle()
-            && let Ok(answer) = self.ask_by(live, request).await
+            && let Ok(answer) = self.ask_by(live, request, &read).await
         {
-            return Carried::Asked(answer);
+            return answer;
         }
-        let mut last = None;
-        for is_fresh in [false, true] {
-            let open = open.clone();
-            let opened = ground::aside(move || open(is_fresh, patience)).await;
-            let opened = opened.doing(Code::DeviceError, "connecting to another member broke off").and_then(|opened| opened);
-            let live = match opened.map(|way| way.map(Live::new)) {
-                Ok(Some(Ok(live))) => live,
-                Ok(None) => {
-                    *self.0.lock() = Kept::Never;
-                    return Carried::NoWay;
-                }
-                Ok(Some(Err(error))) | Err(error) => return Carried::Asked(Err(error)),
-            };
-            match self.ask_by(live, request).await {
-                Ok(answer) => return Carried::Asked(answer),
-                Err(error) => last = Some(error),
-            }
+        if let Some(way) = at_hand()
+            && let Ok(live) = Live::new(way)
+            && let Ok(answer) = self.ask_by(live, request, &read).await
+        {
+            return answer;
         }
-        Carried::Asked(Err(last.expect("both have failed")))
+        let opened = ground::aside(open).await;
+        let opened = opened.doing(Code::DeviceError, "connecting to another member broke off").and_then(|opened| opened)?;
+        self.ask_by(Live::new(opened)?, request, &read).await?
     }
 
     /// The answer, a refusal included. Error: the way is lost.
-    async fn ask_by(&self, mut live: Live, request: &[u8]) -> Result<Result<Vec<u8>>> {
+    async fn ask_by<T>(&self, mut live: Live, request: &[u8], read: &impl Fn(&[u8]) -> Result<T>) -> Result<Result<T>> {
+        let exchange = async { Ok(live.exchange(request).await?.and_then(|answer| read(&answer))) };
         // Whoever panics here would take along the task that sends entries to this member.
-        let exchanged = AssertUnwindSafe(live.exchange(request)).catch_unwind().await;
-        let panicked = |_| Err(refuse(Code::DeviceError, "asking another member panicked"));
-        let answer = exchanged.unwrap_or_else(panicked)?;
-        *self.0.lock() = Kept::Idle(live, ground::now());
+        let exchanged = AssertUnwindSafe(exchange).catch_unwind().await;
+        let answer = exchanged.unwrap_or_else(|_| Err(refuse(Code::DeviceError, "asking another member panicked")))?;
+        *self.0.lock() = Some((live, ground::now()));
         Ok(answer)
     }
 
     /// The way that was used last, unless even that is too long ago. Whoever breaks off a request has taken its way along.
     fn idle(&self) -> Option<Live> {
-        match std::mem::take(&mut *self.0.lock()) {
-            Kept::Idle(live, used) if ground::since(used) < Duration::from_secs(IDLE_CONNECTION_TRUSTED_SECONDS) => Some(live),
-            _ => None,
-        }
+        let (live, used) = self.0.lock().take()?;
+        (ground::since(used) < Duration::from_secs(IDLE_CONNECTION_TRUSTED_SECONDS)).then_some(live)
     }
 }
 
@@ -207,11 +174,8 @@ mod tests {
     }
 
     /// The other side of each way that was opened: adds one to each byte, and hangs up after so many; 9 is never answered.
-    fn other_side(
-        answers: usize,
-        opened: Arc<AtomicUsize>,
-    ) -> impl Fn(bool, Duration) -> Result<Option<Box<dyn Way>>> + Clone + Send {
-        move |_, _| {
+    fn other_side(answers: usize, opened: Arc<AtomicUsize>) -> impl Fn() -> Result<Box<dyn Way>> + Clone + Send {
+        move || {
             let (here, mut there) = UnixStream::pair().unwrap();
             here.set_nonblocking(true).unwrap();
             opened.fetch_add(1, Ordering::SeqCst);
@@ -224,7 +188,7 @@ mod tests {
                     let _ = there.write_all(&[byte[0] + 1]);
                 }
             });
-            Ok(Some(Box::new(Bytes(here, 0))))
+            Ok(Box::new(Bytes(here, 0)))
         }
     }
 
@@ -232,9 +196,13 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
     }
 
-    fn answer(carried: Carried) -> Result<u8> {
-        let Carried::Asked(answer) = carried else { panic!("there was a way") };
-        answer.map(|answer| answer[0])
+    async fn ask(
+        courier: &Courier,
+        byte: u8,
+        patience: Duration,
+        open: impl Fn() -> Result<Box<dyn Way>> + Send + 'static,
+    ) -> Result<u8> {
+        courier.ask(&[byte], patience, || None, open, |answer| Ok(answer[0])).await
     }
 
     #[test]
@@ -243,7 +211,7 @@ mod tests {
         let open = other_side(2, opened.clone());
         run(async {
             for number in 1..=5 {
-                assert_eq!(answer(courier.ask(&[number], PATIENCE, open.clone()).await).unwrap(), number + 1);
+                assert_eq!(ask(&courier, number, PATIENCE, open.clone()).await.unwrap(), number + 1);
             }
         });
         assert_eq!(opened.load(Ordering::SeqCst), 3, "two requests each");
@@ -254,12 +222,12 @@ mod tests {
         let (courier, opened) = (Courier::default(), Arc::new(AtomicUsize::new(0)));
         let open = other_side(5, opened.clone());
         run(async {
-            assert_eq!(answer(courier.ask(&[1], PATIENCE, open.clone()).await).unwrap(), 2);
-            let late = answer(courier.ask(&[9], Duration::from_millis(50), open.clone()).await).unwrap_err();
+            assert_eq!(ask(&courier, 1, PATIENCE, open.clone()).await.unwrap(), 2);
+            let late = ask(&courier, 9, Duration::from_millis(50), open.clone()).await.unwrap_err();
             assert_eq!(late.code(), Code::DeviceError);
             assert!(late.to_string().contains("no answer within 50ms"), "{late}");
             // An answer that still came would be taken for the next one's.
-            assert_eq!(answer(courier.ask(&[3], PATIENCE, open.clone()).await).unwrap(), 4);
+            assert_eq!(ask(&courier, 3, PATIENCE, open.clone()).await.unwrap(), 4);
         });
         assert_eq!(opened.load(Ordering::SeqCst), 2);
     }
@@ -269,35 +237,38 @@ mod tests {
         let (courier, opened) = (Courier::default(), Arc::new(AtomicUsize::new(0)));
         let open = other_side(5, opened.clone());
         run(async {
-            let refused = answer(courier.ask(&[100], PATIENCE, open.clone()).await).unwrap_err();
+            let refused = ask(&courier, 100, PATIENCE, open.clone()).await.unwrap_err();
             assert!(refused.to_string().contains("refused in words"));
-            assert_eq!(answer(courier.ask(&[1], PATIENCE, open.clone()).await).unwrap(), 2);
+            assert_eq!(ask(&courier, 1, PATIENCE, open.clone()).await.unwrap(), 2);
             assert_eq!(opened.load(Ordering::SeqCst), 1);
-            let panicked = answer(courier.ask(&[200], PATIENCE, open.clone()).await).unwrap_err();
+            let panicked = ask(&courier, 200, PATIENCE, open.clone()).await.unwrap_err();
             assert!(panicked.to_string().contains("panicked"), "{panicked}");
-            assert_eq!(answer(courier.ask(&[1], PATIENCE, open.clone()).await).unwrap(), 2);
+            assert_eq!(ask(&courier, 1, PATIENCE, open.clone()).await.unwrap(), 2);
         });
     }
 
     #[test]
-    fn one_that_was_at_hand_and_is_dead_is_replaced_by_a_fresh_one() {
-        let (courier, opened) = (Courier::default(), Arc::new(AtomicUsize::new(0)));
-        let (dead, living) = (other_side(0, opened.clone()), other_side(1, opened.clone()));
-        let open = move |is_fresh, patience| if is_fresh { living(is_fresh, patience) } else { dead(is_fresh, patience) };
-        assert_eq!(answer(run(courier.ask(&[1], PATIENCE, open))).unwrap(), 2);
-        assert_eq!(opened.load(Ordering::SeqCst), 2);
+    fn one_that_was_at_hand_is_taken_and_if_it_is_dead_a_new_one() {
+        for answers in [0, 1] {
+            let (courier, opened) = (Courier::default(), Arc::new(AtomicUsize::new(0)));
+            let (hand, new) = (other_side(answers, opened.clone()), other_side(1, opened.clone()));
+            let answer = run(courier.ask(&[1], PATIENCE, || hand().ok(), new, |answer| Ok(answer[0]))).unwrap();
+            assert_eq!((answer, opened.load(Ordering::SeqCst)), (2, 2 - answers));
+        }
     }
 
     #[test]
-    fn who_cannot_be_reached_is_an_error_and_where_there_is_no_way_nobody_looks_again() {
-        let courier = Courier::default();
+    fn what_cannot_be_read_costs_no_way_and_who_cannot_be_reached_is_an_error() {
+        let (courier, opened) = (Courier::default(), Arc::new(AtomicUsize::new(0)));
         run(async {
-            let gone = |_, _| Err(refuse(Code::DeviceError, "nobody listens"));
-            assert!(answer(courier.ask(&[1], PATIENCE, gone).await).unwrap_err().to_string().contains("nobody listens"));
-            assert!(matches!(courier.ask(&[1], PATIENCE, |_, _| Ok(None)).await, Carried::NoWay));
-            let opened = Arc::new(AtomicUsize::new(0));
-            assert!(matches!(courier.ask(&[1], PATIENCE, other_side(1, opened.clone())).await, Carried::NoWay));
-            assert_eq!(opened.load(Ordering::SeqCst), 0);
+            let open = other_side(2, opened.clone());
+            let foreign = |_: &[u8]| -> Result<u8> { Err(refuse(Code::DeviceError, "foreign bytes")) };
+            let told = courier.ask(&[1], PATIENCE, || None, open.clone(), foreign).await.unwrap_err();
+            assert!(told.to_string().contains("foreign bytes"));
+            assert_eq!(ask(&courier, 1, PATIENCE, open).await.unwrap(), 2);
+            assert_eq!(opened.load(Ordering::SeqCst), 1);
+            let gone = || Err(refuse(Code::DeviceError, "nobody listens"));
+            assert!(ask(&Courier::default(), 1, PATIENCE, gone).await.unwrap_err().to_string().contains("nobody listens"));
         });
     }
 }

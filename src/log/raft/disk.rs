@@ -27,7 +27,7 @@ const PERMIT_BYTES: usize = 1024;
 /// What is asked of the writing thread.
 pub enum Write {
     /// Entries, and whom to tell when they are on the disk; the permit stands for their bytes.
-    Append(Vec<Entry>, IOFlushed<Types>, Flushed, OwnedSemaphorePermit),
+    Append(Vec<Entry>, Told, Flushed, OwnedSemaphorePermit),
     /// A vote.
     Vote(Vote, Done<()>),
     /// Has what [`Disk::commit`] was told written, unless another write has taken it along.
@@ -45,6 +45,31 @@ pub enum Write {
     /// From now on the disk refuses to sync.
     #[cfg(test)]
     Break,
+}
+
+/// Who waits for entries to be on the disk. It is told so also when the thread has ended with them, or before it was given them: a member whose log is not
+/// written must not go on as if it were slow.
+pub struct Told(Option<IOFlushed<Types>>);
+
+impl Told {
+    /// By this.
+    pub fn by(callback: IOFlushed<Types>) -> Self {
+        Self(Some(callback))
+    }
+
+    fn tell(mut self, result: io::Result<()>) {
+        if let Some(callback) = self.0.take() {
+            callback.io_completed(result);
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(callback) = self.0.take() {
+            callback.io_completed(Err(ended(&"entries were not written")));
+        }
+    }
 }
 
 /// Whom to tell.
@@ -90,16 +115,11 @@ impl Queue {
         let _ = self.give(&mut self.waiting.lock());
     }
 
-    /// Error: the thread has ended, and whoever waits for entries to be written is told so; others see that nobody is left to answer.
+    /// Error: the thread has ended. Whoever waits for one of these is told by its end.
     fn give(&self, waiting: &mut Vec<Write>) -> io::Result<()> {
         let mut given = Ok(());
         for write in waiting.drain(..) {
-            if let Err(lost) = self.to_thread.send(write) {
-                given = Err(ended(&lost));
-                if let Write::Append(_, callback, ..) = lost.0 {
-                    callback.io_completed(Err(ended(&"it takes no more entries")));
-                }
-            }
+            given = self.to_thread.send(write).map_err(|lost| ended(&lost));
         }
         given
     }
@@ -286,7 +306,7 @@ fn tell(journal: &Journal, write: Write, result: io::Result<()>) {
                 flushed();
             }
             drop(permit);
-            callback.io_completed(result);
+            callback.tell(result);
         }
         Write::Vote(_, done) | Write::DropFrom(_, done) | Write::Set(_, _, done) | Write::Committed(Some(done)) => {
             drop(done.send(result));
@@ -305,6 +325,10 @@ fn read(journal: &Journal, range: Range<u64>) -> io::Result<Vec<Entry>> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use openraft::alias::OneshotReceiverOf;
+    use openraft::type_config::TypeConfigExt;
+
     use super::*;
 
     fn queue() -> (Queue, mpsc::UnboundedReceiver<Write>) {
@@ -337,5 +361,27 @@ mod tests {
         drop(writes);
         assert!(queue.leave(purge(5)).is_err() && queue.send(purge(6)).is_err());
         assert!(queue.waiting.lock().is_empty());
+    }
+
+    #[test]
+    fn whoever_waits_for_entries_hears_of_the_end_of_the_thread() {
+        let append = || {
+            let (done, heard) = Types::oneshot();
+            let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+            (Write::Append(Vec::new(), Told::by(IOFlushed::signal(done)), Box::new(|| ()), permit), heard)
+        };
+        let is_told = |heard: OneshotReceiverOf<Types, io::Result<()>>| matches!(heard.now_or_never(), Some(Ok(Err(_))));
+        let (queue, mut writes) = queue();
+        // One that the thread has in its hands when it panics, one that is queued, one that waits, and one that comes too late.
+        let [(first, in_hand), (second, queued), (third, waiting), (fourth, late)] = [(); 4].map(|()| append());
+        queue.send(first).unwrap();
+        let taken = writes.try_recv().unwrap();
+        queue.send(second).unwrap();
+        queue.leave(third).unwrap();
+        drop((taken, writes));
+        assert!(is_told(in_hand) && is_told(queued));
+        queue.send_waiting();
+        assert!(is_told(waiting));
+        assert!(queue.leave(fourth).is_err() && is_told(late));
     }
 }

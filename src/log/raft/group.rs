@@ -50,11 +50,19 @@ pub trait Peers: Send + Sync + 'static {
     /// the request arrived is not known then.
     fn call(&self, to: NodeId, member: &Member, request: Vec<u8>, deadline: Duration) -> Result<Vec<u8>>;
 
-    /// A way of its own to a member, for requests that the loop sends itself; one that is not to be `fresh` may have died unnoticed. It may take a
-    /// while, like a call. `None`: there are none of these here.
-    fn way(&self, _to: NodeId, _member: &Member, _fresh: bool, _patience: Duration) -> Result<Option<Box<dyn Way>>> {
-        Ok(None)
+    /// Where the loop may send requests itself, and have the kernel tell it of the answers: the ways to do so. In an application's process it may
+    /// not: the application may close descriptors which it does not know, and the loop cannot live without its own.
+    fn ways(&self) -> Option<&dyn Ways> {
+        None
     }
+}
+
+/// Ways for requests that the loop sends itself.
+pub trait Ways {
+    /// One that is at hand; it may have died unnoticed. Waits for nothing.
+    fn at_hand(&self, to: NodeId, member: &Member) -> Option<Box<dyn Way>>;
+    /// A new one. It may take a while, like a call.
+    fn open(&self, to: NodeId, member: &Member, patience: Duration) -> Result<Box<dyn Way>>;
 }
 
 /// A way to one member that carries one request after the other and never waits. After an error it is of no more use.
@@ -195,7 +203,7 @@ impl Group {
         let applier = machine.thread();
         let tail = Tail::load(&journal)?;
         let lease = Arc::new(Lease::new(settings.isolated_use, &journal)?);
-        let runtime = if ground::current().is_some() { None } else { Some(start_threads()?) };
+        let runtime = if ground::current().is_some() { None } else { Some(start_threads(peers.ways().is_some())?) };
         let handle = runtime.as_ref().map(|runtime| runtime.handle().clone());
         let (disk, writer) = Disk::start(journal)?;
         let log = LogStore::new(tail, disk);
@@ -473,9 +481,13 @@ impl Drop for Group {
     }
 }
 
-fn start_threads() -> Result<Runtime> {
+/// `watches`: whether the loop has sockets.
+fn start_threads(watches: bool) -> Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(LOOP_THREADS).thread_name("raft").enable_all();
+    builder.worker_threads(LOOP_THREADS).thread_name("raft").enable_time();
+    if watches {
+        builder.enable_io();
+    }
     builder.build().doing(Code::HostMemory, "cannot start the group's threads")
 }
 

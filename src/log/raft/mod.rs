@@ -33,7 +33,7 @@ mod tests;
 mod types;
 mod zones;
 
-pub use group::{Group, GroupSettings, Peers, Way};
+pub use group::{Group, GroupSettings, Peers, Way, Ways};
 pub use status::GroupStatus;
 pub use types::{Member, NodeId};
 

@@ -21,7 +21,7 @@ use parking_lot::RwLock;
 
 use super::Peers;
 use super::codec::{self, EntryRow, LogIdRow, VoteRow};
-use super::courier::{self, Courier};
+use super::courier::Courier;
 use super::ground;
 use super::line::{Answers, Line, Wanted};
 use super::machine::{Carried, Draft};
@@ -132,7 +132,7 @@ pub struct Link {
     pub(super) member: Member,
     /// How long an answer to entries may take; a heartbeat's has openraft's own bound.
     pub(super) patience: Option<Duration>,
-    /// What carries entries; what else is asked goes by whichever thread is free.
+    /// What carries short entries; all else that is asked goes by whichever thread is free.
     pub(super) courier: Arc<Courier>,
 }
 
@@ -154,22 +154,22 @@ impl Link {
         self.wires.ask_off_loop(self.to, &self.member, ask, deadline).await.map_err(unreachable)
     }
 
-    /// The same, by the loop, for what is short and comes one after the other.
+    /// The same, by the loop where it may, for what is short and comes one after the other.
     async fn ask_by_loop(&self, ask: Ask, deadline: Duration) -> std::result::Result<Answer, RPCError<Types>> {
+        let (wires, to) = (self.wires.clone(), self.to);
+        // A simulation's members have no sockets.
+        if wires.peers.ways().is_none() || ground::current().is_some() {
+            return self.ask(ask, deadline).await;
+        }
+        let request = wires.envelope(to, ask);
+        let at_hand = || wires.peers.ways().and_then(|ways| ways.at_hand(to, &self.member));
         let open = {
-            let (wires, to, member) = (self.wires.clone(), self.to, self.member.clone());
-            move |is_fresh, patience| wires.peers.way(to, &member, is_fresh, patience)
+            let (wires, member) = (wires.clone(), self.member.clone());
+            let none = || refuse(Code::DeviceError, "the loop may have no connections any more");
+            move || wires.peers.ways().ok_or_else(none)?.open(to, &member, deadline)
         };
-        let request = self.wires.envelope(self.to, ask);
-        let answer = match self.courier.ask(&request, deadline, open).await {
-            courier::Carried::Asked(answer) => answer,
-            courier::Carried::NoWay => {
-                let (wires, to, member) = (self.wires.clone(), self.to, self.member.clone());
-                let asked = ground::aside(move || wires.peers.call(to, &member, request, deadline)).await;
-                asked.doing(Code::DeviceError, format!("the call to member {to} broke off")).and_then(|answer| answer)
-            }
-        };
-        answer.and_then(|answer| read_answer(self.to, &answer)).map_err(unreachable)
+        let asked = self.courier.ask(&request, deadline, at_hand, open, |answer| read_answer(to, answer)).await;
+        asked.map_err(unreachable)
     }
 
     fn misfit(&self, answer: &Answer) -> RPCError<Types> {

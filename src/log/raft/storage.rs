@@ -15,7 +15,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 
 use super::codec;
-use super::disk::{Disk, Write};
+use super::disk::{Disk, Told, Write};
 use super::types::{Entry, LogId, Payload, Types, Vote};
 use crate::error::{Code, Result, refuse};
 use crate::limits::{APPEND_MAX_BYTES, LOG_TAIL_MAX_BYTES};
@@ -316,7 +316,7 @@ impl RaftLogStorage<Types> for LogStore {
             let mut tail = tail.lock();
             tail.flushed_before = tail.flushed_before.max(end);
         });
-        self.disk.send_after_others(Write::Append(entries, callback, flushed, permit))
+        self.disk.send_after_others(Write::Append(entries, Told::by(callback), flushed, permit))
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
