@@ -66,7 +66,7 @@ pub const ROWS: &[Row] = &[
     row("rsa3072 sign", |s| rsa(s, "rsa3072"), Some(|| raw::rsa_sign(3072))),
     row("rsa4096 sign", |s| rsa(s, "rsa4096"), Some(|| raw::rsa_sign(4096))),
     row("p256 sign", |s| sign(s, "p256", CKM_ECDSA, 32), Some(|| raw::ecdsa_sign(raw::Curve::P256))),
-    call("p256 sign, median call", |s| sign(s, "p256", CKM_ECDSA, 32), Some(|| raw::ecdsa_sign(raw::Curve::P256))),
+    call("p256 sign (median call)", |s| sign(s, "p256", CKM_ECDSA, 32), Some(|| raw::ecdsa_sign(raw::Curve::P256))),
     row("p256 verify", |s| verify(s, "p256", CKM_ECDSA), Some(|| raw::ecdsa_verify(raw::Curve::P256))),
     row("p384 sign", |s| sign(s, "p384", CKM_ECDSA, 48), Some(|| raw::ecdsa_sign(raw::Curve::P384))),
     row("ed25519 sign", |s| sign(s, "ed25519", CKM_EDDSA, 32), Some(raw::ed25519_sign)),
@@ -101,7 +101,7 @@ pub const ROWS: &[Row] = &[
     row("create and destroy token key", create_and_destroy, None),
     Row { name: "64 threads p256 sign", kind: Kind::Rate(64, |s| sign(s, "p256", CKM_ECDSA, 32)), raw: None },
     // Last: they leave their keys behind.
-    call("create token key, median call", create, None),
+    call("create token key (median call)", create, None),
     Row { name: "256 threads create token key", kind: Kind::Rate(256, create), raw: None },
 ];
 
