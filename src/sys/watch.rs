@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::process::Unshared;
@@ -27,21 +28,14 @@ impl Watch {
         Ok(Self(watched?))
     }
 
-    /// Tries something when the socket can be read, until it has a result.
-    pub async fn when_readable<T, E: From<io::Error>>(&self, mut step: impl FnMut() -> Result<Option<T>, E>) -> Result<T, E> {
+    /// Tries something when the socket is ready, until it has a result.
+    pub async fn when<T, E: From<io::Error>>(
+        &self,
+        ready: Interest,
+        mut step: impl FnMut() -> Result<Option<T>, E>,
+    ) -> Result<T, E> {
         loop {
-            let mut ready = self.0.readable().await?;
-            if let Some(done) = step()? {
-                return Ok(done);
-            }
-            ready.clear_ready();
-        }
-    }
-
-    /// The same when it can be written.
-    pub async fn when_writable<T, E: From<io::Error>>(&self, mut step: impl FnMut() -> Result<Option<T>, E>) -> Result<T, E> {
-        loop {
-            let mut ready = self.0.writable().await?;
+            let mut ready = self.0.ready(ready).await?;
             if let Some(done) = step()? {
                 return Ok(done);
             }

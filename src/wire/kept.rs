@@ -78,7 +78,7 @@ impl Kept {
         connect: &impl Fn(Duration) -> Result<Connection>,
     ) -> Result<Flight> {
         loop {
-            let idle = self.trusted();
+            let idle = self.take();
             let is_fresh = idle.is_none();
             let mut connection = match idle {
                 Some(connection) => connection,
@@ -121,14 +121,9 @@ impl Kept {
         drop(closed);
     }
 
-    /// Takes an idle connection away, for whoever has another use for it.
-    pub fn take(&self) -> Option<Connection> {
-        self.trusted()
-    }
-
-    /// The connection that was used last, unless even that is too long ago: on the way somebody may have forgotten it without a word, and
+    /// Takes away the connection that was used last, unless even that is too long ago: on the way somebody may have forgotten it without a word, and
     /// finding out costs more than a new one.
-    fn trusted(&self) -> Option<Connection> {
+    pub fn take(&self) -> Option<Connection> {
         let mut kept = self.lock();
         let (connection, used) = kept.pop()?;
         if used.elapsed() < Duration::from_secs(IDLE_CONNECTION_TRUSTED_SECONDS) {

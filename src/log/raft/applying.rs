@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::codec;
 use super::ground::{self, Ground, Seen};
 use super::progress::{Mark, Progress, Waited};
+use super::storage::weight;
 use super::types::{Applied, Entry, LogId, Payload, SnapshotMeta, StoredMembership};
 use crate::error::{Code, Result, refuse};
 use crate::faults::{self, Fault};
@@ -104,7 +105,7 @@ impl Applying {
 
     /// The same of those that only make objects; they come back when no more can be held.
     fn hold_in(&self, standing: &mut Standing, entries: Vec<Entry>) -> std::result::Result<(), Vec<Entry>> {
-        let more: usize = entries.iter().map(bytes).sum();
+        let more: usize = entries.iter().map(weight).sum();
         if standing.held.len() + entries.len() >= APPLY_MAX_ENTRIES || standing.held_bytes + more >= APPLY_HELD_MAX_BYTES {
             return Err(entries);
         }
@@ -154,11 +155,6 @@ impl Applying {
         }
     }
 
-    /// After a panic as after a failure: whoever unwinds takes entries along, or what was open.
-    fn guarded(&self) -> Guard<'_> {
-        Guard(self)
-    }
-
     /// After a failure nothing more is applied, and nothing is open.
     fn noting_failure<T>(&self, done: Result<T>) -> Result<T> {
         if let Err(error) = &done {
@@ -183,7 +179,7 @@ impl Applying {
     }
 
     fn apply_to(&self, standing: &mut Standing, entries: &[Entry]) -> Result<Vec<Applied>> {
-        let _guard = self.guarded();
+        let _guard = Guard(self);
         if let (Some(last), Some(first)) = (standing.applied, entries.first())
             && first.log_id.index != last.index + 1
         {
@@ -254,7 +250,7 @@ impl Applying {
             return Ok(false);
         }
         self.apply_held(standing)?;
-        let _guard = self.guarded();
+        let _guard = Guard(self);
         self.noting_failure(self.commit())?;
         self.progress.show(self.progress.mark());
         Ok(true)
@@ -297,7 +293,7 @@ impl Applying {
     }
 }
 
-/// Notes a panic of whoever has it.
+/// Notes a panic of whoever has it, which ends all as a failure does: it takes entries along, or what was open.
 struct Guard<'a>(&'a Applying);
 
 impl Drop for Guard<'_> {
@@ -318,13 +314,6 @@ fn only_makes(entry: &Entry) -> bool {
         Payload::Blank => true,
         Payload::Normal(command) => codec::only_makes(command),
         Payload::Membership(_) => false,
-    }
-}
-
-fn bytes(entry: &Entry) -> usize {
-    match &entry.payload {
-        Payload::Normal(command) => command.0.len(),
-        Payload::Blank | Payload::Membership(_) => 0,
     }
 }
 

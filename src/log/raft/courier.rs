@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
+use tokio::io::Interest;
 
 use super::ground;
 use super::group::Way;
@@ -90,10 +91,10 @@ impl Live {
         way.begin(request)?;
         // At first without a look whether it can: nothing else is under way, so that it nearly always can.
         if !way.send()? {
-            let sent = watch.when_writable(|| -> std::result::Result<_, Trouble> { Ok(way.send()?.then_some(())) });
+            let sent = watch.when(Interest::WRITABLE, || -> std::result::Result<_, Trouble> { Ok(way.send()?.then_some(())) });
             sent.await.map_err(Trouble::told)?;
         }
-        let answer = watch.when_readable(|| -> std::result::Result<_, Trouble> { Ok(way.receive()?) });
+        let answer = watch.when(Interest::READABLE, || -> std::result::Result<_, Trouble> { Ok(way.receive()?) });
         answer.await.map_err(Trouble::told)
     }
 }

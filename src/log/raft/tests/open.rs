@@ -158,8 +158,13 @@ fn new_objects_are_told_from_all_other_changes_by_their_number() {
 }
 
 fn entry(index: u64, change: Change) -> Entry {
+    numbered(index, index, change)
+}
+
+/// One whose request has another number.
+fn numbered(index: u64, sequence: u64, change: Change) -> Entry {
     let log_id = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index };
-    let proposal = Proposal { request: RequestId { client: [7; 16], sequence: index }, change };
+    let proposal = Proposal { request: RequestId { client: [7; 16], sequence }, change };
     Entry { log_id, payload: Payload::Normal(codec::command(proposal).unwrap()) }
 }
 
@@ -238,13 +243,9 @@ fn an_answer_is_found_whatever_number_is_known_to_be_the_highest() {
     let store = Arc::new(Store::open(directory.path()).unwrap());
     store.replicate().unwrap();
     let applying = Applying::new(store.clone(), Arc::default()).unwrap();
-    let numbered = |index, sequence| {
-        let log_id = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index };
-        let proposal = Proposal { request: RequestId { client: [7; 16], sequence }, change: create(vec![row(index)]) };
-        Entry { log_id, payload: Payload::Normal(codec::command(proposal).unwrap()) }
-    };
+    let make = |index, sequence| numbered(index, sequence, create(vec![row(index)]));
     let answer = |store: &Store, sequence| store.answer(RequestId { client: [7; 16], sequence }).unwrap();
-    applying.apply(vec![entry(0, init(TOKEN, 1, None)), numbered(1, 40), numbered(2, 20)], true).unwrap();
+    applying.apply(vec![entry(0, init(TOKEN, 1, None)), make(1, 40), make(2, 20)], true).unwrap();
     assert_eq!(answer(&store, 20), Some(Outcome::Done));
     assert_eq!((answer(&store, 40), answer(&store, 41), answer(&store, 30)), (Some(Outcome::Done), None, None));
     drop((applying, store));
@@ -253,7 +254,7 @@ fn an_answer_is_found_whatever_number_is_known_to_be_the_highest() {
     store.replicate().unwrap();
     assert_eq!(answer(&store, 40), Some(Outcome::Done));
     let applying = Applying::new(store.clone(), Arc::default()).unwrap();
-    applying.apply(vec![numbered(3, 30)], true).unwrap();
+    applying.apply(vec![make(3, 30)], true).unwrap();
     applying.put_down().unwrap();
     assert_eq!((answer(&store, 40), answer(&store, 30)), (Some(Outcome::Done), Some(Outcome::Done)));
 }
