@@ -150,12 +150,13 @@ pub const JOURNAL_QUEUE_MAX_BYTES: usize = 2 * PROPOSAL_MAX_BYTES;
 pub const LOG_TAIL_MAX_BYTES: usize = 32 << 20;
 /// Most entries that are applied in one transaction.
 pub const APPLY_MAX_ENTRIES: usize = 1024;
-/// How long new objects wait in an open transaction for others, if nobody looks for them.
-pub const APPLY_OPEN_MAX_MILLISECONDS: u64 = 20;
+/// How long new objects wait in an open transaction for others, if nobody looks for them: the rows by which they are found are the cheaper the more
+/// of them share a page.
+pub const APPLY_OPEN_MAX_MILLISECONDS: u64 = 250;
 /// As many bytes of entries are held before they are applied, where nobody waits for them.
 pub const APPLY_HELD_MAX_BYTES: usize = 4 << 20;
-/// With as many changes it is committed.
-pub const APPLY_OPEN_MAX_CHANGES: u64 = 1024;
+/// With as many changes it is committed: who comes meanwhile waits for that, some tens of milliseconds at most.
+pub const APPLY_OPEN_MAX_CHANGES: u64 = 512;
 /// Clients whose highest number is kept in memory.
 pub const CLIENTS_NOTED_MAX: usize = 4096;
 /// A group's log is cut after this many entries.
