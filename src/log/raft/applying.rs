@@ -112,7 +112,9 @@ impl Applying {
         standing.held_bytes += more;
         standing.held.extend(entries);
         self.due.lock().opened.get_or_insert_with(ground::now);
-        self.progress.hold();
+        let last = standing.held.last().map(|entry| entry.log_id);
+        let most = self.progress.mark().changes + standing.held.len() as u64;
+        self.progress.hold(Mark { before: before(last.or(standing.applied)), changes: most });
         Ok(())
     }
 
@@ -142,7 +144,7 @@ impl Applying {
         self.noting_failure(applied).map(drop)
     }
 
-    /// Waits until entries are applied up to a point; false: not before the deadline, or never. Who waits applies what is held.
+    /// Waits until entries are applied up to a point; false: not before the deadline, or never. Who waits applies what is held, if that may be enough.
     pub fn wait(&self, deadline: Instant, passed: impl Fn(Mark) -> bool) -> bool {
         loop {
             match self.progress.wait(deadline, &passed) {

@@ -22,8 +22,8 @@ pub struct Mark {
 struct Marks {
     taken: Mark,
     shown: Mark,
-    /// Whether more has come that is not applied yet.
-    is_held: bool,
+    /// How far it comes at most once what has come, and is not applied yet, is; `None`: there is nothing.
+    held: Option<Mark>,
 }
 
 /// What ends a wait.
@@ -99,34 +99,35 @@ impl Progress {
     /// Whether reads see all.
     pub fn is_shown(&self) -> bool {
         let marks = self.marks.lock();
-        marks.taken == marks.shown && !marks.is_held
+        marks.taken == marks.shown && marks.held.is_none()
     }
 
-    /// More has come, and is not applied yet.
-    pub fn hold(&self) {
-        self.marks.lock().is_held = true;
+    /// More has come, and is not applied yet; `most`: how far the mark comes at most once it is.
+    pub fn hold(&self, most: Mark) {
+        self.marks.lock().held = Some(most);
         self.moved.notify_all();
     }
 
     /// It has come so far; reads do not see it yet.
     pub fn take(&self, mark: Mark) {
         let mut marks = self.marks.lock();
-        (marks.taken, marks.is_held) = (mark, false);
+        (marks.taken, marks.held) = (mark, None);
         drop(marks);
         self.moved.notify_all();
     }
 
     /// It has come so far, and reads see it.
     pub fn show(&self, mark: Mark) {
-        *self.marks.lock() = Marks { taken: mark, shown: mark, is_held: false };
+        *self.marks.lock() = Marks { taken: mark, shown: mark, held: None };
         self.moved.notify_all();
     }
 
-    /// Waits until it has passed a point, or more is held, or the deadline.
+    /// Waits until it has passed a point, or may once what is held is applied, or the deadline. Who waits for more than that leaves it to be applied together
+    /// with what comes.
     pub fn wait(&self, deadline: Instant, passed: impl Fn(Mark) -> bool) -> Waited {
         let ended = |marks: Marks| match marks {
             Marks { taken, .. } if passed(taken) => Some(Waited::Passed),
-            Marks { is_held: true, .. } => Some(Waited::Held),
+            Marks { held: Some(most), .. } if passed(most) => Some(Waited::Held),
             _ => None,
         };
         if ground::current().is_some() {
@@ -172,7 +173,11 @@ mod tests {
         let late = Instant::now() + Duration::from_secs(20);
         std::thread::scope(|threads| {
             let waiting = threads.spawn(|| progress.wait(late, |mark| mark.before > 9));
-            progress.hold();
+            progress.hold(Mark { before: 9, changes: 11 });
+            let soon = Instant::now() + Duration::from_millis(20);
+            assert_eq!(progress.wait(soon, |mark| mark.before > 9), Waited::Late, "what is held is not enough");
+            assert_eq!(progress.wait(soon, |mark| mark.changes >= 11), Waited::Held);
+            progress.hold(Mark { before: 10, changes: 12 });
             assert_eq!(waiting.join().unwrap(), Waited::Held);
         });
         assert!(!progress.is_shown());
