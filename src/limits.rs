@@ -153,9 +153,9 @@ pub const APPLY_MAX_ENTRIES: usize = 1024;
 /// How long new objects wait in an open transaction for others, if nobody looks for them: the rows by which they are found are the cheaper the more
 /// of them share a page.
 pub const APPLY_OPEN_MAX_MILLISECONDS: u64 = 250;
-/// As many bytes of entries are held before they are applied, where nobody waits for them.
-pub const APPLY_HELD_MAX_BYTES: usize = 4 << 20;
-/// With as many changes it is committed: who comes meanwhile waits for that, some tens of milliseconds at most.
+/// With as many bytes of entries it is committed, and as many are held before they are applied, where nobody waits for them.
+pub const APPLY_OPEN_MAX_BYTES: usize = 4 << 20;
+/// The same of changes. Who comes meanwhile waits until they are committed, or applied: tens of milliseconds.
 pub const APPLY_OPEN_MAX_CHANGES: u64 = 512;
 /// Clients whose highest number is kept in memory.
 pub const CLIENTS_NOTED_MAX: usize = 4096;

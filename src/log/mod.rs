@@ -48,7 +48,13 @@ pub trait Log: Send + Sync {
         0
     }
 
-    /// How many of them reads of the store see. The others have made new objects, and nothing else.
+    /// As [`Log::mark`], and new objects besides that have come and are applied before whoever has to see them is answered. At most so many: one that is refused
+    /// counts here until then.
+    fn at_hand(&self) -> u64 {
+        self.mark()
+    }
+
+    /// How many of those that are applied reads of the store see. The others have made new objects, and nothing else.
     fn shown(&self) -> u64 {
         self.mark()
     }

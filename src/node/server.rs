@@ -163,7 +163,7 @@ impl Server {
             serves: !self.drains.load(Ordering::Acquire),
             in_contact: standing.in_contact(),
             leader: (self.leader)(),
-            applied: self.log.mark(),
+            applied: self.log.at_hand(),
             duty: Some(match standing {
                 log::Standing::Ordinary => Duty::Ordinary,
                 log::Standing::Behind => Duty::Behind,

@@ -18,7 +18,7 @@ use super::storage::weight;
 use super::types::{Applied, Entry, LogId, Payload, SnapshotMeta, StoredMembership};
 use crate::error::{Code, Result, refuse};
 use crate::faults::{self, Fault};
-use crate::limits::{APPLY_HELD_MAX_BYTES, APPLY_MAX_ENTRIES, APPLY_OPEN_MAX_CHANGES, APPLY_OPEN_MAX_MILLISECONDS};
+use crate::limits::{APPLY_OPEN_MAX_BYTES, APPLY_OPEN_MAX_CHANGES, APPLY_OPEN_MAX_MILLISECONDS};
 use crate::log::decide::decide;
 use crate::store::{Batch, CheckedCopy, Store, Trouble};
 
@@ -45,6 +45,8 @@ struct Standing {
     /// Entries that have come, and are not applied yet: each makes new objects, or nothing.
     held: Vec<Entry>,
     held_bytes: usize,
+    /// How long the entries are that were applied in the open transaction.
+    open_bytes: usize,
 }
 
 /// When the open transaction must be put down.
@@ -62,7 +64,7 @@ impl Applying {
         progress.set_members(&membership);
         let (changes, _) = store.set_hash()?;
         progress.show(Mark { before: before(applied), changes });
-        let standing = Mutex::new(Standing { applied, membership, held: Vec::new(), held_bytes: 0 });
+        let standing = Mutex::new(Standing { applied, membership, held: Vec::new(), held_bytes: 0, open_bytes: 0 });
         Ok(Self {
             store,
             progress,
@@ -106,7 +108,9 @@ impl Applying {
     /// The same of those that only make objects; they come back when no more can be held.
     fn hold_in(&self, standing: &mut Standing, entries: Vec<Entry>) -> std::result::Result<(), Vec<Entry>> {
         let more: usize = entries.iter().map(weight).sum();
-        if standing.held.len() + entries.len() >= APPLY_MAX_ENTRIES || standing.held_bytes + more >= APPLY_HELD_MAX_BYTES {
+        if standing.held.len() + entries.len() >= APPLY_OPEN_MAX_CHANGES as usize
+            || standing.held_bytes + more >= APPLY_OPEN_MAX_BYTES
+        {
             return Err(entries);
         }
         standing.held_bytes += more;
@@ -169,6 +173,7 @@ impl Applying {
         // The first failure is the cause of the others.
         let _ = self.failed.set(told.to_owned());
         self.due.lock().opened = None;
+        self.progress.end();
     }
 
     /// Why nothing is applied any more, if so.
@@ -209,11 +214,14 @@ impl Applying {
         })?;
         let mark = Mark { before: before(applied), changes };
         let only_makes = entries.iter().all(only_makes) || faults::on(Fault::RevocationsStayOpen);
-        let is_open = only_makes && changes - self.progress.shown().changes < APPLY_OPEN_MAX_CHANGES;
+        standing.open_bytes += entries.iter().map(weight).sum::<usize>();
+        let is_small =
+            changes - self.progress.shown().changes < APPLY_OPEN_MAX_CHANGES && standing.open_bytes < APPLY_OPEN_MAX_BYTES;
+        let is_open = only_makes && is_small;
         if is_open {
             self.due.lock().opened.get_or_insert_with(ground::now);
         } else {
-            self.commit()?;
+            self.commit(standing)?;
         }
         // One after the other: who comes and goes within them was a member.
         memberships.iter().for_each(|membership| self.progress.set_members(membership));
@@ -230,8 +238,9 @@ impl Applying {
         Ok(answers)
     }
 
-    fn commit(&self) -> Result<()> {
+    fn commit(&self, standing: &mut Standing) -> Result<()> {
         self.due.lock().opened = None;
+        standing.open_bytes = 0;
         #[cfg(test)]
         if self.broken.load(std::sync::atomic::Ordering::Acquire) {
             return Err(refuse(Code::DeviceMemory, "the disk is full, on purpose"));
@@ -253,7 +262,7 @@ impl Applying {
         }
         self.apply_held(standing)?;
         let _guard = Guard(self);
-        self.noting_failure(self.commit())?;
+        self.noting_failure(self.commit(standing))?;
         self.progress.show(self.progress.mark());
         Ok(true)
     }

@@ -24,6 +24,8 @@ struct Marks {
     shown: Mark,
     /// How far it comes at most once what has come, and is not applied yet, is; `None`: there is nothing.
     held: Option<Mark>,
+    /// It goes no further.
+    is_ended: bool,
 }
 
 /// What ends a wait.
@@ -33,7 +35,7 @@ pub enum Waited {
     Passed,
     /// It may pass it once what is held is applied.
     Held,
-    /// The deadline.
+    /// The deadline, or it goes no further.
     Late,
 }
 
@@ -91,6 +93,12 @@ impl Progress {
         self.marks.lock().taken
     }
 
+    /// How far it is for who waits for it: what is held is applied then.
+    pub fn at_hand(&self) -> Mark {
+        let marks = self.marks.lock();
+        marks.held.unwrap_or(marks.taken)
+    }
+
     /// Up to where reads see it.
     pub fn shown(&self) -> Mark {
         self.marks.lock().shown
@@ -118,7 +126,15 @@ impl Progress {
 
     /// It has come so far, and reads see it.
     pub fn show(&self, mark: Mark) {
-        *self.marks.lock() = Marks { taken: mark, shown: mark, held: None };
+        let mut marks = self.marks.lock();
+        (marks.taken, marks.shown, marks.held) = (mark, mark, None);
+        drop(marks);
+        self.moved.notify_all();
+    }
+
+    /// It goes no further: who waits for more need not wait for long.
+    pub fn end(&self) {
+        self.marks.lock().is_ended = true;
         self.moved.notify_all();
     }
 
@@ -127,6 +143,7 @@ impl Progress {
     pub fn wait(&self, deadline: Instant, passed: impl Fn(Mark) -> bool) -> Waited {
         let ended = |marks: Marks| match marks {
             Marks { taken, .. } if passed(taken) => Some(Waited::Passed),
+            Marks { is_ended: true, .. } => Some(Waited::Late),
             Marks { held: Some(most), .. } if passed(most) => Some(Waited::Held),
             _ => None,
         };
@@ -183,5 +200,12 @@ mod tests {
         assert!(!progress.is_shown());
         progress.show(Mark { before: 5, changes: 7 });
         assert!(progress.is_shown());
+        std::thread::scope(|threads| {
+            let waiting = threads.spawn(|| progress.wait(late, |mark| mark.before > 9));
+            progress.end();
+            assert_eq!(waiting.join().unwrap(), Waited::Late);
+        });
+        assert!(Instant::now() < late);
+        assert_eq!(progress.wait(late, |mark| mark.before > 4), Waited::Passed);
     }
 }

@@ -139,6 +139,10 @@ impl Log for Group {
         self.progress().mark().changes
     }
 
+    fn at_hand(&self) -> u64 {
+        self.progress().at_hand().changes
+    }
+
     fn shown(&self) -> u64 {
         self.progress().shown().changes
     }

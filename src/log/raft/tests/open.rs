@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Cluster, eventually};
-use crate::limits::APPLY_MAX_ENTRIES;
+use crate::limits::{APPLY_MAX_ENTRIES, APPLY_OPEN_MAX_BYTES, APPLY_OPEN_MAX_CHANGES};
 use crate::log::decide::Decision;
 use crate::log::raft::applying::Applying;
 use crate::log::raft::codec;
 use crate::log::raft::types::{Applied, Command, Entry, LeaderId, LogId, Payload};
 use crate::log::{Log, Proposal, RequestId};
 use crate::store::tests::fixtures::{Directory, TOKEN, create, init, row, token_row, user_row};
-use crate::store::{Change, Outcome, Store};
+use crate::store::{Change, ObjectRow, Outcome, Sealed, Store};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
@@ -183,7 +183,11 @@ fn what_nobody_waits_for_is_held_and_applied_in_its_order() {
     assert_eq!(applying.standing().0.map(|id| id.index), Some(2));
     assert!(applying.late().is_some());
     let soon = || Instant::now() + Duration::from_secs(20);
-    assert!(applying.wait(soon(), |mark| mark.before > 2));
+    assert!(!applying.wait(Instant::now() + Duration::from_millis(20), |mark| mark.changes > 3));
+    assert_eq!(progress().changes, 1, "what is held is not enough for who waits");
+    assert_eq!(applying.progress().at_hand().changes, 3);
+    assert!(applying.wait(soon(), |mark| mark.changes >= 3));
+    assert_eq!(progress().before, 3);
     assert_eq!((progress().changes, store.count(TOKEN).unwrap()), (3, 0), "applied, and not shown");
     assert!(applying.put_down().unwrap());
     assert_eq!((store.count(TOKEN).unwrap(), applying.late()), (2, None));
@@ -204,7 +208,34 @@ fn what_nobody_waits_for_is_held_and_applied_in_its_order() {
     // An entry that is missing ends it.
     assert!(applying.apply(vec![make(2000)], true).is_err());
     assert!(applying.failed().unwrap().contains("is due") && applying.apply(vec![make(1030)], true).is_err());
-    assert!(!applying.wait(Instant::now(), |mark| mark.before > 1 << 20));
+    let late = soon();
+    assert!(!applying.wait(late, |mark| mark.before > 1 << 20));
+    assert!(Instant::now() < late, "nobody waits for what cannot come");
+}
+
+#[test]
+fn what_is_open_is_bounded_by_changes_and_by_bytes() {
+    let directory = Directory::new();
+    let store = Arc::new(Store::open(directory.path()).unwrap());
+    store.replicate().unwrap();
+    let applying = Applying::new(store.clone(), Arc::default()).unwrap();
+    applying.apply(vec![entry(0, init(TOKEN, 1, None))], true).unwrap();
+    let long = |index| {
+        let sealed = Sealed::from_ciphertext(vec![index as u8; 1 << 20]);
+        entry(index, create(vec![ObjectRow { sealed, ..row(index) }]))
+    };
+    let long_ones = APPLY_OPEN_MAX_BYTES as u64 >> 20;
+    let mut index = 0;
+    for (make, together) in
+        [(&long as &dyn Fn(u64) -> Entry, long_ones), (&|index| entry(index, create(vec![row(index)])), APPLY_OPEN_MAX_CHANGES)]
+    {
+        for number in 1..=2 * together {
+            index += 1;
+            applying.apply(vec![make(index)], true).unwrap();
+            assert_eq!(applying.progress().is_shown(), number % together == 0, "{number} of {together}");
+        }
+    }
+    assert_eq!(store.count(TOKEN).unwrap(), index);
 }
 
 #[test]
@@ -228,7 +259,7 @@ fn the_loop_holds_a_few_new_objects_by_itself_and_leaves_all_else_to_who_applies
     while applying.hold(vec![make(held)]).is_ok() {
         held += 1;
     }
-    assert!(held < 5 + APPLY_MAX_ENTRIES as u64, "{held}");
+    assert!(held < 5 + APPLY_OPEN_MAX_CHANGES, "{held}");
     assert_eq!(applying.apply(vec![make(held)], false).unwrap().len(), 1);
     applying.put_down().unwrap();
     assert_eq!(store.count(TOKEN).unwrap(), held - 2);
