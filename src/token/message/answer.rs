@@ -253,7 +253,7 @@ pub struct Health {
     /// The leader, as far as it knows.
     #[n(4)]
     pub leader: Option<u64>,
-    /// Changes applied.
+    /// Changes applied, and new objects that are before whoever has to see them is answered.
     #[n(5)]
     pub applied: u64,
     /// What it may do; absent in older nodes.
