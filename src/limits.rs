@@ -71,6 +71,14 @@ pub const REPEATS_PER_SECOND: i64 = 200;
 pub const REPEATS_PER_HUNDRED_CALLS: i64 = 10;
 /// How long a module believes what a node said of a use that was started; the node looks again at each use.
 pub const BEGUN_KEPT_MILLISECONDS: u64 = 1000;
+/// Calls that make token objects and go in one request at most.
+pub const MAKINGS_MAX: usize = 128;
+/// Requests of one application that make token objects and are under way before others wait to go together.
+pub const MAKINGS_UNDER_WAY_MAX: usize = 4;
+/// Longest templates of a call that goes together with others, in bytes of their values.
+pub const MAKING_MAX_BYTES: usize = 4 << 10;
+/// How long such a call waits at most before it goes by itself.
+pub const MAKING_WAITS_MAX_MILLISECONDS: u64 = 200;
 /// Most input of an operation in parts that the module keeps, to replay it to another partition.
 pub const STREAM_REPLAY_MAX_BYTES: usize = 64 << 20;
 /// Most input in one request of an operation in parts; longer parts are cut.
@@ -154,7 +162,7 @@ pub const APPLY_MAX_ENTRIES: usize = 1024;
 /// of them share a page.
 pub const APPLY_OPEN_MAX_MILLISECONDS: u64 = 250;
 /// With as many bytes of entries it is committed, and as many are held before they are applied, where nobody waits for them.
-pub const APPLY_OPEN_MAX_BYTES: usize = 4 << 20;
+pub const APPLY_OPEN_MAX_BYTES: usize = 512 << 10;
 /// The same of changes. Who comes meanwhile waits until they are committed, or applied: tens of milliseconds.
 pub const APPLY_OPEN_MAX_CHANGES: u64 = 512;
 /// Clients whose highest number is kept in memory.

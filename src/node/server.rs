@@ -15,10 +15,10 @@ use crate::log::{self, Log};
 use crate::mechanism::digest::{Hash, restore};
 use crate::mechanism::{Cipher, Mechanism};
 use crate::object::ObjectId;
-use crate::partition::{LocalToken, Origin, Partition};
+use crate::partition::{LocalToken, Made, Origin, Partition};
 use crate::secret::Secret;
 use crate::token::message::{
-    Answer, Ask, Blob, Digested, Duty, Health, Named, Refusal, Reply, Request, Use, Verb, Verdict, Who, decode, encode,
+    Answer, Apart, Ask, Blob, Digested, Duty, Health, Named, Refusal, Reply, Request, Use, Verb, Verdict, Who, decode, encode,
 };
 use crate::token::{Access, Reference, Started, Token, TokenId};
 use crate::world::World;
@@ -401,6 +401,10 @@ impl Server {
             }
             Ask::Digest { mechanism, state, parts } => Reply::Bytes(digest(token, access, mechanism, state.as_ref(), parts)?),
             Ask::Inherit { from, capsules } => token.inherit(access, *from, capsules)?,
+            Ask::Make { makings } => match token.make(access, makings)? {
+                Made::All(references) => Reply::Objects(references.into_iter().map(Named::from).collect()),
+                Made::Refused(refused) => return apart(refused),
+            },
             Ask::Tokens | Ask::InitToken { .. } | Ask::DeleteToken { .. } | Ask::Health => {
                 return Err(refuse(Code::ArgumentsBad, "the request is about all tokens, and names one").into());
             }
@@ -431,6 +435,15 @@ impl Server {
         }
         Ok(Reply::Bytes(output))
     }
+}
+
+/// What the callers among others are told that are refused; a node's own trouble is nobody's refusal.
+fn apart(refused: Vec<(u32, Error)>) -> Answered {
+    let told = refused.into_iter().map(|(number, error)| match Stop::from(error) {
+        Stop::Refused(error) => Ok(Apart { number, refusal: Refusal::from(&error) }),
+        stop => Err(stop),
+    });
+    Ok(Reply::Apart(told.collect::<std::result::Result<_, _>>()?))
 }
 
 /// Whether an object was asked for that is not there.

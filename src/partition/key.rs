@@ -7,9 +7,9 @@ use super::operate::{row, verb};
 use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
 use crate::error::{Code, Result, refuse};
 use crate::faults::{self, Fault};
-use crate::mechanism::{GeneratedPair, Key, Mechanism, Params, Wanted, encoding};
+use crate::mechanism::{Key, Mechanism, Params, Wanted, encoding};
 use crate::object::policy::{self, Derive, Permitted, Unwrap, Wrap};
-use crate::object::template::{self, Settled};
+use crate::object::template::{self, Context, Settled};
 use crate::object::{ObjectId, Template, Value};
 use crate::secret::Secret;
 use crate::token::Reference;
@@ -20,16 +20,7 @@ impl Call<'_> {
         if let Some([before]) = self.made_before()? {
             return Ok(before);
         }
-        let row = row(mechanism.kind)?;
-        let make = verb(row, |verbs| verbs.generate)?;
-        let class = match mechanism.kind {
-            MechanismType::DSA_PARAMETER_GEN | MechanismType::DH_PKCS_PARAMETER_GEN => ObjectClass::DOMAIN_PARAMETERS,
-            _ => ObjectClass::SECRET_KEY,
-        };
-        let mut attributes = template::for_generate(class, row.keys[0], mechanism.kind, given, &self.context()?)?;
-        let made = make(mechanism, &attributes)?;
-        merge(&mut attributes, made);
-        self.put_one(attributes)
+        self.put_one(generated(mechanism, given, &self.context()?)?)
     }
 
     /// `C_GenerateKeyPair`: both are kept, or neither.
@@ -42,23 +33,16 @@ impl Call<'_> {
         if let Some([public, private]) = self.made_before()? {
             return Ok((public, private));
         }
-        let row = row(mechanism.kind)?;
-        let make = verb(row, |verbs| verbs.generate_pair)?;
         let context = self.context()?;
-        let mut public = template::for_generate(ObjectClass::PUBLIC_KEY, row.keys[0], mechanism.kind, public, &context)?;
-        let private = template::for_generate(ObjectClass::PRIVATE_KEY, row.keys[0], mechanism.kind, private, &context);
-        if private.is_err() && faults::on(Fault::HalfAPairStays) {
-            let private =
-                template::for_generate(ObjectClass::PRIVATE_KEY, row.keys[0], mechanism.kind, Template::new(), &context)?;
-            let made = make(mechanism, &public, &private)?;
-            merge(&mut public, made.public);
-            self.put_one(public.duplicate())?;
+        if faults::on(Fault::HalfAPairStays) {
+            let half = public.duplicate();
+            if let Err(refused) = generated_pair(mechanism, public.duplicate(), private.duplicate(), &context) {
+                let [public, _] = generated_pair(mechanism, half, Template::new(), &context)?;
+                self.put_one(public)?;
+                return Err(refused);
+            }
         }
-        let mut private = private?;
-        let GeneratedPair { public: public_parts, private: private_parts } = make(mechanism, &public, &private)?;
-        merge(&mut public, public_parts);
-        merge(&mut private, private_parts);
-        let [public, private] = self.put([public, private])?;
+        let [public, private] = self.put(generated_pair(mechanism, public, private, &context)?)?;
         Ok((public, private))
     }
 
@@ -126,6 +110,37 @@ impl Call<'_> {
         attributes.set(AttributeType::VALUE, Value::Secret(value));
         self.put_one(attributes)
     }
+}
+
+/// A new key's attributes, or those of domain parameters.
+pub(super) fn generated(mechanism: &Mechanism, given: Template, context: &Context) -> Result<Template> {
+    let row = row(mechanism.kind)?;
+    let make = verb(row, |verbs| verbs.generate)?;
+    let class = match mechanism.kind {
+        MechanismType::DSA_PARAMETER_GEN | MechanismType::DH_PKCS_PARAMETER_GEN => ObjectClass::DOMAIN_PARAMETERS,
+        _ => ObjectClass::SECRET_KEY,
+    };
+    let mut attributes = template::for_generate(class, row.keys[0], mechanism.kind, given, context)?;
+    let made = make(mechanism, &attributes)?;
+    merge(&mut attributes, made);
+    Ok(attributes)
+}
+
+/// The attributes of a new pair: the public key's, the private key's.
+pub(super) fn generated_pair(
+    mechanism: &Mechanism,
+    public: Template,
+    private: Template,
+    context: &Context,
+) -> Result<[Template; 2]> {
+    let row = row(mechanism.kind)?;
+    let make = verb(row, |verbs| verbs.generate_pair)?;
+    let mut public = template::for_generate(ObjectClass::PUBLIC_KEY, row.keys[0], mechanism.kind, public, context)?;
+    let mut private = template::for_generate(ObjectClass::PRIVATE_KEY, row.keys[0], mechanism.kind, private, context)?;
+    let made = make(mechanism, &public, &private)?;
+    merge(&mut public, made.public);
+    merge(&mut private, made.private);
+    Ok([public, private])
 }
 
 /// What the mechanism made goes over what the template had.

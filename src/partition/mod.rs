@@ -26,6 +26,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod together;
 mod token;
 
 pub use admin::LocalAdmin;
@@ -33,6 +34,7 @@ pub use import::ImportedToken;
 pub use origin::Origin;
 pub use root::{RootKeySource, load_root_key, make_root_key};
 pub use seal::RootKey;
+pub use together::Made;
 pub use token::LocalToken;
 
 use std::collections::HashMap;

@@ -164,43 +164,51 @@ impl<'a> Call<'a> {
 
     /// What an earlier arrival of this request made, if there was one.
     pub fn made_before<const N: usize>(&self) -> Result<Option<[Reference; N]>> {
+        Ok(self.made_before_at(0..N)?.and_then(|made| made.try_into().ok()))
+    }
+
+    /// The same of the objects at these places in the request.
+    pub fn made_before_at(&self, places: impl Iterator<Item = usize>) -> Result<Option<Vec<Reference>>> {
         if !self.partition.did_for_good(self.origin, Step::CreateObjects)? {
             return Ok(None);
         }
-        let Some(ids) = self.origin.map(made::<N>).transpose()?.flatten() else { return Ok(None) };
+        let Some(ids) = self.origin.map(|origin| made(origin, places)).transpose()?.flatten() else { return Ok(None) };
         // One that was destroyed since is named nevertheless: whoever uses it is told.
         let named = |id| match self.open(id, Code::ObjectHandleInvalid) {
             Ok(key) => reference(key.object()),
             Err(_) => Reference { id, token: true, private: true },
         };
-        Ok(Some(ids.map(named)))
+        Ok(Some(ids.into_iter().map(named).collect()))
     }
 
     /// Keeps new objects: all of them, or none.
     pub fn put<const N: usize>(&self, new: [Template; N]) -> Result<[Reference; N]> {
         let mut objects = Vec::with_capacity(N);
-        for (at, mut attributes) in new.into_iter().enumerate() {
-            // Before who is logged in: SoftHSM's order of refusals, which applications know.
-            if attributes.bool(AttributeType::TOKEN) == Some(true) {
-                self.may_write()?;
-            }
-            if is_key_or_certificate(&attributes) {
-                encoding::complete(&mut attributes)?;
-            }
-            objects.push(self.named(at, attributes)?);
+        for (at, attributes) in new.into_iter().enumerate() {
+            objects.push(self.checked(at, attributes)?);
         }
         let references: Vec<Reference> = objects.iter().map(reference).collect();
+        self.keep(objects)?;
+        Ok(std::array::from_fn(|at| references[at]))
+    }
+
+    /// Checks the components and names the object by its place in the request.
+    pub fn checked(&self, at: usize, mut attributes: Template) -> Result<Object> {
+        // Before who is logged in: SoftHSM's order of refusals, which applications know.
+        if attributes.bool(AttributeType::TOKEN) == Some(true) {
+            self.may_write()?;
+        }
+        if is_key_or_certificate(&attributes) {
+            encoding::complete(&mut attributes)?;
+        }
+        self.named(at, attributes)
+    }
+
+    /// Keeps all of them, or none.
+    pub fn keep(&self, objects: Vec<Object>) -> Result<()> {
         let rows =
             objects.iter().filter(|object| object.is_token()).map(|object| self.row(object)).collect::<Result<Vec<_>>>()?;
-        if !rows.is_empty() {
-            let change =
-                Change::CreateObjects { token: self.state.id, token_generation: self.facts().row.generation, objects: rows };
-            let mut change = Some(change);
-            self.partition.decide(self.origin, token_gone, || {
-                // A conflict means that the token was initialised meanwhile: then its keys are others, and nothing can be kept.
-                change.take().map(|change| (change, ())).ok_or_else(token_gone)
-            })?;
-        }
+        self.keep_rows(rows)?;
         for object in objects {
             let key = Arc::new(Key::new(object));
             match (key.object().is_token(), self.origin) {
@@ -215,7 +223,20 @@ impl<'a> Call<'a> {
                 (false, _) => self.state.ephemeral.put(self.access.scope, key),
             }
         }
-        Ok(std::array::from_fn(|at| references[at]))
+        Ok(())
+    }
+
+    /// Has the rows of new token objects in the store: all of them, or none.
+    pub fn keep_rows(&self, rows: Vec<ObjectRow>) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let token_generation = self.facts().row.generation;
+        let mut change = Some(Change::CreateObjects { token: self.state.id, token_generation, objects: rows });
+        self.partition.decide(self.origin, token_gone, || {
+            // A conflict means that the token was initialised meanwhile: then its keys are others, and nothing can be kept.
+            change.take().map(|change| (change, ())).ok_or_else(token_gone)
+        })
     }
 
     fn named(&self, at: usize, mut attributes: Template) -> Result<Object> {

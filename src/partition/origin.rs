@@ -126,16 +126,9 @@ impl Partition {
     }
 }
 
-/// The ids of the token objects that a request has made, for an answer that was lost.
-pub(super) fn made<const N: usize>(origin: &Origin) -> Result<Option<[ObjectId; N]>> {
-    let mut ids = [ObjectId([0; 16]); N];
-    for (at, id) in ids.iter_mut().enumerate() {
-        match origin.object_id(at)? {
-            Some(bytes) => *id = ObjectId(bytes),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(ids))
+/// The ids of token objects that a request has made, by their places in it, for an answer that was lost.
+pub(super) fn made(origin: &Origin, places: impl Iterator<Item = usize>) -> Result<Option<Vec<ObjectId>>> {
+    places.map(|at| Ok(origin.object_id(at)?.map(ObjectId))).collect()
 }
 
 #[cfg(test)]
@@ -154,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_same_request_names_the_same_objects_and_another_one_others() {
-        let ids = |scope, sequence| made::<2>(&origin(scope, sequence)).unwrap().unwrap();
+        let ids = |scope, sequence| made(&origin(scope, sequence), 0..2).unwrap().unwrap();
         assert_eq!(ids(1, 7), ids(1, 7));
         let all = [ids(1, 7), ids(1, 8), ids(2, 7)].concat();
         let different: std::collections::HashSet<_> = all.iter().collect();

@@ -102,10 +102,15 @@ impl Belongings {
         self.retried.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call failed for good.
-    pub fn failed(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.failed.fetch_add(1, Ordering::Relaxed);
+    /// So many calls went along with one that was counted.
+    pub fn went_along(&self, calls: usize) {
+        self.calls.fetch_add(calls as u64, Ordering::Relaxed);
+    }
+
+    /// Calls that went together failed for good.
+    pub fn failed(&self, calls: u64) {
+        self.calls.fetch_add(calls, Ordering::Relaxed);
+        self.failed.fetch_add(calls, Ordering::Relaxed);
     }
 
     /// What was counted is its parent's to tell.

@@ -8,6 +8,7 @@ use super::call::{Failure, Link};
 use super::connection::Wires;
 use super::race::{Finish, Race};
 use crate::secret::Secret;
+use crate::wire::MINOR;
 
 /// The answer to a request, if nothing has to be waited for.
 pub type AtOnce = Box<dyn Fn(&[u8]) -> Option<Secret> + Send + Sync>;
@@ -46,6 +47,10 @@ impl Link for Beside {
             won @ Some(_) => Finish { won, lost: Vec::new() },
             None => self.wires.race(race, request),
         }
+    }
+
+    fn minor(&self, node: usize) -> Option<u32> {
+        if node == self.nearest { Some(MINOR) } else { self.wires.minor(node) }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::belongings::Belongings;
 use super::budget::Budget;
+use super::make::Makings;
 use super::numbers::Number;
 use super::pace::Work;
 use super::race::{Entrant, Finish, Lost, Race, one_by_one};
@@ -15,8 +16,10 @@ use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::object::ObjectId;
 use crate::secret::Secret;
+use crate::sys::process::PerProcess;
 use crate::token::message::{Answer, Ask, Health, Held, Reply, Request, Verdict, Who, decode, encode};
 use crate::token::{Access, Scope, TokenId};
+use crate::wire::MINOR;
 use crate::world::World;
 
 /// Why a node gave no answer. Changes are named, so it does not matter whether the request has reached it.
@@ -32,6 +35,12 @@ pub trait Link: Send + Sync {
     fn race(&self, race: &Race<'_>, request: &[u8]) -> Finish {
         one_by_one(race, |node, patience| self.call(node, request, patience))
     }
+
+    /// The newest set of messages that a node speaks; `None`: it is not known yet. A link without hellos is to nodes of this version.
+    fn minor(&self, node: usize) -> Option<u32> {
+        let _ = node;
+        Some(MINOR)
+    }
 }
 
 /// A pool as one application sees it.
@@ -40,6 +49,8 @@ pub struct Pool {
     pub(super) link: Box<dyn Link>,
     pub(super) world: Arc<dyn World>,
     pub(super) belongings: Belongings,
+    /// A forked child begins without any: those that were under way are its parent's.
+    pub(super) makings: PerProcess<Makings>,
     budget: Budget,
 }
 
@@ -77,7 +88,8 @@ impl Pool {
         // Without randomness all applications begin with the same node of their zone.
         let _ = world.fill_random(&mut turn);
         view.take_turn(usize::from(u16::from_ne_bytes(turn)));
-        Arc::new(Self { view, link, world, belongings: Belongings::default(), budget: Budget::default() })
+        let (belongings, makings, budget) = (Belongings::default(), PerProcess::new(Makings::default), Budget::default());
+        Arc::new(Self { view, link, world, belongings, makings, budget })
     }
 
     /// Gets a request answered that is not a part of a stream.
@@ -104,10 +116,25 @@ impl Pool {
 
     /// Gets a complete request answered; `prefer` is asked first.
     pub(super) fn deliver(&self, mut request: Request, prefer: Option<usize>) -> Result<Outcome> {
-        let mut number = match request.ask.changes() {
-            true => Some(self.belongings.numbers.take(CALL_DEADLINE).ok_or_else(|| self.gave_up(None))?),
-            false => None,
-        };
+        let mut number = self.number(&request.ask)?;
+        self.deliver_as(&mut request, &mut number, prefer)
+    }
+
+    /// A number for what changes something.
+    pub(super) fn number(&self, ask: &Ask) -> Result<Option<Number<'_>>> {
+        if !ask.changes() {
+            return Ok(None);
+        }
+        self.belongings.numbers.take(CALL_DEADLINE).map(Some).ok_or_else(|| self.gave_up(ask, None))
+    }
+
+    /// The same under a number that it has already.
+    pub(super) fn deliver_as<'n>(
+        &'n self,
+        request: &mut Request,
+        number: &mut Option<Number<'n>>,
+        prefer: Option<usize>,
+    ) -> Result<Outcome> {
         request.sequence = number.as_ref().map(Number::value);
         let deadline = self.world.elapsed() + CALL_DEADLINE;
         let mut last = None;
@@ -120,16 +147,16 @@ impl Pool {
                     self.world.sleep(self.budget.wait(self.world.elapsed()));
                 }
                 let Some(left) = deadline.checked_sub(self.world.elapsed()).filter(|left| !left.is_zero()) else {
-                    return Err(self.gave_up(last));
+                    return Err(self.gave_up(&request.ask, last));
                 };
                 let patience = patience(&request.ask, round).min(left);
                 request.tally = self.belongings.tally(self.world.elapsed());
                 let (node, at) = match may_race(&request.ask) {
-                    true => self.race(&mut order, &mut request, patience, left),
+                    true => self.race(&mut order, request, patience, left),
                     false => {
                         let node = order.remove(0);
                         let patience = self.longer_if_slow(node, &request.ask, patience);
-                        (node, self.at(node, &mut request, patience))
+                        (node, self.at(node, request, patience))
                     }
                 };
                 match at {
@@ -142,7 +169,7 @@ impl Pool {
                         self.belongings.untold(request.tally.take(), last.is_none());
                         last = Some(why);
                         if number.is_some() && faults::on(Fault::RetriesAreRenumbered) {
-                            number = self.belongings.numbers.take(CALL_DEADLINE);
+                            *number = self.belongings.numbers.take(CALL_DEADLINE);
                             request.sequence = number.as_ref().map(Number::value);
                         }
                     }
@@ -150,7 +177,7 @@ impl Pool {
             }
             self.world.sleep(pause(round, self.dice()));
         }
-        Err(self.gave_up(last))
+        Err(self.gave_up(&request.ask, last))
     }
 
     /// Parts of a stream are with one node: one that is slow, on a busy machine, is not left for that.
@@ -228,8 +255,8 @@ impl Pool {
         }
     }
 
-    fn gave_up(&self, last: Option<Error>) -> Error {
-        self.belongings.failed();
+    fn gave_up(&self, ask: &Ask, last: Option<Error>) -> Error {
+        self.belongings.failed(ask.calls());
         let told = format!("no node of the pool could answer within {} s", CALL_DEADLINE.as_secs());
         match last {
             Some(cause) => Error::new(Code::DeviceError, told).because(cause),
@@ -238,7 +265,7 @@ impl Pool {
     }
 
     /// The request, so that any node can carry it out; not numbered yet. Errors: `RandomNoRng`.
-    fn complete(&self, call: Call<'_>) -> Result<Request> {
+    pub(super) fn complete(&self, call: Call<'_>) -> Result<Request> {
         let held: Vec<Held> = match (call.token, &call.ask) {
             (Some(token), Ask::Find { .. }) => self.belongings.all_held(token),
             (Some(token), _) => self.belongings.held(token, call.names),
@@ -354,7 +381,7 @@ impl Pool {
         }
     }
 
-    fn failed(&self, node: usize) {
+    pub(super) fn failed(&self, node: usize) {
         let (now, jitter) = (self.world.elapsed(), self.dice());
         let mut health = self.view.nodes[node].health.lock();
         // Whoever comes second has found out nothing new.

@@ -1,5 +1,6 @@
 //! Connections to the nodes: one for each caller at a time, kept for the next. No thread of ours runs in the application.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::call::{Failure, Link};
@@ -17,15 +18,23 @@ pub struct Wires {
     identity: Option<Identity>,
     hello: Hello,
     /// A forked child begins without any: the parent goes on with its own.
-    idle: PerProcess<Vec<Kept>>,
+    ways: PerProcess<Vec<Way>>,
+}
+
+/// The way to one node.
+#[derive(Default)]
+struct Way {
+    idle: Kept,
+    /// The newest set of messages that the node spoke when it was connected to last; 0: it never was.
+    minor: AtomicU32,
 }
 
 impl Wires {
     /// `nodes`: the addresses of each node, in the order in which they are tried. Nothing is connected yet.
     pub fn new(pool: [u8; 16], nodes: Vec<Vec<Address>>, identity: Option<Identity>) -> Self {
         let count = nodes.len();
-        let idle = PerProcess::new(move || (0..count).map(|_| Kept::default()).collect());
-        Self { nodes, identity, hello: Hello::new(pool, Purpose::Client, 0), idle }
+        let ways = PerProcess::new(move || (0..count).map(|_| Way::default()).collect());
+        Self { nodes, identity, hello: Hello::new(pool, Purpose::Client, 0), ways }
     }
 
     fn connect(&self, node: usize, patience: Duration) -> error::Result<Connection> {
@@ -37,7 +46,10 @@ impl Wires {
                 break;
             }
             match Connection::open(address, self.identity.as_ref(), &self.hello, left) {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => {
+                    self.ways.get()[node].minor.store(connection.minor(), Ordering::Relaxed);
+                    return Ok(connection);
+                }
                 Err(error) => last = Some(error),
             }
         }
@@ -47,7 +59,7 @@ impl Wires {
 
 impl Link for Wires {
     fn call(&self, node: usize, request: &[u8], patience: Duration) -> Result<Secret, Failure> {
-        let kept = &self.idle.get()[node];
+        let kept = &self.ways.get()[node].idle;
         kept.call(FRAME_KIND, request, patience, |patience| self.connect(node, patience)).map_err(Failure)
     }
 
@@ -56,9 +68,13 @@ impl Link for Wires {
         if finish.won.is_none() {
             // Whatever else is kept to silent nodes leads to the same silence.
             let silent = finish.lost.iter().filter(|(_, how)| matches!(how, Lost::Silent(_)));
-            silent.for_each(|(node, _)| self.idle.get()[*node].clear());
+            silent.for_each(|(node, _)| self.ways.get()[*node].idle.clear());
         }
         finish
+    }
+
+    fn minor(&self, node: usize) -> Option<u32> {
+        Some(self.ways.get()[node].minor.load(Ordering::Relaxed)).filter(|minor| *minor != 0)
     }
 }
 
@@ -79,7 +95,7 @@ impl Track for Flights<'_> {
 
     fn start(&mut self, node: usize, by: Instant) -> error::Result<()> {
         let connect = |patience| self.wires.connect(node, patience);
-        let flight = self.wires.idle.get()[node].send(FRAME_KIND, self.request, by, &connect)?;
+        let flight = self.wires.ways.get()[node].idle.send(FRAME_KIND, self.request, by, &connect)?;
         self.out.push((node, flight));
         Ok(())
     }
@@ -94,7 +110,7 @@ impl Track for Flights<'_> {
             }
         };
         let (node, flight) = self.out.remove(at);
-        let heard = match self.wires.idle.get()[node].receive(flight, until) {
+        let heard = match self.wires.ways.get()[node].idle.receive(flight, until) {
             Landed::Answer(answer) => Heard::Answer(answer),
             Landed::Silent(flight) => {
                 // To the end, so that each of several that have sent something is looked at.

@@ -16,6 +16,7 @@ mod connection;
 mod digest;
 mod health;
 mod inherit;
+mod make;
 mod numbers;
 mod pace;
 mod race;
@@ -23,6 +24,7 @@ mod retry;
 mod route;
 mod sign;
 mod stream;
+mod together;
 mod token;
 mod view;
 

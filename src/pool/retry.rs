@@ -59,7 +59,8 @@ pub fn patience(ask: &Ask, round: u32) -> Duration {
         | Ask::Copy { .. }
         | Ask::Update { .. }
         | Ask::Unwrap { .. }
-        | Ask::Derive { .. } => Duration::from_millis(500),
+        | Ask::Derive { .. }
+        | Ask::Make { .. } => Duration::from_millis(500),
     };
     first.max(PATIENCE_MAX).min(first * 2_u32.saturating_pow(round.min(12)))
 }

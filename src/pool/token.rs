@@ -12,7 +12,7 @@ use crate::error::{Code, Result, refuse};
 use crate::mechanism::{Cipher, Digester, Mechanism, Params, Recover, Signer, Verifier, table};
 use crate::object::{ObjectId, Template};
 use crate::secret::Secret;
-use crate::token::message::{Ask, Begun, Blob, Named, Reply, Use, Verb, Who, encode};
+use crate::token::message::{Ask, Begun, Blob, Named, New, Reply, Use, Verb, Who, encode};
 use crate::token::{Access, Description, Permit, PermitSlot, Reading, Reference, Role, Scope, Started, Token, TokenId};
 
 /// A token kept by a pool.
@@ -41,6 +41,15 @@ impl PooledToken {
     /// A request that gives so many objects.
     fn objects<const N: usize>(&self, access: &Access, names: &[ObjectId], ask: Ask) -> Result<[Reference; N]> {
         let Reply::Objects(objects) = self.ask(access, names, ask)? else { return self.odd() };
+        self.kept(access, &objects)
+    }
+
+    /// The same of objects that are new.
+    fn made<const N: usize>(&self, access: &Access, new: New) -> Result<[Reference; N]> {
+        self.kept(access, &self.pool.make(self.id, access, new)?)
+    }
+
+    fn kept<const N: usize>(&self, access: &Access, objects: &[Named]) -> Result<[Reference; N]> {
         let scope = self.pool.scope(access)?;
         objects.iter().for_each(|named| self.pool.belongings.keep(self.id, named, scope));
         let references: Vec<Reference> = objects.iter().map(Reference::from).collect();
@@ -171,7 +180,8 @@ impl Token for PooledToken {
     }
 
     fn create(&self, access: &Access, template: Template) -> Result<Reference> {
-        self.object(access, &[], Ask::Create { template })
+        let [reference] = self.made(access, New::Created { template })?;
+        Ok(reference)
     }
 
     fn copy(&self, access: &Access, id: ObjectId, changes: Template) -> Result<Reference> {
@@ -202,7 +212,8 @@ impl Token for PooledToken {
     }
 
     fn generate(&self, access: &Access, mechanism: &Mechanism, template: Template) -> Result<Reference> {
-        self.object(access, &[], Ask::Generate { mechanism: mechanism.clone(), template })
+        let [reference] = self.made(access, New::Generated { mechanism: mechanism.clone(), template })?;
+        Ok(reference)
     }
 
     fn generate_pair(
@@ -212,7 +223,7 @@ impl Token for PooledToken {
         public: Template,
         private: Template,
     ) -> Result<(Reference, Reference)> {
-        let [public, private] = self.objects(access, &[], Ask::GeneratePair { mechanism: mechanism.clone(), public, private })?;
+        let [public, private] = self.made(access, New::Pair { mechanism: mechanism.clone(), public, private })?;
         Ok((public, private))
     }
 

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::change::{Change, ObjectRow, Outcome, Tag, TokenRow, UserRow};
 use super::facts::{Fact, Sum};
+use super::pool::run;
 use super::query;
 use super::trouble::Result;
 use crate::object::{ObjectId, TokenId};
@@ -194,28 +195,43 @@ impl Facts<'_> {
             return Ok(Outcome::Conflict);
         }
         // Of several none is written if one is there already; one alone is not written by itself then.
-        for row in objects.iter().filter(|_| objects.len() > 1) {
-            if self.object(known.number, row.id)?.is_some() {
-                return Ok(Outcome::Conflict);
-            }
+        let are_several = objects.len() > 1;
+        if are_several {
+            run(self.sql, "SAVEPOINT objects")?;
         }
-        let insert = "INSERT INTO object (token, id, version, private, tags, sealed) VALUES (?, ?, ?, ?, ?, ?)
-            ON CONFLICT (id, token) DO NOTHING";
-        for row in objects {
-            let tags = distinct(&row.tags);
-            let (version, encoded) = (row.version.cast_signed(), query::encode_tags(&tags));
-            let values = params![known.number, row.id.0, version, row.private, encoded, row.sealed.as_bytes()];
-            if self.sql.prepare_cached(insert)?.execute(values)? == 0 {
-                return Ok(Outcome::Conflict);
-            }
-            let number = self.sql.last_insert_rowid();
-            self.tags.leave(known.number, number, &tags);
-            self.sum.add(Fact::Object(token, row.id, row.version));
+        let before = self.tags.0.len();
+        let are_new = self.insert_objects(known.number, objects)?;
+        if are_several && !are_new {
+            run(self.sql, "ROLLBACK TO objects")?;
         }
+        if are_several {
+            run(self.sql, "RELEASE objects")?;
+        }
+        if !are_new {
+            self.tags.0.truncate(before);
+            return Ok(Outcome::Conflict);
+        }
+        objects.iter().for_each(|row| self.sum.add(Fact::Object(token, row.id, row.version)));
         if self.tags.0.len() > TAGS_LEFT_MAX {
             self.tags.add(self.sql)?;
         }
         Ok(Outcome::Done)
+    }
+
+    /// Inserts rows of new objects, up to one that is there already: false.
+    fn insert_objects(&mut self, token: i64, objects: &[ObjectRow]) -> Result<bool> {
+        let insert = "INSERT INTO object (token, id, version, private, tags, sealed) VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT (id, token) DO NOTHING";
+        let mut insert = self.sql.prepare_cached(insert)?;
+        for row in objects {
+            let tags = distinct(&row.tags);
+            let (version, encoded) = (row.version.cast_signed(), query::encode_tags(&tags));
+            if insert.execute(params![token, row.id.0, version, row.private, encoded, row.sealed.as_bytes()])? == 0 {
+                return Ok(false);
+            }
+            self.tags.leave(token, self.sql.last_insert_rowid(), &tags);
+        }
+        Ok(true)
     }
 
     fn replace_object(&mut self, token: TokenId, row: &ObjectRow) -> Result<Outcome> {

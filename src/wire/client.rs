@@ -38,6 +38,7 @@ pub struct Connection {
     waits: [Duration; 2],
     place: String,
     peer: Option<Name>,
+    minor: u32,
 }
 
 impl Connection {
@@ -61,8 +62,8 @@ impl Connection {
             }
         };
         let place = address.to_string();
-        let mut connection =
-            Self { channel, reader: Reader::default(), number: 0, kind: HELLO, waits: [Duration::ZERO; 2], place, peer: None };
+        let (reader, waits) = (Reader::default(), [Duration::ZERO; 2]);
+        let mut connection = Self { channel, reader, number: 0, kind: HELLO, waits, place, peer: None, minor: 0 };
         connection.greet(identity, hello, deadline)?;
         Ok(connection)
     }
@@ -80,7 +81,13 @@ impl Connection {
             }
             self.peer = Some(name);
         }
-        hello.agree(&Hello::decode(payload.expose())?).map(drop)
+        self.minor = hello.agree(&Hello::decode(payload.expose())?)?;
+        Ok(())
+    }
+
+    /// The newest set of messages that both sides speak.
+    pub fn minor(&self) -> u32 {
+        self.minor
     }
 
     /// What the other side's certificate says; none over a Unix socket.

@@ -5,9 +5,12 @@ use minicbor::{Decode, Encode};
 use crate::error::{Code, Doing, Result, refuse};
 
 /// The newest set of messages that this version speaks, and the oldest that it still understands.
-pub const MINOR: u32 = 1;
+pub const MINOR: u32 = MAKE_MINOR;
 /// See [`MINOR`].
 pub const MINOR_OLDEST: u32 = 1;
+
+/// The first set of messages in which several calls that make objects go in one request.
+pub const MAKE_MINOR: u32 = 2;
 
 /// What the connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

@@ -22,7 +22,7 @@ mod tests;
 
 pub use address::Address;
 pub use client::{Connection, Failure, Prompt};
-pub use hello::{Hello, Purpose};
+pub use hello::{Hello, MAKE_MINOR, MINOR, Purpose};
 pub use identity::{Identity, Name, Peer};
 pub use kept::{Flight, Kept, Landed};
 pub use server::{Conversation, Listener, Service};

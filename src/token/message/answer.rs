@@ -109,6 +109,20 @@ pub enum Reply {
         #[n(1)]
         objects: Vec<Named>,
     },
+    /// To [`Ask::Make`](super::Ask::Make): these calls are refused, and nothing is made. The others are to be asked for again without them, under the same number.
+    #[n(13)]
+    Apart(#[n(0)] Vec<Apart>),
+}
+
+/// A call that is refused among others.
+#[derive(Encode, Decode)]
+pub struct Apart {
+    /// Its number in the request.
+    #[n(0)]
+    pub number: u32,
+    /// What its caller is told.
+    #[n(1)]
+    pub refusal: Refusal,
 }
 
 /// A [`Description`] as it travels.

@@ -1,0 +1,187 @@
+//! Token objects that many threads make at the same time: their calls go together, in one request, which makes them by one change. A request costs a
+//! node, the log and the stores of all members more than an object more in it.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::call::{Call, Outcome, Pool};
+use super::together::{Batch, Together, Told};
+use crate::ck::{AttributeType, MechanismType, ObjectClass};
+use crate::error::{Code, Error, Result, refuse};
+use crate::limits::{MAKING_MAX_BYTES, MAKING_WAITS_MAX_MILLISECONDS};
+use crate::object::{Template, Value};
+use crate::token::message::{Apart, Ask, Making, Named, New, Refusal, Reply};
+use crate::token::{Access, LoginId, Role, Scope, TokenId};
+use crate::wire::MAKE_MINOR;
+
+/// Calls of an application that make token objects.
+#[derive(Default)]
+pub struct Makings {
+    together: Together<Asker, New, Result<Vec<Named>>>,
+    /// Held by who gets acquainted with a node.
+    introducing: Mutex<()>,
+}
+
+/// Who asks, of which token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Asker {
+    token: TokenId,
+    scope: Scope,
+    role: Option<Role>,
+    login: Option<LoginId>,
+    write: bool,
+}
+
+impl Asker {
+    fn new(token: TokenId, access: &Access) -> Self {
+        let Access { scope, role, login, write, .. } = *access;
+        Self { token, scope, role, login, write }
+    }
+}
+
+impl Pool {
+    /// Makes what one call asks for: alone, or together with others if enough are under way.
+    pub(super) fn make(&self, token: TokenId, access: &Access, new: New) -> Result<Vec<Named>> {
+        if !goes_along(&new) {
+            return self.make_alone(token, access, new);
+        }
+        let (makings, asker) = (self.makings.get(), Asker::new(token, access));
+        if let Some(_turn) = makings.together.turn(asker) {
+            return self.make_alone(token, access, new);
+        }
+        if !self.all_speak(MAKE_MINOR) {
+            return self.make_alone(token, access, new);
+        }
+        let patience = Duration::from_millis(MAKING_WAITS_MAX_MILLISECONDS);
+        let (told, _turn) = makings.together.wait(asker, new, patience);
+        match told {
+            Told::GoAlone(new) => self.make_alone(token, access, new),
+            Told::Carry(mut batch) => {
+                let carried = self.carry(token, access, &mut batch);
+                let error = carried.err().unwrap_or_else(broke_off);
+                batch.finish(|| Err(Error::from(Refusal::from(&error))))
+            }
+            Told::Done(made) => made,
+            Told::BrokeOff => Err(broke_off()),
+        }
+    }
+
+    fn make_alone(&self, token: TokenId, access: &Access, new: New) -> Result<Vec<Named>> {
+        match self.send(Call::new(Some(token), access, new.into(), &[]))? {
+            Outcome::Done(Reply::Objects(objects), _) => Ok(objects),
+            Outcome::Done(_, node) | Outcome::StreamLost(node) => Err(self.odd(node)),
+        }
+    }
+
+    /// Has the calls of a batch carried out, and tells each what came of it. Those that are refused are left out, and the others asked for again, under the
+    /// same number: whichever arrival of the request is carried out, it made all that are still asked for.
+    fn carry(&self, token: TokenId, access: &Access, batch: &mut Batch<New, Result<Vec<Named>>>) -> Result<()> {
+        self.inherit(token, access)?;
+        let makings = batch.take_calls().into_iter().map(|(number, what)| Making { number, what }).collect();
+        let mut request = self.complete(Call::new(Some(token), access, Ask::Make { makings }, &[]))?;
+        let mut number = self.number(&request.ask)?;
+        loop {
+            let (reply, node) = match self.deliver_as(&mut request, &mut number, None)? {
+                Outcome::Done(reply, node) => (reply, node),
+                Outcome::StreamLost(node) => return Err(self.odd(node)),
+            };
+            let Ask::Make { makings } = &mut request.ask else { return Err(self.odd(node)) };
+            let asked = makings.len();
+            match reply {
+                Reply::Objects(objects) => {
+                    let mut objects = objects.into_iter();
+                    for making in makings.drain(..) {
+                        let made: Vec<Named> = objects.by_ref().take(making.what.count()).collect();
+                        let is_whole = made.len() == making.what.count();
+                        batch.tell(making.number, if is_whole { Ok(made) } else { Err(self.odd(node)) });
+                    }
+                }
+                Reply::Apart(refused) => {
+                    for Apart { number, refusal } in refused {
+                        makings.retain(|making| making.number != number);
+                        batch.tell(number, Err(Error::from(refusal)));
+                    }
+                }
+                _ => return Err(self.odd(node)),
+            }
+            let answered = asked - makings.len();
+            if answered == 0 {
+                return Err(self.odd(node));
+            }
+            self.belongings.went_along(answered - 1);
+            if makings.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether all nodes speak a set of messages: a request that one of them has carried out may have to go to any other. One that this process has not
+    /// connected to yet is asked how it is.
+    fn all_speak(&self, minor: u32) -> bool {
+        (0..self.view.nodes.len()).all(|node| self.spoken(node).is_some_and(|spoken| spoken >= minor))
+    }
+
+    fn spoken(&self, node: usize) -> Option<u32> {
+        let known = self.link.minor(node);
+        if known.is_some() || !self.view.nodes[node].health.lock().is_up() {
+            return known;
+        }
+        let _introducing = self.makings.get().introducing.try_lock()?;
+        if self.health_of(node).is_err() {
+            self.failed(node);
+        }
+        self.link.minor(node)
+    }
+}
+
+fn broke_off() -> Error {
+    refuse(Code::FunctionFailed, "the call that was to carry this one broke off: whether the object was made is not known")
+}
+
+/// Whether a call may go together with others: what it makes is small, and takes a node microseconds.
+fn goes_along(new: &New) -> bool {
+    let is_small = |template: &Template| template.bool(AttributeType::TOKEN) == Some(true) && bytes(template) <= MAKING_MAX_BYTES;
+    match new {
+        New::Created { template } => is_small(template) && takes_no_mathematics(template),
+        New::Generated { mechanism, template } => is_small(template) && is_random(mechanism.kind),
+        New::Pair { mechanism, public, private } => is_small(public) && is_small(private) && is_curve(mechanism.kind),
+    }
+}
+
+/// Other objects' numbers are checked when they are created, which may take milliseconds.
+fn takes_no_mathematics(template: &Template) -> bool {
+    let class = template.ulong(AttributeType::CLASS).map(ObjectClass);
+    class.is_some_and(|class| matches!(class, ObjectClass::SECRET_KEY | ObjectClass::DATA | ObjectClass::CERTIFICATE))
+}
+
+/// Keys that are random bytes; others are stretched passwords, or primes.
+fn is_random(kind: MechanismType) -> bool {
+    matches!(
+        kind,
+        MechanismType::AES_KEY_GEN
+            | MechanismType::GENERIC_SECRET_KEY_GEN
+            | MechanismType::DES2_KEY_GEN
+            | MechanismType::DES3_KEY_GEN
+            | MechanismType::CHACHA20_KEY_GEN
+    )
+}
+
+fn is_curve(kind: MechanismType) -> bool {
+    matches!(
+        kind,
+        MechanismType::EC_KEY_PAIR_GEN | MechanismType::EC_EDWARDS_KEY_PAIR_GEN | MechanismType::EC_MONTGOMERY_KEY_PAIR_GEN
+    )
+}
+
+/// Of a template's values.
+fn bytes(template: &Template) -> usize {
+    let bytes = |value: &Value| match value {
+        Value::Bytes(bytes) => bytes.len(),
+        Value::Secret(secret) => secret.len(),
+        Value::Mechanisms(kinds) => size_of_val(kinds.as_slice()),
+        Value::Template(inner) => bytes(inner),
+        _ => size_of::<u64>(),
+    };
+    template.iter().map(|(_, value)| bytes(value)).sum()
+}
