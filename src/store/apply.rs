@@ -9,7 +9,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::change::{Change, ObjectRow, Outcome, Tag, TokenRow, UserRow};
 use super::facts::{Fact, Sum};
-use super::pool::run;
 use super::query;
 use super::trouble::Result;
 use crate::object::{ObjectId, TokenId};
@@ -71,14 +70,14 @@ const TAGS_LEFT_MAX: usize = 4096;
 #[derive(Default)]
 pub struct NewTags(Vec<TagRow>);
 
-/// Token, attribute, hash, object: as the table has them.
-type TagRow = (i64, i64, Vec<u8>, i64);
+/// Token, attribute, hash (none where an object is listed), object: as the table has them.
+type TagRow = (i64, i64, Option<[u8; 16]>, i64);
 
 impl NewTags {
     /// Leaves an object's tags, and the row that lists it.
     fn leave(&mut self, token: i64, object: i64, tags: &[Tag]) {
-        self.0.push((token, LISTED, Vec::new(), object));
-        self.0.extend(tags.iter().map(|tag| (token, query::attribute(tag), tag.hash.to_vec(), object)));
+        self.0.push((token, LISTED, None, object));
+        self.0.extend(tags.iter().map(|tag| (token, query::attribute(tag), Some(tag.hash), object)));
     }
 
     /// Adds all that was left.
@@ -94,11 +93,13 @@ impl NewTags {
 fn add_tags(sql: &Connection, rows: &[TagRow]) -> Result<()> {
     for rows in rows.chunks(TAGS_AT_ONCE_MAX) {
         let places = vec!["(?, ?, ?, ?)"; rows.len()].join(", ");
-        let mut insert = sql.prepare_cached(&format!("INSERT INTO tag (token, attribute, hash, object) VALUES {places}"))?;
+        // What fails ends the whole transaction: nothing is kept to take back the rows before it.
+        let insert = format!("INSERT OR FAIL INTO tag (token, attribute, hash, object) VALUES {places}");
+        let mut insert = sql.prepare_cached(&insert)?;
         for (at, (token, attribute, hash, object)) in rows.iter().enumerate() {
             insert.raw_bind_parameter(4 * at + 1, token)?;
             insert.raw_bind_parameter(4 * at + 2, attribute)?;
-            insert.raw_bind_parameter(4 * at + 3, hash)?;
+            insert.raw_bind_parameter(4 * at + 3, hash.as_ref().map_or(&[][..], |hash| &hash[..]))?;
             insert.raw_bind_parameter(4 * at + 4, object)?;
         }
         insert.raw_execute()?;
@@ -194,22 +195,21 @@ impl Facts<'_> {
         if has_twins(objects) {
             return Ok(Outcome::Conflict);
         }
-        // Of several none is written if one is there already; one alone is not written by itself then.
-        let are_several = objects.len() > 1;
-        if are_several {
-            run(self.sql, "SAVEPOINT objects")?;
-        }
-        let before = self.tags.0.len();
-        let are_new = self.insert_objects(known.number, objects)?;
-        if are_several && !are_new {
-            run(self.sql, "ROLLBACK TO objects")?;
-        }
-        if are_several {
-            run(self.sql, "RELEASE objects")?;
-        }
-        if !are_new {
-            self.tags.0.truncate(before);
-            return Ok(Outcome::Conflict);
+        let insert = "INSERT INTO object (token, id, version, private, tags, sealed) VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT (id, token) DO NOTHING";
+        let mut insert = self.sql.prepare_cached(insert)?;
+        let (mut numbers, left) = (Vec::with_capacity(objects.len()), self.tags.0.len());
+        for row in objects {
+            let tags = distinct(&row.tags);
+            let (version, encoded) = (row.version.cast_signed(), query::encode_tags(&tags));
+            let values = params![known.number, row.id.0, version, row.private, encoded, row.sealed.as_bytes()];
+            if insert.execute(values)? == 0 {
+                self.tags.0.truncate(left);
+                return self.take_back(&numbers);
+            }
+            let number = self.sql.last_insert_rowid();
+            self.tags.leave(known.number, number, &tags);
+            numbers.push(number);
         }
         objects.iter().for_each(|row| self.sum.add(Fact::Object(token, row.id, row.version)));
         if self.tags.0.len() > TAGS_LEFT_MAX {
@@ -218,20 +218,12 @@ impl Facts<'_> {
         Ok(Outcome::Done)
     }
 
-    /// Inserts rows of new objects, up to one that is there already: false.
-    fn insert_objects(&mut self, token: i64, objects: &[ObjectRow]) -> Result<bool> {
-        let insert = "INSERT INTO object (token, id, version, private, tags, sealed) VALUES (?, ?, ?, ?, ?, ?)
-            ON CONFLICT (id, token) DO NOTHING";
-        let mut insert = self.sql.prepare_cached(insert)?;
-        for row in objects {
-            let tags = distinct(&row.tags);
-            let (version, encoded) = (row.version.cast_signed(), query::encode_tags(&tags));
-            if insert.execute(params![token, row.id.0, version, row.private, encoded, row.sealed.as_bytes()])? == 0 {
-                return Ok(false);
-            }
-            self.tags.leave(token, self.sql.last_insert_rowid(), &tags);
+    /// Of several new objects none stays if one is there already. Looking for each of them first, or a savepoint, would cost those that are new.
+    fn take_back(&self, numbers: &[i64]) -> Result<Outcome> {
+        for number in numbers {
+            self.sql.prepare_cached("DELETE FROM object WHERE number = ?")?.execute([number])?;
         }
-        Ok(true)
+        Ok(Outcome::Conflict)
     }
 
     fn replace_object(&mut self, token: TokenId, row: &ObjectRow) -> Result<Outcome> {
@@ -247,7 +239,7 @@ impl Facts<'_> {
         self.sql.prepare_cached(update)?.execute(values)?;
         let gone: Vec<Tag> = old.tags.iter().filter(|tag| !tags.contains(tag)).copied().collect();
         let new = tags.iter().filter(|tag| !old.tags.contains(tag));
-        let new: Vec<TagRow> = new.map(|tag| (known.number, query::attribute(tag), tag.hash.to_vec(), old.number)).collect();
+        let new: Vec<TagRow> = new.map(|tag| (known.number, query::attribute(tag), Some(tag.hash), old.number)).collect();
         self.remove_tags(known.number, old.number, &gone)?;
         add_tags(self.sql, &new)?;
         self.sum.remove(Fact::Object(token, row.id, old.version));
