@@ -162,7 +162,7 @@ pub const APPLY_MAX_ENTRIES: usize = 1024;
 /// of them share a page.
 pub const APPLY_OPEN_MAX_MILLISECONDS: u64 = 250;
 /// With as many bytes of entries it is committed, and as many are held before they are applied, where nobody waits for them.
-pub const APPLY_OPEN_MAX_BYTES: usize = 512 << 10;
+pub const APPLY_OPEN_MAX_BYTES: usize = 1 << 20;
 /// The same of changes. Who comes meanwhile waits until they are committed, or applied: tens of milliseconds.
 pub const APPLY_OPEN_MAX_CHANGES: u64 = 512;
 /// Clients whose highest number is kept in memory.

@@ -14,6 +14,8 @@ mod numbering;
 mod queue;
 mod sync;
 mod table;
+#[path = "together.rs"]
+mod together_model;
 #[path = "../pools/words.rs"]
 mod words;
 
@@ -23,13 +25,14 @@ use fork::sys;
 use hsmpool::{error, faults, mechanism, object, secret, token};
 use table::sessions;
 
-/// Few requests are kept and few hands there are, so that threads meet.
+/// Few requests are kept and under way, and few hands there are, so that threads meet.
 mod limits {
     pub use hsmpool::limits::*;
 
     pub const REQUEST_STEPS: u64 = 1;
     pub const REQUESTS_KEPT_PER_CLIENT: u64 = 2;
     pub const HANDS_PER_TOKEN: usize = 2;
+    pub const MAKINGS_UNDER_WAY_MAX: usize = 1;
 }
 
 #[path = "../../src/partition/ephemeral.rs"]
@@ -46,6 +49,8 @@ mod kept;
 mod numbers;
 #[path = "../../src/partition/ready.rs"]
 mod ready;
+#[path = "../../src/pool/together.rs"]
+mod together;
 #[path = "../../src/store/turnstile.rs"]
 mod turnstile;
 
@@ -72,7 +77,7 @@ struct Model {
     fails: fn(),
 }
 
-const MODELS: [Model; 10] = [
+const MODELS: [Model; 11] = [
     Model { name: "the cache of opened keys, and a destruction", works: cache::works, fails: cache::fails },
     Model { name: "keys at hand, and a change", works: letting_go::change_works, fails: letting_go::change_fails },
     Model { name: "keys at hand, and a destruction", works: letting_go::destruction_works, fails: letting_go::destruction_fails },
@@ -80,6 +85,7 @@ const MODELS: [Model; 10] = [
     Model { name: "the queue of writers of the store", works: queue::works, fails: queue::fails },
     Model { name: "the table of handles, and the end of a session", works: table::works, fails: table::fails },
     Model { name: "the numbers of an application's changes", works: numbering::works, fails: numbering::fails },
+    Model { name: "calls that go together", works: together_model::works, fails: together_model::fails },
     Model { name: "kept connections, and a restart", works: connections::works, fails: connections::fails },
     Model { name: "the gate, and a fork under calls", works: fork::works, fails: fork::fails },
     Model { name: "the gate of a forked child", works: fork::child_works, fails: fork::child_fails },

@@ -58,6 +58,18 @@ impl Condvar {
         }
     }
 
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn wait_while<T>(&self, guard: &mut MutexGuard<'_, T>, waits: impl FnMut(&mut T) -> bool) {
+        self.wait_while_for(guard, waits, Duration::MAX);
+    }
+
+    pub fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
     pub fn notify_all(&self) {
         self.0.notify_all();
     }

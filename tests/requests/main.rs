@@ -11,4 +11,5 @@ mod faults;
 mod house;
 mod security;
 mod storm;
+mod together;
 mod versions;

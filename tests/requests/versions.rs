@@ -142,8 +142,8 @@ fn modules_of_older_and_newer_versions_talk_to_a_node_where_they_have_one_in_com
     let pool = [7; 16];
     let (hello, door) = (Hello::new(pool, Purpose::Peer, 1), Arc::new(Door(house.servers[0].clone())));
     let _listener = Listener::bind(&address, None, hello, 0o600, door).unwrap();
-    // What a module speaks (oldest, newest), and whether the node, which speaks version 1, has one in common with it.
-    for (minor_oldest, minor, is_common) in [(1, 1, true), (1, 9, true), (0, 1, true), (0, 0, false), (2, 9, false), (1, 1, true)]
+    // What a module speaks (oldest, newest), and whether the node, which speaks versions 1 and 2, has one in common with it.
+    for (minor_oldest, minor, is_common) in [(1, 1, true), (1, 9, true), (2, 9, true), (0, 0, false), (3, 9, false), (0, 1, true)]
     {
         let hello = Hello { minor, minor_oldest, ..Hello::new(pool, Purpose::Client, 0) };
         let opened = Connection::open(&address, None, &hello, PATIENCE);

@@ -112,7 +112,18 @@ fn asks() -> Vec<Ask> {
         },
         Ask::Health,
         Ask::Inherit { from: Scope([0x34; 16]), capsules: vec![Blob(b"capsule".to_vec())] },
+        Ask::Make { makings: makings() },
     ]
+}
+
+/// A call of each kind that goes together with others.
+fn makings() -> Vec<Making> {
+    let news = [
+        New::Created { template: template() },
+        New::Generated { mechanism: plain(), template: template() },
+        New::Pair { mechanism: plain(), public: template(), private: template() },
+    ];
+    (4..).zip(news).map(|(number, what)| Making { number, what }).collect()
 }
 
 /// A use of each form of parameter and each verb.
@@ -180,6 +191,10 @@ fn request(ask: Ask) -> Request {
     }
 }
 
+fn refusal() -> Refusal {
+    Refusal { code: Rv::PIN_INCORRECT, told: "wrong".to_string() }
+}
+
 /// An answer of each kind.
 fn verdicts() -> Vec<(&'static str, Verdict)> {
     let described = Described {
@@ -218,10 +233,11 @@ fn verdicts() -> Vec<(&'static str, Verdict)> {
         ("Started", Reply::Started(begun(None))),
         ("Health", Reply::Health(health)),
         ("Inherited", Reply::Inherited { who: Some(who()), objects: vec![named] }),
+        ("Apart", Reply::Apart(vec![Apart { number: 5, refusal: refusal() }])),
     ];
     all.extend(names.into_iter().zip(shapes.map(|shape| Reply::Started(begun(Some(shape))))));
     let mut verdicts: Vec<(&str, Verdict)> = all.into_iter().map(|(name, reply)| (name, Verdict::Done(reply))).collect();
-    verdicts.push(("Refused", Verdict::Refused(Refusal { code: Rv::PIN_INCORRECT, told: "wrong".to_string() })));
+    verdicts.push(("Refused", Verdict::Refused(refusal())));
     verdicts.push(("Elsewhere", Verdict::Elsewhere("it is being stopped".to_string())));
     verdicts.push(("Unknown", Verdict::Unknown(vec![ID])));
     verdicts
