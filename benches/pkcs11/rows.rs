@@ -98,11 +98,11 @@ pub const ROWS: &[Row] = &[
     Row { name: "p256 signer beside a creator", kind: Kind::BesideCreator, raw: Some(|| raw::ecdsa_sign(raw::Curve::P256)) },
     Row { name: "cold start to first signature", kind: Kind::ColdStart, raw: None },
     Row { name: "initialize and finalize", kind: Kind::Initialize, raw: None },
-    row("create and destroy token key", create_and_destroy, None),
+    row("make and destroy token key", make_and_destroy, None),
     Row { name: "64 threads p256 sign", kind: Kind::Rate(64, |s| sign(s, "p256", CKM_ECDSA, 32)), raw: None },
     // Last: they leave their keys behind.
-    call("create token key (median call)", create, None),
-    Row { name: "256 threads create token key", kind: Kind::Rate(256, create), raw: None },
+    call("make token key (median call)", make, None),
+    Row { name: "256 threads make token key", kind: Kind::Rate(256, make), raw: None },
 ];
 
 fn sign<'s>(session: &'s Session<'_>, label: &str, mechanism: CK_MECHANISM_TYPE, data_len: usize) -> Repeat<'s> {
@@ -209,15 +209,15 @@ fn find_by_id<'s>(session: &'s Session<'_>) -> Repeat<'s> {
     })
 }
 
-fn create<'s>(session: &'s Session<'_>) -> Repeat<'s> {
+fn make<'s>(session: &'s Session<'_>) -> Repeat<'s> {
     Box::new(|| {
-        store::secret(session, "created", CKK_AES);
+        store::made(session);
     })
 }
 
-fn create_and_destroy<'s>(session: &'s Session<'_>) -> Repeat<'s> {
+fn make_and_destroy<'s>(session: &'s Session<'_>) -> Repeat<'s> {
     Box::new(|| {
-        let key = store::secret(session, "created", CKK_AES);
+        let key = store::made(session);
         session.destroy(key).expect("destroys");
     })
 }

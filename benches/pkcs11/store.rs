@@ -112,7 +112,17 @@ fn pair(session: &Session, label: &str, mechanism: CK_MECHANISM_TYPE, parameters
     }
 }
 
-/// Creates a token key; the same that the row "create" measures.
+/// Has the module make an AES-256 key in the token, by `C_GenerateKey`, as the rows measure it. Each has a label and an id that no other object has:
+/// an index in which all are one entry would be another store than anybody's.
+pub fn made(session: &Session) -> CK_OBJECT_HANDLE {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    // Figures are taken by processes of their own, of which several make keys in one store.
+    let label = format!("made {} {}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let key = named(&label).number(CKA_VALUE_LEN, 32).yes(&[CKA_ENCRYPT, CKA_DECRYPT]);
+    session.generate_key(CKM_AES_KEY_GEN, key).unwrap_or_else(|rv| panic!("{label}: {rv:?}"))
+}
+
+/// Imports a token key of a fixed value.
 pub fn secret(session: &Session, label: &str, kind: CK_KEY_TYPE) -> CK_OBJECT_HANDLE {
     secret_of(session, label, kind, 32)
 }

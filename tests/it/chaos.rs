@@ -1,6 +1,7 @@
 //! The rehearsals that anybody can run (`hsmpool chaos`), each zone in a network namespace of its own: whatever zones suffer, no call
 //! fails, nothing that was acknowledged is lost or doubled, and what applications saw is linearizable.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,11 +39,55 @@ fn keeps_its_promises(schedule: &str, seed: u64) -> Value {
     assert_eq!(report["linearizability"]["verdict"], "linearizable");
     let strikes = report["strikes"].as_array().expect("a list").len();
     assert!(strikes > 0 && report["counted_objects"].as_u64() > Some(0), "{report:#}");
+    nobody_waits_long(schedule, &report);
     // A busy machine does little in so short a time.
     for (class, least) in [("key use", 100), ("look-up", 10), ("write", 10)] {
         assert!(report["calls"][class].as_u64() > Some(least), "{report:#}");
     }
     report
+}
+
+/// The promised times are 100 ms for uses of keys and 2 s for writes and look-ups. On a machine that many share that is measured, not asserted
+/// (`promised_times` in the report): what a test can tell is a stall from none.
+const KEY_USE_MILLISECONDS_MAX: f64 = 2000.0;
+const BACK_MILLISECONDS_MAX: f64 = 8000.0;
+
+/// Under no blow to one zone does a client wait longer than that.
+#[track_caller]
+fn nobody_waits_long(schedule: &str, report: &Value) {
+    let waits = report["longest_waits"].as_array().expect("a list");
+    for (class, most) in
+        [("key use", KEY_USE_MILLISECONDS_MAX), ("write", BACK_MILLISECONDS_MAX), ("look-up", BACK_MILLISECONDS_MAX)]
+    {
+        // With two zones lost, or in one that is cut off, changes wait for the quorum.
+        let waits_for_quorum = |wait: &Value| {
+            let is_cut_off = schedule.starts_with("cut-") && wait["clients"] == "struck zone";
+            class != "key use" && (schedule == "quorum-lost" || is_cut_off)
+        };
+        let of_class: Vec<&Value> = waits.iter().filter(|wait| wait["calls"] == class && !waits_for_quorum(wait)).collect();
+        for wait in &of_class {
+            assert!(wait["longest_ms"].as_f64().is_some_and(|took| took < most), "{schedule}: {wait}\n{report:#}");
+        }
+        assert!(!of_class.is_empty() || schedule == "quorum-lost", "{schedule}: nobody asked for a {class}: {report:#}");
+    }
+    let times = &report["promised_times"];
+    let is_told = times["met"].is_boolean() && times["longest_key_use_ms"].is_number();
+    assert!(is_told || schedule == "quorum-lost", "{report:#}");
+}
+
+/// Which zones were struck.
+fn struck(report: &Value) -> BTreeSet<String> {
+    let strikes = report["strikes"].as_array().expect("a list").iter();
+    let zones = strikes.flat_map(|strike| strike["zones"].as_array().expect("a list"));
+    zones.map(|zone| zone.as_str().expect("a name").to_string()).collect()
+}
+
+/// Some blow struck the zone that led.
+#[track_caller]
+fn strikes_the_leader(report: &Value) {
+    let strikes = report["strikes"].as_array().expect("a list");
+    let is_of_leader = |strike: &Value| strike["leader"].is_string() && strike["zones"] == serde_json::json!([strike["leader"]]);
+    assert!(strikes.iter().any(is_of_leader), "{report:#}");
 }
 
 /// Whoever is cut off together with its node waits for what needs the others: a cut that nobody notices is none.
@@ -55,17 +100,23 @@ fn bites(report: &Value) {
 
 #[test]
 fn zones_that_are_cut_off_cost_no_call() {
-    bites(&keeps_its_promises("cut-both", 11));
+    let report = keeps_its_promises("cut-both", 11);
+    bites(&report);
+    strikes_the_leader(&report);
 }
 
 #[test]
 fn zones_that_hear_nothing_cost_no_call() {
-    bites(&keeps_its_promises("cut-in", 12));
+    let report = keeps_its_promises("cut-in", 12);
+    bites(&report);
+    strikes_the_leader(&report);
 }
 
 #[test]
 fn zones_that_nobody_hears_cost_no_call() {
-    bites(&keeps_its_promises("cut-out", 13));
+    let report = keeps_its_promises("cut-out", 13);
+    bites(&report);
+    strikes_the_leader(&report);
 }
 
 #[test]
@@ -81,17 +132,32 @@ fn zones_that_are_far_away_for_a_while_cost_no_call() {
 
 #[test]
 fn zones_that_are_killed_and_come_back_cost_no_call() {
-    keeps_its_promises("zone-back", 14);
+    let report = keeps_its_promises("zone-back", 14);
+    assert_eq!(struck(&report), ["a", "b", "c"].map(String::from).into());
 }
 
 #[test]
 fn lost_leaders_cost_no_call() {
-    keeps_its_promises("leader-lost", 15);
+    strikes_the_leader(&keeps_its_promises("leader-lost", 15));
+}
+
+#[test]
+fn zones_that_fall_silent_cost_no_call() {
+    keeps_its_promises("zone-silent", 19);
+}
+
+#[test]
+fn nodes_that_are_restarted_in_turn_cost_no_call() {
+    let report = keeps_its_promises("rolling-restart", 20);
+    assert_eq!(struck(&report), ["a", "b", "c"].map(String::from).into());
 }
 
 #[test]
 fn a_full_disk_costs_no_call() {
-    keeps_its_promises("disk-full", 16);
+    let report = keeps_its_promises("disk-full", 16);
+    // A node that cannot write ends, and is started again once there is room: a full disk that no node noticed rehearses nothing.
+    let strikes = report["strikes"].as_array().expect("a list");
+    assert!(strikes.iter().any(|strike| strike["nodes_that_gave_up"].as_u64() > Some(0)), "{report:#}");
 }
 
 #[test]

@@ -287,7 +287,9 @@ fn chart(out: &mut String, scale: &Scale<'_>, class: Class, top: f64) {
 }
 
 fn tables(out: &mut String, report: &Report) {
-    out.push_str("<table><tr><th>fault<th>clients<th>calls<th>count<th>p50 ms<th>p99 ms<th>p99.9 ms<th>longest ms</tr>");
+    out.push_str(
+        "<table><tr><th>fault<th>clients<th>calls<th>count<th>p50 of calls, ms<th>p99 ms<th>p99.9 ms<th>longest ms</tr>",
+    );
     for stall in &report.stalls {
         let fault = stall.fault.map_or_else(|| "none".to_string(), |fault| fault.to_string());
         let place = if stall.struck { "in the struck zone" } else { "elsewhere" };
@@ -306,34 +308,40 @@ fn tables(out: &mut String, report: &Report) {
     blows(out, report);
 }
 
-/// The blows, with the longest time in which nobody elsewhere was answered; of many the worst.
+/// The blows, with the longest wait of one client under each: in the struck zone, and elsewhere. Of many the worst.
 fn blows(out: &mut String, report: &Report) {
     let strikes = &report.run.strikes;
-    let longest = |at: usize, class: Class| {
-        report.gaps.iter().find(|gap| gap.strike == at && gap.class == class).map_or(0, |gap| gap.longest)
-    };
+    let under = report.blows();
+    let longest = |at: usize| [true, false].map(|struck| under.under(at, struck, Class::Write).unwrap_or(0)).into_iter().max();
     let mut told: Vec<usize> = (0..strikes.len()).collect();
     if strikes.len() > STRIKES_TOLD {
-        told.sort_by_key(|at| std::cmp::Reverse(longest(*at, Class::Write)));
+        told.sort_by_key(|at| std::cmp::Reverse(longest(*at)));
         told.truncate(STRIKES_TOLD);
         told.sort_unstable();
         let _ = write!(out, "<p>Of {} blows the {STRIKES_TOLD} under which writes waited longest:</p>", strikes.len());
     }
-    out.push_str(
-        "<table class=\"b\"><tr><th>blow<th>zones<th>nobody elsewhere was answered a write for, ms<th>a look-up, ms<th>a key use, ms<th>well again after, s</tr>",
+    let _ = write!(
+        out,
+        "<p>{}. The longest that one client waited under each blow, in the struck zone and elsewhere, ms:</p>\
+         <table class=\"b\"><tr><th>blow<th>zones<th>for a key use<th>a write<th>a look-up<th>well again after, s</tr>",
+        report.times().told()
     );
     for at in told {
         let strike = &strikes[at];
         let zones: Vec<String> = strike.zones.iter().map(|zone| escaped(&report.run.zones[*zone])).collect();
+        let both = |class| {
+            let one = |struck| under.under(at, struck, class).map_or("–".to_string(), |it| format!("{:.0}", millis(it)));
+            format!("{}, {}", one(true), one(false))
+        };
         let _ = write!(
             out,
-            "<tr><td>{} at {:.1} s<td>{}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.2}</tr>",
+            "<tr><td>{} at {:.1} s<td>{}<td>{}<td>{}<td>{}<td>{:.2}</tr>",
             strike.fault,
             report.second(strike.begun),
             zones.join(", "),
-            millis(longest(at, Class::Write)),
-            millis(longest(at, Class::Look)),
-            millis(longest(at, Class::Use)),
+            both(Class::Use),
+            both(Class::Write),
+            both(Class::Look),
             strike.well.saturating_sub(strike.healed) as f64 / 1e9
         );
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::record::{Class, Op, Outcome, Record};
 use super::schedule::{Fault, Name};
+use super::waits::{BACK_PROMISED_MILLISECONDS, Blows, KEY_USE_PROMISED_MILLISECONDS, Times, Wait, waits};
 use super::work::REGISTER_LOOKERS_CLIENT;
 use crate::history::{Action, Call, Verdict, check};
 
@@ -25,12 +26,16 @@ pub struct Strike {
     pub fault: Fault,
     /// Which zones.
     pub zones: Vec<usize>,
+    /// The zone that had the leader right before, if there was one.
+    pub leader: Option<usize>,
     /// From when.
     pub begun: u64,
     /// When it was taken back.
     pub healed: u64,
     /// When all nodes were well again.
     pub well: u64,
+    /// Nodes that ended by themselves under it, and were started again as a supervisor would.
+    pub gave_up: usize,
 }
 
 /// What was run.
@@ -69,21 +74,16 @@ pub struct Stall {
 }
 
 impl Stall {
-    /// A quantile in milliseconds, `per_mille` of 1000.
+    /// A quantile over calls in milliseconds, `per_mille` of 1000. A blow delays one call of each worker: what it cost is told by [`Wait`].
     pub fn at(&self, per_mille: usize) -> f64 {
-        let place = (self.times.len() * per_mille).div_ceil(1000).saturating_sub(1);
-        self.times.get(place).map_or(0.0, |nanoseconds| millis(*nanoseconds))
+        quantile(&self.times, per_mille)
     }
 }
 
-/// The longest time during a blow in which no client elsewhere had a call of a kind answered.
-pub struct Gap {
-    /// Which blow, by its place.
-    pub strike: usize,
-    /// Calls of which kind.
-    pub class: Class,
-    /// In nanoseconds.
-    pub longest: u64,
+/// A quantile of ascending times, in milliseconds; `per_mille` of 1000. 0 if there are none.
+pub fn quantile(times: &[u64], per_mille: usize) -> f64 {
+    let place = (times.len() * per_mille).div_ceil(1000).saturating_sub(1);
+    times.get(place).map_or(0.0, |nanoseconds| millis(*nanoseconds))
 }
 
 /// Everything.
@@ -106,8 +106,8 @@ pub struct Report {
     pub exempt: usize,
     /// Times of calls.
     pub stalls: Vec<Stall>,
-    /// Times without calls.
-    pub gaps: Vec<Gap>,
+    /// The longest wait under each blow.
+    pub waits: Vec<Wait>,
 }
 
 pub fn millis(nanoseconds: u64) -> f64 {
@@ -152,8 +152,8 @@ impl Report {
         let counted = records.iter().filter(|record| record.op == Op::Count).count();
         let (history, exempt) = history(&run, &records);
         let verdict = check(&history, SEARCH_STEPS_MAX);
-        let (stalls, gaps) = (stalls(&run, &records), gaps(&run, &records));
-        Self { run, failed, wrong, counted, verdict, judged: history.len(), exempt, stalls, gaps, records }
+        let (stalls, waits) = (stalls(&run, &records), waits(&run, &records));
+        Self { run, failed, wrong, counted, verdict, judged: history.len(), exempt, stalls, waits, records }
     }
 
     /// Whether the pool kept what it promises.
@@ -163,6 +163,16 @@ impl Report {
             && self.verdict == Verdict::Linearizable
             && self.run.troubles.is_empty()
             && self.counted > 0
+    }
+
+    /// The longest waits, blow by blow.
+    pub fn blows(&self) -> Blows<'_> {
+        Blows::new(&self.run, &self.waits)
+    }
+
+    /// What became of the promised times.
+    pub fn times(&self) -> Times {
+        Times::new(&self.run, &self.waits)
     }
 
     /// How many calls of a kind were made.
@@ -227,18 +237,6 @@ impl Report {
     pub fn to_json(&self) -> Value {
         let (lost, doubled) = self.lost_and_doubled();
         let calls: BTreeMap<String, usize> = Class::ALL.iter().map(|class| (class.to_string(), self.calls(*class))).collect();
-        let strike = |strike: &Strike| {
-            let zones: Vec<&str> = strike.zones.iter().map(|zone| self.run.zones[*zone].as_str()).collect();
-            json!({ "fault": strike.fault.to_string(), "zones": zones, "begun_s": self.second(strike.begun),
-                    "healed_s": self.second(strike.healed), "well_s": self.second(strike.well) })
-        };
-        let stall = |stall: &Stall| {
-            json!({ "fault": stall.fault.map_or_else(|| "none".to_string(), |fault| fault.to_string()),
-                    "clients": if stall.struck { "struck zone" } else { "elsewhere" }, "calls": stall.class.to_string(),
-                    "count": stall.times.len(), "p50_ms": stall.at(500), "p99_ms": stall.at(990), "p999_ms": stall.at(999),
-                    "max_ms": stall.at(1000) })
-        };
-        let gap = |gap: &Gap| json!({ "strike": gap.strike, "calls": gap.class.to_string(), "longest_ms": millis(gap.longest) });
         let history = match &self.verdict {
             Verdict::Violated(violation) => violation.calls.iter().map(ToString::to_string).collect(),
             _ => Vec::new(),
@@ -250,10 +248,49 @@ impl Report {
             "linearizability": { "verdict": self.verdict(), "calls_judged": self.judged, "exempt_look_ups": self.exempt, "odd_history": history },
             "complaints": self.failed.iter().chain(&self.wrong).map(|record| self.complaint(record)).collect::<Vec<_>>(),
             "slowest": self.slowest().into_iter().map(|record| self.complaint(record)).collect::<Vec<_>>(),
-            "troubles": self.run.troubles, "strikes": self.run.strikes.iter().map(strike).collect::<Vec<_>>(),
-            "stalls": self.stalls.iter().map(stall).collect::<Vec<_>>(), "without_calls": self.gaps.iter().map(gap).collect::<Vec<_>>(),
+            "troubles": self.run.troubles, "promised_times": self.times_in_json(), "strikes": self.strikes_in_json(),
+            "stalls": self.stalls_in_json(), "longest_waits": self.waits_in_json(),
         })
     }
+
+    fn times_in_json(&self) -> Value {
+        let times = self.times();
+        json!({ "met": times.are_met(), "blows": times.blows, "longest_key_use_ms": times.key_use,
+                "promised_key_use_ms": KEY_USE_PROMISED_MILLISECONDS, "longest_write_or_look_up_ms": times.back,
+                "promised_write_or_look_up_ms": BACK_PROMISED_MILLISECONDS })
+    }
+
+    fn strikes_in_json(&self) -> Vec<Value> {
+        let name = |zone: &usize| self.run.zones[*zone].as_str();
+        let strike = |strike: &Strike| {
+            json!({ "fault": strike.fault.to_string(), "zones": strike.zones.iter().map(name).collect::<Vec<_>>(),
+                    "leader": strike.leader.as_ref().map(name), "begun_s": self.second(strike.begun),
+                    "healed_s": self.second(strike.healed), "well_s": self.second(strike.well), "nodes_that_gave_up": strike.gave_up })
+        };
+        self.run.strikes.iter().map(strike).collect()
+    }
+
+    fn stalls_in_json(&self) -> Vec<Value> {
+        let stall = |stall: &Stall| {
+            json!({ "fault": stall.fault.map_or_else(|| "none".to_string(), |fault| fault.to_string()),
+                    "clients": place(stall.struck), "calls": stall.class.to_string(), "count": stall.times.len(),
+                    "p50_ms": stall.at(500), "p99_ms": stall.at(990), "p999_ms": stall.at(999), "max_ms": stall.at(1000) })
+        };
+        self.stalls.iter().map(stall).collect()
+    }
+
+    fn waits_in_json(&self) -> Vec<Value> {
+        let wait = |wait: &Wait| {
+            json!({ "strike": wait.strike, "fault": self.run.strikes[wait.strike].fault.to_string(), "clients": place(wait.struck),
+                    "calls": wait.class.to_string(), "longest_ms": millis(wait.longest) })
+        };
+        self.waits.iter().map(wait).collect()
+    }
+}
+
+/// Where clients stood.
+pub fn place(struck: bool) -> &'static str {
+    if struck { "struck zone" } else { "elsewhere" }
 }
 
 fn is_undead(record: &Record) -> bool {
@@ -265,7 +302,8 @@ fn strike_of<'r>(run: &'r Run, record: &Record) -> Option<&'r Strike> {
     run.strikes.iter().find(|strike| record.begun <= strike.well && record.ended >= strike.begun)
 }
 
-fn is_struck(run: &Run, strike: &Strike, client: u32) -> bool {
+/// Whether a client stands in a struck zone.
+pub fn is_struck(run: &Run, strike: &Strike, client: u32) -> bool {
     run.clients.get(&client).is_some_and(|zone| strike.zones.contains(zone))
 }
 
@@ -318,33 +356,6 @@ fn stalls(run: &Run, records: &[Record]) -> Vec<Stall> {
     times.into_iter().map(|((fault, struck, class), times)| Stall { fault, struck, class, times: sorted(times) }).collect()
 }
 
-/// Longer than any call, and than any time without one that a rehearsal survives: what is further away from a blow is not looked at.
-const AROUND_NANOSECONDS: u64 = 120_000_000_000;
-
-/// `records` are in the order in which they begun.
-fn gaps(run: &Run, records: &[Record]) -> Vec<Gap> {
-    let mut gaps = Vec::new();
-    for (at, strike) in run.strikes.iter().enumerate() {
-        let before = |time: u64| records.partition_point(|record| record.begun < time);
-        let (first, last) = (strike.begun.saturating_sub(AROUND_NANOSECONDS), strike.well.saturating_add(AROUND_NANOSECONDS));
-        let records = &records[before(first)..before(last)];
-        for class in [Class::Use, Class::Look, Class::Write] {
-            let good = |record: &&Record| {
-                record.op.class() == class
-                    && matches!(record.outcome, Outcome::Done | Outcome::Gone)
-                    && run.clients.contains_key(&record.client)
-                    && !is_struck(run, strike, record.client)
-            };
-            let mut ends: Vec<u64> = records.iter().filter(good).map(|record| record.ended).collect();
-            ends.sort_unstable();
-            let during = ends.windows(2).filter(|pair| pair[1] >= strike.begun && pair[0] <= strike.well);
-            let longest = during.map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-            gaps.push(Gap { strike: at, class, longest });
-        }
-    }
-    gaps
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,7 +365,8 @@ mod tests {
     }
 
     fn run() -> Run {
-        let strike = Strike { fault: Fault::CutBoth, zones: vec![0], begun: 100, healed: 200, well: 250 };
+        let strike =
+            Strike { fault: Fault::CutBoth, zones: vec![0], leader: None, begun: 100, healed: 200, well: 250, gave_up: 0 };
         Run {
             name: Name::CutBoth,
             seed: 1,
@@ -415,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn stalls_and_gaps_are_told_by_fault_and_place() {
+    fn stalls_are_told_by_fault_and_place() {
         let mut records = vec![record(2, Op::Keep, "k1", 1, (10, 20), Outcome::Done)];
         records.push(record(1, Op::Keep, "k2", 1, (110, 120), Outcome::Done));
         records.push(record(2, Op::Keep, "k3", 1, (90, 230), Outcome::Done));
@@ -424,8 +436,6 @@ mod tests {
         let told: Vec<_> = report.stalls.iter().map(|stall| (stall.fault, stall.struck, stall.times.clone())).collect();
         let cut = Some(Fault::CutBoth);
         assert_eq!(told, [(None, false, vec![1, 10]), (cut, false, vec![140]), (cut, true, vec![10])]);
-        let writes = report.gaps.iter().find(|gap| gap.class == Class::Write).unwrap();
-        assert_eq!(writes.longest, 210, "what the cut-off zone's client does tells nothing of the others");
         assert_eq!((report.stalls[0].at(500), report.stalls[0].at(1000)), (1e-6, 1e-5));
     }
 }

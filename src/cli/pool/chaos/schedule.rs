@@ -77,17 +77,17 @@ pub struct Blow {
 pub enum Name {
     /// One zone is killed and stays down
     ZoneDown,
-    /// Each zone in turn is killed and comes back
+    /// Each zone in turn, every one at least once, is killed and comes back
     ZoneBack,
     /// Zones get slow: a throttled line with --namespaces, a stuttering process without
     ZoneSlow,
     /// Zones fall silent: the process is stopped in its tracks, its connections stay open
     ZoneSilent,
-    /// Zones are cut off from the others (needs --namespaces)
+    /// Zones, the leader's first, are cut off from the others (needs --namespaces)
     CutBoth,
-    /// Nothing gets into a zone, but what it sends gets out (needs --namespaces)
+    /// Nothing gets into a zone, the leader's first, but what it sends gets out (needs --namespaces)
     CutIn,
-    /// Nothing gets out of a zone, but it hears the others (needs --namespaces)
+    /// Nothing gets out of a zone, the leader's first, but it hears the others (needs --namespaces)
     CutOut,
     /// The leader is killed, again and again
     LeaderLost,
@@ -167,7 +167,7 @@ pub fn plan(name: Name, seed: u64, zones: usize, length: Duration, spaces: bool)
         Name::QuorumLost => {
             let order = dice.order(zones);
             let lost = zones.div_ceil(2);
-            series(total, 6000, |calm| {
+            series(total, 6000, 1, |calm| {
                 let lasts = dice.between(2500, 4000);
                 lone(calm, Fault::Kill, order[..lost].to_vec(), lasts)
             })
@@ -178,36 +178,46 @@ pub fn plan(name: Name, seed: u64, zones: usize, length: Duration, spaces: bool)
         }
         Name::Kills => kills(seed, zones, (total.saturating_sub(tail) / (400 + RECOVERY_MILLISECONDS)).max(1)),
         Name::Members => vec![lone(1500, Fault::Members, vec![dice.place(zones)], 0)],
-        Name::LeaderLost => series(total, 3500, |calm| {
+        Name::LeaderLost => series(total, 3500, 1, |calm| {
             let lasts = dice.between(1000, 2500);
             Blow { whom: Whom::Leader, ..lone(calm, Fault::Kill, Vec::new(), lasts) }
         }),
         // A file system of its own is made for the one zone.
         Name::DiskFull => {
             let zone = dice.place(zones);
-            series(total, 5500, |calm| lone(calm, Fault::FillDisk, vec![zone], dice.between(2000, 3500)))
+            series(total, 5500, 1, |calm| lone(calm, Fault::FillDisk, vec![zone], dice.between(2000, 3500)))
         }
-        _ => {
+        Name::CutBoth | Name::CutIn | Name::CutOut => {
             let fault = match name {
-                Name::ZoneBack => Fault::Kill,
-                Name::ZoneSlow if spaces => Fault::Throttle,
-                Name::ZoneSlow => Fault::Stutter,
-                Name::ZoneLate => Fault::Delay,
-                Name::CutBoth => Fault::CutBoth,
                 Name::CutIn => Fault::CutIn,
                 Name::CutOut => Fault::CutOut,
-                _ => Fault::Pause,
+                _ => Fault::CutBoth,
             };
-            let order = dice.order(zones);
-            let mut turn = order.into_iter().cycle();
-            series(total, 4000, |calm| lone(calm, fault, vec![turn.next().unwrap_or(0)], dice.between(1500, 3000)))
+            let mut turn = dice.order(zones).into_iter().cycle();
+            // What a leader does that is cut off is another matter than a follower's, and is not left to the dice.
+            let mut whom = std::iter::once(Whom::Leader).chain(std::iter::from_fn(|| Some(Whom::Zones(vec![turn.next()?]))));
+            series(total, 4000, 2, |calm| {
+                let lasts = dice.between(1500, 3000);
+                Blow { whom: whom.next().unwrap_or(Whom::Leader), ..lone(calm, fault, Vec::new(), lasts) }
+            })
+        }
+        _ => {
+            let (fault, least) = match name {
+                Name::ZoneBack => (Fault::Kill, zones as u64),
+                Name::ZoneSlow if spaces => (Fault::Throttle, 1),
+                Name::ZoneSlow => (Fault::Stutter, 1),
+                Name::ZoneLate => (Fault::Delay, 1),
+                _ => (Fault::Pause, 1),
+            };
+            let mut turn = dice.order(zones).into_iter().cycle();
+            series(total, 4000, least, |calm| lone(calm, fault, vec![turn.next().unwrap_or(0)], dice.between(1500, 3000)))
         }
     }
 }
 
-/// As many blows as fit, at least one, each of about so long with the calm before it; what comes back is given time.
-fn series(total: u64, each: u64, mut blow: impl FnMut(u64) -> Blow) -> Vec<Blow> {
-    let count = (total.saturating_sub(2000) / (each + RECOVERY_MILLISECONDS)).max(1);
+/// As many blows as fit, at least so many, each of about so long with the calm before it; what comes back is given time.
+fn series(total: u64, each: u64, least: u64, mut blow: impl FnMut(u64) -> Blow) -> Vec<Blow> {
+    let count = (total.saturating_sub(2000) / (each + RECOVERY_MILLISECONDS)).max(least);
     (0..count).map(|at| blow(if at == 0 { 1500 } else { 1000 })).collect()
 }
 
@@ -224,6 +234,19 @@ mod tests {
         }
         let differs = |name| (1..20).any(|seed| plan(name, seed, 3, LENGTH, true) != plan(name, 0, 3, LENGTH, true));
         assert!(Name::singles().all(differs));
+    }
+
+    #[test]
+    fn however_short_it_is_each_zone_is_killed_and_the_leader_is_cut_off() {
+        for seed in 0..50 {
+            let planned = |name| plan(name, seed, 3, Duration::from_secs(8), true).into_iter().map(|blow| blow.whom);
+            let killed: Vec<Whom> = planned(Name::ZoneBack).collect();
+            assert!((0..3).all(|zone| killed.contains(&Whom::Zones(vec![zone]))), "{killed:?}");
+            for name in [Name::CutBoth, Name::CutIn, Name::CutOut] {
+                let cut: Vec<Whom> = planned(name).collect();
+                assert!(cut[0] == Whom::Leader && matches!(cut[1], Whom::Zones(_)), "{cut:?}");
+            }
+        }
     }
 
     #[test]

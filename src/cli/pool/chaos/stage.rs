@@ -207,16 +207,25 @@ impl Stage {
         self.nodes.iter().filter(|node| node.zone == self.zones[zone]).cloned().collect()
     }
 
-    /// Which zones a blow will strike.
-    pub fn resolve(&self, whom: &Whom) -> Result<Vec<usize>> {
-        match whom {
-            Whom::Zones(zones) => Ok(zones.clone()),
-            Whom::Leader => {
-                let leader = self.nodes.iter().find_map(|node| self.operator.status(node).ok()?.health.leader);
-                let node = self.nodes.iter().find(|node| Some(node.node) == leader);
-                node.map(|node| vec![self.zone_of(node)]).ok_or_else(|| refuse(Code::DeviceError, "the pool has no leader"))
-            }
+    /// Which zones a blow will strike, and which one has the leader by now.
+    pub fn resolve(&self, whom: &Whom) -> Result<(Vec<usize>, Option<usize>)> {
+        let leader = self.leader();
+        match (whom, leader) {
+            (Whom::Zones(zones), _) => Ok((zones.clone(), leader)),
+            (Whom::Leader, Some(zone)) => Ok((vec![zone], leader)),
+            (Whom::Leader, None) => Err(refuse(Code::DeviceError, "the pool has no leader")),
         }
+    }
+
+    /// The zone of the leader, by the first node that knows one.
+    fn leader(&self) -> Option<usize> {
+        let leader = self.nodes.iter().find_map(|node| self.operator.status(node).ok()?.health.leader);
+        self.nodes.iter().find(|node| Some(node.node) == leader).map(|node| self.zone_of(node))
+    }
+
+    /// Whether a node of the zone has ended.
+    pub fn has_ended(&self, zone: usize) -> bool {
+        self.of_zone(zone).iter().any(|node| local::has_ended(&self.layout, node))
     }
 
     /// Deals a blow to a zone.
@@ -291,11 +300,11 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until every node serves and hears of its leader; `supervised`: one that has ended is started again.
+    /// Waits until every node serves and hears of its leader; `supervised`: one that has ended is started again. Gives how many were.
     ///
     /// Errors: `DeviceError`, naming the node that does not.
-    pub fn wait_well(&self, supervised: bool, stop: &AtomicBool) -> Result<()> {
-        let deadline = Instant::now() + WELL_PATIENCE;
+    pub fn wait_well(&self, supervised: bool, stop: &AtomicBool) -> Result<usize> {
+        let (deadline, mut started) = (Instant::now() + WELL_PATIENCE, 0);
         for node in &self.nodes {
             let mut gone = None;
             loop {
@@ -310,7 +319,7 @@ impl Stage {
                         return Err(refuse(Code::DeviceError, format!("node {} of zone {} has ended", node.node, node.zone)));
                     }
                     self.start(node)?;
-                    gone = None;
+                    (gone, started) = (None, started + 1);
                 }
                 let status = self.operator.status(node);
                 if status
@@ -329,7 +338,7 @@ impl Stage {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
-        Ok(())
+        Ok(started)
     }
 
     fn make_disk(&mut self, zone: usize) -> Result<()> {
