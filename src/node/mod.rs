@@ -1,10 +1,11 @@
 //! A node: one partition of a pool, as its clients and peers reach it.
 //!
 //! Knows: error, limits, log, mechanism, object, partition, secret, store, sys, token, wire, world.
-//! Crates: minicbor, parking_lot, prometheus-client, rustls, serde_json, tiny_http, ureq.
+//! Crates: minicbor, parking_lot, prometheus-client, rustls, serde_json, ureq.
 
 mod daemon;
 mod events;
+mod http;
 mod metrics;
 mod operate;
 mod operations;
