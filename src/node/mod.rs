@@ -3,6 +3,7 @@
 //! Knows: error, limits, log, mechanism, object, partition, secret, store, sys, token, wire, world.
 //! Crates: minicbor, parking_lot, prometheus-client, rustls, serde_json, ureq.
 
+mod certificate;
 mod daemon;
 mod events;
 mod http;
@@ -17,6 +18,7 @@ mod streams;
 mod tests;
 mod webhooks;
 
+pub use certificate::check_certificate;
 pub use daemon::{Node, NodeSettings};
 pub use events::{Event, Events};
 pub use operate::{Counted, MemberStatus, NodeStatus, OPERATE_KIND, Operate, Operated};
