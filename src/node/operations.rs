@@ -56,7 +56,7 @@ fn answer(path: &str, to: &mut dyn Write, server: &Server, followers: &AtomicUsi
 fn levels(server: &Server) -> Levels {
     let (health, (applications, streams)) = (server.health(), server.load());
     Levels {
-        applied: health.applied,
+        applied: health.changes_applied(),
         in_contact: health.in_contact,
         lease: health.duty == Some(Duty::Ordinary),
         key_use_left: match health.duty {

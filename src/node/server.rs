@@ -171,6 +171,7 @@ impl Server {
                 log::Standing::Stopped => Duty::Stopped,
                 log::Standing::Expelled => Duty::Expelled,
             }),
+            changes: Some(self.log.mark()),
         }
     }
 

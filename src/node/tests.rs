@@ -100,6 +100,7 @@ fn a_node_answers_what_its_standing_allows_and_says_so() {
         assert_eq!(answer.isolated, matches!(standing, Standing::Isolated { .. }).then_some(true));
         let Verdict::Done(Reply::Health(health)) = answer.verdict else { panic!("a node always says how it is") };
         assert_eq!(health.applied, 41, "what is held counts");
+        assert_eq!(health.changes_applied(), log.mark(), "but not where people are told");
         assert_eq!((health.duty, health.in_contact), (Some(duty), standing.in_contact()));
         assert_eq!(health.is_useful(), standing.uses_keys());
     }
