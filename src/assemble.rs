@@ -93,6 +93,12 @@ pub fn open() -> Result<Opened> {
     }
     log(Level::Debug, &whence(&config));
     let peer = peer(&config, &log)?.map(Arc::new);
+    // A node in the process knows its zone by itself.
+    if let (Some(file), None) = (&config.pool_file, &peer)
+        && let Some(warning) = PoolFile::read(file)?.warning()
+    {
+        log(Level::Warning, &format!("{}: {warning}", file.display()));
+    }
     let admin: Arc<dyn Admin> = match (&config.pool_file, &peer) {
         (Some(file), Some(_)) => Arc::new(pool(&PoolFile::read(file)?, peer.clone())?),
         _ => admin(&config)?,
@@ -309,6 +315,12 @@ fn start(file: &NodeFile, claim: Claim, is_peer: bool) -> Result<Node> {
     store.authenticate(root_key.stamper()?)?;
     let listen = &file.listen;
     let clients = listen.clients.iter().map(|address| address.parse()).collect::<Result<Vec<Address>>>()?;
+    let peers: Address = listen.peers.parse()?;
+    if matches!(peers, Address::Unix(_)) {
+        let told =
+            format!("listen.peers: {peers} is a Unix socket, over which no node can show its certificate: tcp:address:port");
+        return Err(refuse(Code::Configuration, told));
+    }
     let (pool, certificates) = (file.pool, file.certificates.clone());
     let settings = NodeSettings {
         pool: pool.0,
@@ -320,7 +332,7 @@ fn start(file: &NodeFile, claim: Claim, is_peer: bool) -> Result<Node> {
         },
         directory: file.directory.clone(),
         clients,
-        peers: listen.peers.parse()?,
+        peers,
         operations: listen.operations.clone(),
         webhooks: file.webhooks.clone(),
         webhook_ca: file.webhook_ca.clone(),

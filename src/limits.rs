@@ -61,6 +61,10 @@ pub const IDLE_CONNECTION_TRUSTED_SECONDS: u64 = 25;
 pub const FRAME_MAX_BYTES: usize = OBJECT_MAX_BYTES + (1 << 20);
 /// Most connections of one listening socket.
 pub const CONNECTIONS_MAX: usize = 4096;
+/// Most connections of a node's operations port.
+pub const WATCHERS_MAX: usize = 128;
+/// Longest request line and headers that it reads.
+pub const WATCHER_HEAD_MAX_BYTES: usize = 8 << 10;
 /// How long a call of a pool may take before it fails: longer than two elections, a lease and some margin.
 pub const CALL_DEADLINE_SECONDS: u64 = 30;
 /// Repeats of requests that a module may send at once: as many calls as an application may have under way when a node falls silent.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::told::say;
 use super::{pin, token};
 use crate::assemble;
 use crate::error::{Code, Result, refuse};
@@ -22,7 +23,7 @@ pub(super) struct Arguments {
     pin: Option<String>,
     /// As JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
@@ -64,12 +65,12 @@ fn print(store: &Store, report: &CheckReport, opened: usize, as_json: bool) {
     let hash: String = set_hash.iter().map(|byte| format!("{byte:02x}")).collect();
     if as_json {
         let counts = json!({ "tokens": tokens, "users": users, "objects": objects, "opened": opened, "changes": applied });
-        println!("{:#}", json!({ "file": store.path(), "sound": true, "counts": counts, "set_hash": hash }));
+        say(format_args!("{:#}", json!({ "file": store.path(), "sound": true, "counts": counts, "set_hash": hash })));
         return;
     }
-    println!("{}: sound", store.path().display());
-    println!(
+    say(format_args!("{}: sound", store.path().display()));
+    say(format_args!(
         "tokens: {tokens}, PINs: {users}, objects: {objects} (opened: {opened}), changes since the store was made: {applied}"
-    );
-    println!("set hash: {hash}");
+    ));
+    say(format_args!("set hash: {hash}"));
 }

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
+use super::told::say;
 use crate::assemble;
+use crate::config::pool::PoolFile;
 use crate::config::table::{Files, KEYS, Kind};
 use crate::config::{Config, Style};
 use crate::error::Result;
@@ -13,20 +15,28 @@ use crate::error::Result;
 pub(super) struct Arguments {
     /// As JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let config = assemble::configuration()?;
     if arguments.json {
-        println!("{:#}", as_json(&config));
+        say(format_args!("{:#}", as_json(&config)));
     } else {
-        print!("{}", as_file(&config));
+        say(as_file(&config).trim_end());
     }
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&of_pool(&config)) {
         eprintln!("warning: {warning}");
     }
     Ok(())
+}
+
+/// What is wrong or strange in the description of a pool that the configuration names.
+fn of_pool(config: &Config) -> Option<String> {
+    match PoolFile::read(config.pool_file.as_ref()?) {
+        Ok(pool) => pool.warning(),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Name, type and value of each key that has a value.
@@ -44,30 +54,40 @@ fn as_file(config: &Config) -> String {
         None => "# no file was found: the defaults hold\n".to_owned(),
     };
     for (name, kind, value) in rows(config) {
-        let quoted = config.style == Style::Hsmpool && matches!(kind, Kind::Text | Kind::Path);
-        text += &if quoted { format!("{name} = {value:?}\n") } else { format!("{name} = {value}\n") };
+        let value = if config.style == Style::Hsmpool { kind.in_toml(value) } else { value };
+        text += &format!("{name} = {value}\n");
     }
     text
 }
 
 fn as_json(config: &Config) -> serde_json::Value {
     let values: serde_json::Map<_, _> = rows(config).map(|(name, _, value)| (name.to_owned(), value.into())).collect();
-    json!({ "file": config.source, "values": values, "warnings": config.warnings })
+    json!({ "file": config.source, "values": values, "warnings": config.warnings.iter().chain(&of_pool(config)).collect::<Vec<_>>() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{self, Environment};
+    use crate::store::tests::fixtures::Directory;
+
+    fn read(text: &str) -> Config {
+        let path = Directory::new().path().with_extension("toml");
+        std::fs::write(&path, text).unwrap();
+        let read = config::load(&Environment { hsmpool_conf: Some(path.clone()), ..Environment::default() });
+        std::fs::remove_file(&path).unwrap();
+        Config { source: None, ..read.unwrap() }
+    }
 
     #[test]
     fn what_is_shown_is_a_file_that_says_the_same() {
-        let path = std::env::temp_dir().join(format!("hsmpool-config-show-{}", std::process::id()));
         let defaults = config::load(&Environment::default()).unwrap();
-        std::fs::write(&path, as_file(&defaults)).unwrap();
-        let again = config::load(&Environment { hsmpool_conf: Some(path.clone()), ..Environment::default() }).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        let again = read(&as_file(&defaults));
         let log_target = again.log_target.clone().filter(|target| *target != config::LogTarget::Syslog);
-        assert_eq!(Config { source: None, log_target, ..again }, defaults);
+        assert_eq!(Config { log_target, ..again }, defaults);
+        // Paths with what means something in TOML.
+        let odd = read("pool.file = '/etc/a \"b\"\\c.toml'\npool.peer = '/etc/it.toml'\nstore.directory = \"/srv/\\u007f#\"\n");
+        assert_eq!(odd.pool_file.as_deref(), Some(std::path::Path::new("/etc/a \"b\"\\c.toml")));
+        assert_eq!(read(&as_file(&odd)), odd);
     }
 }

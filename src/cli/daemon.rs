@@ -1,7 +1,7 @@
 //! `hsmpoold`: runs one node until it is told to stop.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,8 @@ use clap::Parser;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::node_check::{self, Depth};
+use super::told::{Ended, finish, say, sentence};
 use crate::assemble;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Level, Result, Sink, refuse};
@@ -21,7 +23,8 @@ use crate::sys::process;
 #[command(
     name = "hsmpoold",
     version,
-    after_help = "Signals: SIGTERM stops it (clients are sent elsewhere, leadership is handed over, answers go out), SIGHUP reads the certificate\n\
+    after_help = "Examples:\n  hsmpoold --config /etc/hsmpool/hsmpoold.toml --check\n  hsmpoold --config /etc/hsmpool/hsmpoold.toml\n\n\
+                  Signals: SIGTERM stops it (clients are sent elsewhere, leadership is handed over, answers go out), SIGHUP reads the certificate\n\
                   files again. Log lines go to standard error.\n\n\
                   Exit codes: 0 stopped as asked, 1 refused or failed (the reason is on standard error), 2 the command line is wrong."
 )]
@@ -29,29 +32,21 @@ struct Arguments {
     /// The node's configuration file
     #[arg(long, default_value = "/etc/hsmpool/hsmpoold.toml")]
     config: PathBuf,
-    /// Reads the configuration and the certificates, says what is wrong, and ends
+    /// Says what is wrong with configuration, certificate, permissions, root key and addresses, and ends; `hsmpool node check` reads the database too
     #[arg(long)]
     check: bool,
 }
 
 pub(super) fn main(arguments: &[OsString]) -> ExitCode {
     let arguments = Arguments::parse_from(arguments);
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hsmpoold: {}", super::sentence(&error));
-            ExitCode::FAILURE
-        }
-    }
+    finish("hsmpoold", false, run(&arguments).map(|()| Ended::Well))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let file = NodeFile::read(&arguments.config)?;
     if arguments.check {
-        assemble::identity(file.pool, &file.certificates)?;
-        println!("{}: node {} of zone {}, pool {}", arguments.config.display(), file.node, file.zone, file.pool);
-        return Ok(());
+        return check(&arguments.config);
     }
+    let file = NodeFile::read(&arguments.config)?;
     process::keep_memory_private().doing(Code::Configuration, "keeping the process's memory private")?;
     // Before the first thread, so that none of them is interrupted.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).doing(Code::HostMemory, "waiting for signals")?;
@@ -65,7 +60,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         match signal {
             SIGHUP => match node.read_certificates() {
                 Ok(()) => eprintln!("hsmpoold: the certificates were read again"),
-                Err(error) => eprintln!("hsmpoold: the old certificates stay: {}", super::sentence(&error)),
+                Err(error) => eprintln!("hsmpoold: the old certificates stay: {}", sentence(&error)),
             },
             _ => break,
         }
@@ -75,6 +70,16 @@ fn run(arguments: &Arguments) -> Result<()> {
     match failed.load(Ordering::Acquire) {
         true => Err(refuse(Code::DeviceError, "the node's log or store failed: it must be started anew")),
         false => Ok(()),
+    }
+}
+
+/// What `hsmpool node check` looks at, but for the database, which is the daemon's while it runs.
+fn check(config: &Path) -> Result<()> {
+    let rows = node_check::check(config, Depth::WithoutStore);
+    rows.iter().for_each(|row| say(node_check::line(row)));
+    match node_check::can_run(&rows) {
+        true => Ok(()),
+        false => Err(refuse(Code::Configuration, format!("with {} the node cannot run", config.display()))),
     }
 }
 

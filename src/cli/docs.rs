@@ -3,11 +3,13 @@
 use std::fmt::Write;
 
 use super::mechanisms::{sorted, verbs};
+use super::told::say;
 use crate::config::table as config_table;
 use crate::error::Result;
 use crate::object::table as object_table;
 
 #[derive(clap::Args)]
+#[command(after_help = "Example: hsmpool docs configuration")]
 pub(super) struct Arguments {
     /// Which page
     page: Page,
@@ -26,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         Page::Configuration => configuration(),
         Page::Compatibility => compatibility(),
     };
-    print!("{page}");
+    say(page.strip_suffix('\n').unwrap_or(&page));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::pin;
+use super::told::say;
 use crate::assemble;
 use crate::error::{Code, Result, refuse};
 use crate::partition::{ImportedToken, LocalAdmin};
@@ -37,7 +38,7 @@ pub(super) struct Arguments {
     dry_run: bool,
     /// As JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
@@ -62,10 +63,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         let (label, serial) = (text(&token.label), text(&token.serial));
         if !arguments.json {
             match &imported {
-                None => println!("token {label:?} (serial number {serial}): {} objects would be imported", token.object_count()),
-                Some((count, _)) => {
-                    println!("token {label:?} (serial number {serial}): {count} of {} objects imported", token.object_count())
-                }
+                None => say(format_args!(
+                    "token {label:?} (serial number {serial}): {} objects would be imported",
+                    token.object_count()
+                )),
+                Some((count, _)) => say(format_args!(
+                    "token {label:?} (serial number {serial}): {count} of {} objects imported",
+                    token.object_count()
+                )),
             }
         }
         let (count, left_out) = imported.unwrap_or_default();
@@ -77,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     if arguments.json {
-        println!("{:#}", json!({ "dry_run": arguments.dry_run, "tokens": done }));
+        say(format_args!("{:#}", json!({ "dry_run": arguments.dry_run, "tokens": done })));
     }
     Ok(())
 }

@@ -21,7 +21,9 @@ Options:
   --out <path>     the PKCS#8 file to be written (PEM)
   --pin <PIN>      encrypts the PKCS#8 file
   -h, --help       shows this text
-  -v, --version    shows the version";
+  -v, --version    shows the version
+Example:
+  softhsm2-keyconv --in Kexample.org.+013+12345.private --out key.pem";
 
 #[derive(Parser)]
 #[command(disable_help_flag = true, disable_version_flag = true, no_binary_name = true, infer_long_args = true)]

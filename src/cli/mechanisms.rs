@@ -1,14 +1,16 @@
 //! `hsmpool mechanisms`: what is offered, from the table itself.
 
+use super::told::say;
 use crate::ck::flags;
 use crate::error::Result;
 use crate::mechanism::table::{self, Row};
 
 #[derive(clap::Args)]
+#[command(after_help = "Examples:\n  hsmpool mechanisms\n  hsmpool mechanisms --json | jq -r '.mechanisms[].name'")]
 pub(super) struct Arguments {
     /// As JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Names of a mechanism's flags.
@@ -45,11 +47,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             .iter()
             .map(|row| serde_json::json!({ "name": row.kind.name(), "number": row.kind.0, "min": row.sizes.0, "max": row.sizes.1, "can": verbs(row) }))
             .collect();
-        println!("{:#}", serde_json::json!({ "mechanisms": rows }));
+        say(format_args!("{:#}", serde_json::json!({ "mechanisms": rows })));
         return Ok(());
     }
     for row in sorted() {
-        println!("{:<34} {:>5}–{:<9} {}", row.kind.to_string(), row.sizes.0, row.sizes.1, verbs(row).join(" "));
+        say(format_args!("{:<34} {:>5}–{:<9} {}", row.kind.to_string(), row.sizes.0, row.sizes.1, verbs(row).join(" ")));
     }
     Ok(())
 }

@@ -28,9 +28,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::{Error, Result};
 use crate::sys::process;
-use told::{EXIT_CODES, Ended};
+use told::{EXIT_CODES, Ended, finish, say, sentence};
 
 /// hsmpool: a PKCS#11 token, embedded in the applications that load libhsmpool.so
 #[derive(Parser)]
@@ -85,6 +84,7 @@ enum Command {
     /// Prints reference documentation that is made from the code's own tables
     Docs(docs::Arguments),
     /// Prints a completion script for a shell
+    #[command(after_help = "Example: hsmpool completions bash > ~/.local/share/bash-completion/completions/hsmpool")]
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
@@ -120,11 +120,13 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if name == "softhsm2-keyconv" {
         return keyconv::main(&arguments[1..]);
     }
-    let done = match Arguments::parse_from(&arguments).command {
+    let command = Arguments::parse_from(&arguments).command;
+    let as_json = command.answers_in_json();
+    let done = match command {
         Command::Token(arguments) => token::run(arguments),
-        Command::Pool(arguments) => return finish(pool::run(arguments)),
-        Command::Node(arguments) => return finish(node_check::run(&arguments)),
-        Command::Demo(arguments) => return finish(pool::demo::run(&arguments)),
+        Command::Pool(arguments) => return finish("hsmpool", as_json, pool::run(arguments)),
+        Command::Node(arguments) => return finish("hsmpool", as_json, node_check::run(&arguments)),
+        Command::Demo(arguments) => return finish("hsmpool", as_json, pool::demo::run(&arguments)),
         Command::DemoWorker(arguments) => pool::demo::work(&arguments),
         Command::Cert(arguments) => pool::cert::run(arguments),
         Command::Chaos(arguments) => pool::chaos::run(&arguments),
@@ -136,27 +138,33 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::Config(arguments) => config_show::run(&arguments),
         Command::Docs(arguments) => docs::run(&arguments),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut self::Arguments::command(), "hsmpool", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut self::Arguments::command(), "hsmpool", &mut script);
+            say(String::from_utf8_lossy(&script).trim_end());
             Ok(())
         }
         Command::SoftHsm2Util { arguments } => return util::main(&arguments),
         Command::SoftHsm2Keyconv { arguments } => return keyconv::main(&arguments),
     };
-    finish(done.map(|()| Ended::Well))
+    finish("hsmpool", as_json, done.map(|()| Ended::Well))
 }
 
-fn finish(done: Result<Ended>) -> ExitCode {
-    match done {
-        Ok(ended) => ended.into(),
-        Err(error) => {
-            eprintln!("hsmpool: {}", sentence(&error));
-            ExitCode::FAILURE
+impl Command {
+    /// Whether `--json` was given to a command that answers so. `chaos --json FILE` names a file for its report.
+    fn answers_in_json(&self) -> bool {
+        match self {
+            Command::Token(arguments) => arguments.json,
+            Command::Pool(arguments) => arguments.json,
+            Command::Node(arguments) => arguments.json,
+            Command::Cert(arguments) => arguments.json,
+            Command::Demo(arguments) => arguments.json,
+            Command::ImportSofthsm(arguments) => arguments.json,
+            Command::Check(arguments) => arguments.json,
+            Command::Mechanisms(arguments) => arguments.json,
+            Command::Config(arguments) => arguments.json,
+            _ => false,
         }
     }
-}
-
-fn sentence(error: &Error) -> String {
-    format!("{error} ({})", error.code())
 }
 
 #[cfg(test)]

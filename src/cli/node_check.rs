@@ -13,14 +13,15 @@ use serde_json::json;
 use super::pool::SOCKET_PATH_MAX_BYTES;
 use super::told::{Ended, tell};
 use crate::assemble;
-use crate::config::pool::NodeFile;
+use crate::config::pool::{Listen, NodeFile};
 use crate::error::{Code, Doing, Result, refuse};
-use crate::partition::{RootKeySource, load_root_key};
+use crate::node::check_certificate;
+use crate::partition::{RootKey, RootKeySource, load_root_key};
 use crate::store::Store;
 use crate::sys::socket::connect_unix;
 use crate::sys::user;
 use crate::wire::{Address, Connection, Hello, Identity, Name, Purpose};
-use crate::world::Real;
+use crate::world::{Real, utc_time};
 
 /// A certificate that ends within so many days is pointed out.
 const ENDS_SOON_DAYS: i64 = 30;
@@ -28,12 +29,13 @@ const ENDS_SOON_DAYS: i64 = 30;
 const GREETING: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
+#[command(after_help = "Example: hsmpool node check --config /etc/hsmpool/hsmpoold.toml")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// What is answered is printed as JSON
     #[arg(long, global = true)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Subcommand)]
@@ -49,7 +51,7 @@ enum Command {
 }
 
 /// How a check ended, with what there is to say.
-enum Found {
+pub(super) enum Found {
     Good(String),
     /// The node can run; somebody should act all the same.
     Warning(String),
@@ -71,21 +73,40 @@ impl Found {
     }
 }
 
-type Row = (&'static str, Found);
+pub(super) type Row = (&'static str, Found);
+
+/// One line for people.
+pub(super) fn line((what, found): &Row) -> String {
+    format!("{:<8} {what:<14} {}", found.word(), found.text())
+}
+
+/// Whether the node can run, by what was found.
+pub(super) fn can_run(rows: &[Row]) -> bool {
+    !rows.iter().any(|(_, found)| matches!(found, Found::Bad(_)))
+}
 
 pub(super) fn run(arguments: &Arguments) -> Result<Ended> {
     let Command::Check { config } = &arguments.command;
-    let rows = check(config);
-    let text: Vec<String> = rows.iter().map(|(what, found)| format!("{:<8} {what:<14} {}", found.word(), found.text())).collect();
-    let can_run = !rows.iter().any(|(_, found)| matches!(found, Found::Bad(_)));
+    let rows = check(config, Depth::Whole);
+    let text: Vec<String> = rows.iter().map(line).collect();
+    let can_run = can_run(&rows);
     let checks: Vec<_> =
         rows.iter().map(|(what, found)| json!({ "check": what, "result": found.word(), "told": found.text() })).collect();
     tell(arguments.json, text.join("\n"), &json!({ "config": config, "can_run": can_run, "checks": checks }));
     Ok(if can_run { Ended::Well } else { Ended::Failed })
 }
 
+/// How far a check goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Everything.
+    Whole,
+    /// Without opening the database.
+    WithoutStore,
+}
+
 /// All checks, as far as they can be made.
-fn check(config: &Path) -> Vec<Row> {
+pub(super) fn check(config: &Path, depth: Depth) -> Vec<Row> {
     let file = match NodeFile::read(config) {
         Ok(file) => file,
         Err(error) => return vec![("configuration", Found::Bad(error.to_string()))],
@@ -103,10 +124,16 @@ fn check(config: &Path) -> Vec<Row> {
     let key_file = file.root_key_file.clone().unwrap_or_else(|| file.directory.join("hsmpool.key"));
     rows.extend([&key_file, &file.certificates.key].map(|key| ("permissions", secret_file(key))));
     rows.push(("permissions", directory(&file.directory)));
-    rows.push(("database", database(&file, &key_file).map_or_else(|error| Found::Bad(error.to_string()), Found::Good)));
-    for address in file.listen.clients.iter().chain([&file.listen.peers]) {
+    let store = match depth {
+        Depth::Whole => database(&file, &key_file),
+        Depth::WithoutStore => root_key(&key_file).map(|_| "the root key can be read".to_string()),
+    };
+    rows.push(("database", store.map_or_else(|error| Found::Bad(error.to_string()), Found::Good)));
+    rows.extend(twice(&file.listen).map(|told| ("address", Found::Bad(told))));
+    for address in &file.listen.clients {
         rows.push(("address", listening(&file, address, identity.as_ref().ok())));
     }
+    rows.push(("address", of_peers(&file, identity.as_ref().ok())));
     if let Some(place) = &file.listen.operations {
         rows.push(("operations", operations(place)));
     }
@@ -115,18 +142,50 @@ fn check(config: &Path) -> Vec<Row> {
 
 fn certificate(file: &NodeFile, identity: &Identity) -> Found {
     let shown = file.certificates.certificate.display();
-    match identity.own_name() {
-        Ok(Name::Node(number)) if number == file.node => {}
-        Ok(other) => return Found::Bad(format!("{shown} is for {}, not for node {}", other.uri(&file.pool.0), file.node)),
-        Err(error) => return Found::Bad(format!("{shown}: {error}")),
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if let Err(error) = check_certificate(identity, file.node, now) {
+        return Found::Bad(format!("{shown}: {error}"));
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
-    let days = (identity.expires() - now).div_euclid(24 * 3600);
-    match days {
-        ..0 => Found::Bad(format!("{shown} has ended {} days ago: `hsmpool cert rotate` makes a new one", -days)),
-        0..ENDS_SOON_DAYS => Found::Warning(format!("{shown} ends in {days} days: `hsmpool cert rotate` makes a new one")),
-        _ => Found::Good(format!("{shown} is good for {days} days")),
+    match (identity.expires() - now.as_secs() as i64).div_euclid(24 * 3600) {
+        days @ ..ENDS_SOON_DAYS => Found::Warning(format!("{shown} ends in {days} days: `hsmpool cert rotate` makes a new one")),
+        days => Found::Good(format!("{shown} is good for {days} days, until {}", until(identity.expires()))),
     }
+}
+
+/// A day, as people write it: `2027-01-30`.
+fn until(seconds: i64) -> String {
+    let day = String::from_utf8_lossy(&utc_time(seconds.max(0).cast_unsigned())[..8]).into_owned();
+    format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..])
+}
+
+/// What is to be listened on by two at once.
+fn twice(listen: &Listen) -> Option<String> {
+    let operations = listen.operations.as_ref().map(|place| format!("tcp:{place}"));
+    let all: Vec<(&str, &str)> = listen
+        .clients
+        .iter()
+        .map(|address| ("listen.clients", &**address))
+        .chain([("listen.peers", &*listen.peers)])
+        .chain(operations.as_deref().map(|address| ("listen.operations", address)))
+        .collect();
+    for (at, (key, address)) in all.iter().enumerate() {
+        if let Some((other, _)) = all[..at].iter().find(|(_, other)| are_one(address, other)) {
+            return Some(format!("{address} of {key} is taken by {other} already: each needs one of its own"));
+        }
+    }
+    None
+}
+
+/// Whether two addresses cannot both be listened on: an address of all interfaces takes its port everywhere.
+fn are_one(one: &str, other: &str) -> bool {
+    let place = |address: &'_ str| address.strip_prefix("tcp:").and_then(|place| place.rsplit_once(':')).map(owned);
+    let (Some((host, port)), Some((other_host, other_port))) = (place(one), place(other)) else { return one == other };
+    let is_any = |host: &str| matches!(host, "0.0.0.0" | "[::]");
+    port == other_port && port != "0" && (host == other_host || is_any(&host) || is_any(&other_host))
+}
+
+fn owned((host, port): (&str, &str)) -> (String, String) {
+    (host.to_string(), port.to_string())
 }
 
 /// A file that nobody but its owner may read.
@@ -147,7 +206,10 @@ fn secret_file(path: &Path) -> Found {
 fn directory(path: &Path) -> Found {
     let shown = path.display();
     match fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Found::Good(format!("{shown} is made at the first start")),
+        Err(error) if error.kind() == ErrorKind::NotFound => match to_be_made(path) {
+            Ok(()) => Found::Good(format!("{shown} is made at the first start")),
+            Err(why) => Found::Bad(format!("{shown} is missing and cannot be made: {why}")),
+        },
         Err(error) => Found::Bad(format!("{shown}: {error}")),
         Ok(found) if !found.is_dir() => Found::Bad(format!("{shown} is no directory")),
         Ok(found) if found.uid() != user::id() => Found::Bad(format!(
@@ -162,9 +224,29 @@ fn directory(path: &Path) -> Found {
     }
 }
 
+/// Whether a missing directory can be made. Errors: what is in the way, in words.
+fn to_be_made(path: &Path) -> std::result::Result<(), String> {
+    let above = path.ancestors().skip(1).find(|above| above.symlink_metadata().is_ok());
+    // A relative path without a directory begins here.
+    let above = above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match above.is_dir() {
+        false => Err(format!("{} is no directory", above.display())),
+        true if user::may_fill(above) => Ok(()),
+        true => Err(format!(
+            "user {} may not write to {}: make it as root, with this user as its owner (StateDirectory= of the systemd unit does)",
+            user::id(),
+            above.display()
+        )),
+    }
+}
+
+fn root_key(file: &Path) -> Result<RootKey> {
+    load_root_key(&RootKeySource::File(file.to_path_buf()), false, &Real)
+}
+
 /// Reads the whole store, if there is one, and holds it against the root key.
 fn database(file: &NodeFile, key_file: &Path) -> Result<String> {
-    let root_key = load_root_key(&RootKeySource::File(key_file.to_path_buf()), false, &Real)?;
+    let root_key = root_key(key_file)?;
     if !file.directory.join("hsmpool.db").exists() {
         return Ok("none yet; the root key can be read".to_string());
     }
@@ -195,6 +277,17 @@ fn listening(file: &NodeFile, text: &str, identity: Option<&Identity>) -> Found 
             },
             Err(error) => Found::Bad(format!("{text} cannot be listened on: {error}")),
         },
+    }
+}
+
+/// Nodes know each other by certificates, which a Unix socket has none of.
+fn of_peers(file: &NodeFile, identity: Option<&Identity>) -> Found {
+    let text = &file.listen.peers;
+    match text.parse() {
+        Ok(Address::Unix(_)) => {
+            Found::Bad(format!("{text} of listen.peers is a Unix socket: other nodes connect by tcp:address:port"))
+        }
+        _ => listening(file, text, identity),
     }
 }
 
@@ -255,5 +348,46 @@ fn live(place: &str) -> Result<()> {
     match String::from_utf8_lossy(&answer).ends_with("live\n") {
         true => Ok(()),
         false => Err(refuse(Code::DeviceError, doing())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::fixtures::Directory;
+
+    #[test]
+    fn addresses_that_take_each_other_s_place_are_found() {
+        for (one, other, is_one) in [
+            ("tcp:10.0.0.1:7100", "tcp:10.0.0.1:7100", true),
+            ("tcp:10.0.0.1:7100", "tcp:10.0.0.1:7101", false),
+            ("tcp:10.0.0.1:7100", "tcp:10.0.0.2:7100", false),
+            ("tcp:0.0.0.0:7100", "tcp:10.0.0.2:7100", true),
+            ("tcp:[::1]:7100", "tcp:[::]:7100", true),
+            ("tcp:127.0.0.1:0", "tcp:127.0.0.1:0", false),
+            ("unix:/run/a", "unix:/run/a", true),
+            ("unix:/run/a", "tcp:127.0.0.1:1", false),
+        ] {
+            assert_eq!(are_one(one, other), is_one, "{one} {other}");
+        }
+        let listen = |clients: &[&str], operations: Option<&str>| Listen {
+            clients: clients.iter().map(ToString::to_string).collect(),
+            peers: "tcp:127.0.0.1:7101".to_string(),
+            advertise: None,
+            operations: operations.map(str::to_string),
+        };
+        assert_eq!(twice(&listen(&["unix:/run/a", "tcp:127.0.0.1:7100"], Some("127.0.0.1:7102"))), None);
+        let told = twice(&listen(&["tcp:127.0.0.1:7100"], Some("127.0.0.1:7101"))).unwrap();
+        assert!(told.contains("listen.peers") && told.contains("listen.operations"), "{told}");
+        assert!(twice(&listen(&["tcp:127.0.0.1:7101"], None)).is_some());
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_only_where_its_parent_is_one() {
+        let directory = Directory::new();
+        assert_eq!(to_be_made(&directory.path().join("a/b/c")), Ok(()));
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        assert!(to_be_made(&directory.path().join("file/b")).unwrap_err().contains("is no directory"));
+        assert_eq!(until(1_801_267_200), "2027-01-30");
     }
 }

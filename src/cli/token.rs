@@ -5,20 +5,22 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::told::tell;
+use super::told::{say, tell};
 use super::{confirm, pin};
 use crate::assemble;
-use crate::error::{Code, Result, refuse};
+use crate::error::{Code, Error, Result, refuse};
+use crate::limits::TOKEN_LABEL_BYTES;
 use crate::token::{Access, Admin, Description, PinState, Role, Scope, Token};
 use crate::world::{Real, World};
 
 #[derive(clap::Args)]
+#[command(after_help = "Examples:\n  hsmpool token init --label demo\n  hsmpool token list")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// What is answered is printed as JSON
     #[arg(long, global = true)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Subcommand)]
@@ -30,7 +32,7 @@ enum Command {
     #[command(after_help = "Example: hsmpool token init --label demo --so-pin 12345678 --pin 123456")]
     Init {
         /// The new token's label, at most 32 bytes
-        #[arg(long)]
+        #[arg(long, value_parser = new_label)]
         label: String,
         /// The SO's PIN; asked for when absent
         #[arg(long)]
@@ -96,35 +98,55 @@ fn list(admin: &dyn Admin, as_json: bool) -> Result<()> {
                         "user_pin": state(token.user_pin_set, token.user_pin), "so_pin": state(true, token.so_pin), "public_objects": public })
             })
             .collect();
-        println!("{:#}", json!({ "tokens": tokens }));
+        say(format_args!("{:#}", json!({ "tokens": tokens })));
         return Ok(());
     }
-    println!("{:<32} {:<16} {:<10} {:<10} PUBLIC OBJECTS", "LABEL", "SERIAL", "POLICY", "USER PIN");
+    say(format_args!("{:<32} {:<16} {:<10} {:<10} PUBLIC OBJECTS", "LABEL", "SERIAL", "POLICY", "USER PIN"));
     for (token, public) in rows {
         let policy = format!("{:?}", token.policy).to_lowercase();
-        println!(
-            "{:<32} {:<16} {policy:<10} {:<10} {public}",
-            label(&token),
-            serial(&token),
-            state(token.user_pin_set, token.user_pin)
-        );
+        let user_pin = state(token.user_pin_set, token.user_pin);
+        say(format_args!("{:<32} {:<16} {policy:<10} {user_pin:<10} {public}", label(&token), serial(&token)));
     }
     Ok(())
 }
 
-fn init(admin: &dyn Admin, label: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<(String, Description)> {
-    if label.is_empty() || label.len() > 32 {
-        return Err(refuse(Code::ArgumentsBad, format!("a label has 1 to 32 bytes, {label:?} has {}", label.len())));
+fn new_label(text: &str) -> std::result::Result<String, String> {
+    match text.len() {
+        1..=TOKEN_LABEL_BYTES => Ok(text.to_string()),
+        len => Err(format!("a label has 1 to {TOKEN_LABEL_BYTES} bytes, this one has {len}")),
     }
+}
+
+fn init(admin: &dyn Admin, label: &str, so_pin: Option<&str>, user_pin: Option<&str>) -> Result<(String, Description)> {
     let (so_pin, user_pin) = (pin::get(so_pin, "SO PIN", true)?, pin::get(user_pin, "User PIN", true)?);
-    let mut padded = [b' '; 32];
+    let mut padded = [b' '; TOKEN_LABEL_BYTES];
     padded[..label.len()].copy_from_slice(label.as_bytes());
-    let token = admin.init_token(None, &so_pin, padded)?;
-    let so = token.login(&scope()?, Role::SecurityOfficer, &so_pin)?;
-    token.init_pin(&so, &user_pin)?;
-    token.logout(&so)?;
+    // A change that was sent and not answered may be made all the same, when there is a quorum again.
+    let token =
+        admin.init_token(None, &so_pin, padded).map_err(|error| unsure(error, label, "the token may be made nevertheless"))?;
+    let set_pin = || -> Result<()> {
+        let so = token.login(&scope()?, Role::SecurityOfficer, &so_pin)?;
+        token.init_pin(&so, &user_pin)?;
+        token.logout(&so)
+    };
+    set_pin().map_err(|error| unsure(error, label, "the token is made, and whether its user has a PIN is not known"))?;
     let description = token.describe()?;
     Ok((format!("token {label:?} made, serial number {}", serial(&description)), description))
+}
+
+/// Where nobody could say whether it was done: what may have been, and how to find out.
+fn unsure(error: Error, label: &str, what: &str) -> Error {
+    match error.code() {
+        Code::DeviceError => Error::new(
+            Code::DeviceError,
+            format!(
+                "{what}: `hsmpool token list` shows it, `hsmpool token reset-pin {label:?}` sets the user's PIN, and \
+                 `hsmpool token delete {label:?}` removes it"
+            ),
+        )
+        .because(error),
+        _ => error,
+    }
 }
 
 fn delete(admin: &dyn Admin, name: &str, yes: bool) -> Result<(String, Description)> {

@@ -47,7 +47,10 @@ Options:
   --serial <number>         the token with this serial number
   --slot <number>           the token in this slot
   --so-pin <PIN>            the SO's PIN
-  --token <label>           the token with this label";
+  --token <label>           the token with this label
+Examples:
+  softhsm2-util --init-token --free --label demo --so-pin 12345678 --pin 123456
+  softhsm2-util --show-slots";
 
 #[derive(Parser, Default)]
 #[command(

@@ -189,6 +189,21 @@ impl PoolFile {
     }
 }
 
+impl PoolFile {
+    /// What is strange in it and does not keep it from working, as it does not where a zone has lost its node.
+    pub fn warning(&self) -> Option<String> {
+        if self.node.iter().any(|node| node.zone == self.zone) {
+            return None;
+        }
+        let zones: Vec<String> = self.node.iter().map(|node| format!("{:?}", node.zone)).collect();
+        Some(format!(
+            "no node stands in the pool file's zone {:?}, so none is preferred: zones are {}",
+            self.zone,
+            zones.join(", ")
+        ))
+    }
+}
+
 impl NodeFile {
     /// Reads `hsmpoold.toml`; paths in it are relative to its own directory. Errors: `Configuration`, naming file, line and key.
     pub fn read(file: &Path) -> Result<Self> {
@@ -250,7 +265,7 @@ type Rows = &'static [(&'static str, &'static str, &'static str)];
 
 const POOL_KEYS: Rows = &[
     ("pool", "–", "The pool's id, 32 hexadecimal digits."),
-    ("zone", "–", "The zone that the application stands in: its nodes are asked first."),
+    ("zone", "–", "The zone that the application stands in: its nodes are asked first. The log warns of one without nodes."),
     ("certificates.ca", "–", "The pool's authority (PEM). The three certificate keys are needed for TCP addresses."),
     ("certificates.certificate", "–", "The client's certificate (PEM)."),
     ("certificates.key", "–", "Its private key (PEM)."),
@@ -365,5 +380,18 @@ key = "node.key"
         for key in ["pool", "node", "zone", "directory", "listen.clients", "listen.peers", "certificates.key", "unix_users"] {
             assert!(named(NODE_KEYS, key), "{key}");
         }
+    }
+
+    #[test]
+    fn a_zone_without_a_node_is_pointed_out() {
+        let file = |zone: &str| {
+            let text = format!(
+                "pool = \"000102030405060708090a0b0c0d0e0f\"\nzone = \"{zone}\"\n[[node]]\nzone = \"a\"\naddresses = [\"unix:/run/a\"]\n"
+            );
+            in_file(&text, PoolFile::read).unwrap()
+        };
+        assert_eq!(file("a").warning(), None);
+        let warning = file("b").warning().unwrap();
+        assert!(warning.contains("\"b\"") && warning.contains("\"a\""), "{warning}");
     }
 }

@@ -40,6 +40,14 @@ impl Kind {
             Kind::Number => "a number",
         }
     }
+
+    /// A value as it stands in a TOML file.
+    pub fn in_toml(self, value: String) -> String {
+        match self {
+            Kind::Text | Kind::Path | Kind::Beside => toml::Value::String(value).to_string(),
+            Kind::Flag | Kind::Number => value,
+        }
+    }
 }
 
 /// Nothing, or why the value cannot be.

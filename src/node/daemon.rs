@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::certificate::check_certificate;
 use super::operate::{NodeStatus, OPERATE_KIND, Operate, Operated, members};
 use super::operations::Operations;
 use super::peers::{ANSWERED, PEER_KIND, PeerWires, REFUSED};
@@ -78,6 +79,7 @@ struct Inner {
     group: Arc<Group>,
     peers: Arc<PeerWires>,
     settings: NodeSettings,
+    world: Arc<dyn World>,
     renewed: Mutex<Option<Identity>>,
     certificate_ends: std::sync::atomic::AtomicI64,
     connections: std::sync::atomic::AtomicUsize,
@@ -91,9 +93,10 @@ const TIDY_EVERY: Duration = Duration::from_secs(10);
 impl Node {
     /// Opens the databases, joins the group that the log names (or waits for one), and listens. `claim` is that of its directory.
     ///
-    /// Errors: `Configuration`: addresses, certificates, no root key; `StoreRefused`; `DeviceError`.
+    /// Errors: `Configuration`: addresses, certificates (also another one's, or one that is not good now), no root key; `StoreRefused`; `DeviceError`.
     pub fn start(mut settings: NodeSettings, claim: Claim, store: Arc<Store>, world: Arc<dyn World>) -> Result<Self> {
         let identity = (settings.identity)()?;
+        check_certificate(&identity, settings.node, world.now())?;
         let ends = identity.expires();
         let hello = |purpose| Hello::new(settings.pool, purpose, settings.node);
         let peers = Arc::new(PeerWires::new(identity.clone(), hello(Purpose::Peer), !settings.is_peer));
@@ -105,8 +108,9 @@ impl Node {
         let partition = Partition::new(store, log.clone(), world.clone(), own)?;
         let standing = Standing { node: settings.node, zone: settings.member.zone.clone() };
         let of_leader = group.clone();
-        let server = Arc::new(Server::new(partition, log, world, standing, Box::new(move || of_leader.status().leader)));
+        let server = Arc::new(Server::new(partition, log, world.clone(), standing, Box::new(move || of_leader.status().leader)));
         server.metrics().set_isolated_use(settings.isolated_use);
+        server.metrics().set_certificate_ends(ends);
         let webhooks = Webhooks::start(&settings.webhooks, &settings.webhook_ca, &server)?;
         let operations = settings.operations.as_deref().map(|at| Operations::listen(at, server.clone())).transpose()?;
         let inner = Arc::new(Inner {
@@ -114,6 +118,7 @@ impl Node {
             group,
             peers,
             settings,
+            world,
             renewed: Mutex::default(),
             certificate_ends: ends.into(),
             connections: 0.into(),
@@ -184,9 +189,9 @@ impl Node {
         self.inner.connections.store(connections, Ordering::Relaxed);
     }
 
-    /// Whether the node's log or store failed, so that it must be started anew.
+    /// Why the node's log or store failed, if it did and was not stopped on purpose, so that it must be started anew.
     pub fn poisoned(&self) -> Option<String> {
-        self.inner.group.status().poisoned
+        self.inner.poisoned()
     }
 
     /// Where it listens, clients first.
@@ -214,9 +219,19 @@ impl Node {
 }
 
 impl Inner {
+    /// A log that was stopped says so as one that failed does. The log is asked first: whoever stops it drains the node before.
+    fn poisoned(&self) -> Option<String> {
+        self.group.status().poisoned.filter(|_| self.server.health().serves)
+    }
+
     fn read_certificates(&self) -> Result<()> {
-        let identity = (self.settings.identity)()?;
+        let read = (self.settings.identity)()
+            .and_then(|identity| check_certificate(&identity, self.settings.node, self.world.now()).map(|()| identity));
+        let identity =
+            read.inspect_err(|error| self.server.tell("certificate", format!("the old certificate stays: {error}")))?;
         self.certificate_ends.store(identity.expires(), Ordering::Relaxed);
+        self.server.metrics().set_certificate_ends(identity.expires());
+        self.server.tell("certificate", "the certificate was read again, and is shown from now on".to_string());
         self.peers.set_identity(identity.clone());
         *self.renewed.lock() = Some(identity);
         Ok(())
@@ -383,7 +398,7 @@ impl Seen {
             tell("member", format!("voters {voters:?}, followers without a vote {learners:?}"));
             (self.voters, self.learners) = (voters, learners);
         }
-        if let Some(why) = status.poisoned.filter(|_| !self.poisoned) {
+        if let Some(why) = inner.poisoned().filter(|_| !self.poisoned) {
             self.poisoned = true;
             tell("poisoned", why);
         }

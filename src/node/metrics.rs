@@ -52,6 +52,7 @@ pub struct Metrics {
     in_contact: Gauge,
     lease: Gauge,
     key_use_left: Gauge,
+    certificate_ends: Gauge,
     unreached: Gauge,
     is_leader: Gauge,
     applications: Gauge,
@@ -84,7 +85,7 @@ impl Default for Metrics {
         let (module_calls, module_failed, module_retried) = (family(), family(), family());
         let gauge = Gauge::<i64, AtomicI64>::default;
         let (applied, in_contact, is_leader, applications, streams) = (gauge(), gauge(), gauge(), gauge(), gauge());
-        let (lease, key_use_left, unreached) = (gauge(), gauge(), gauge());
+        let (lease, key_use_left, unreached, certificate_ends) = (gauge(), gauge(), gauge(), gauge());
         let (events_posted, events_dropped) = (Counter::default(), Counter::default());
         registry.register("requests", "Requests of clients", requests.clone());
         registry.register("request_seconds", "Time that requests took at this node", seconds.clone());
@@ -98,6 +99,8 @@ impl Default for Metrics {
         registry.register("key_use_left_seconds", told, key_use_left.clone());
         let told = "Nodes that had not applied a revocation when it was acknowledged here, and have not since";
         registry.register("unreached_nodes", told, unreached.clone());
+        let told = "When the node's certificate ends, in seconds since 1970";
+        registry.register("certificate_end_timestamp_seconds", told, certificate_ends.clone());
         registry.register("events_posted", "Events that webhooks have taken", events_posted.clone());
         registry.register("events_dropped", "Events that a webhook has missed or refused", events_dropped.clone());
         registry.register("leader", "1 while this node leads", is_leader.clone());
@@ -119,6 +122,7 @@ impl Default for Metrics {
             in_contact,
             lease,
             key_use_left,
+            certificate_ends,
             unreached,
             is_leader,
             applications,
@@ -180,6 +184,11 @@ impl Metrics {
         self.isolated_use.store(time.as_secs(), Ordering::Relaxed);
     }
 
+    /// When the node's certificate ends, in seconds since 1970.
+    pub fn set_certificate_ends(&self, ends: i64) {
+        self.certificate_ends.set(ends);
+    }
+
     /// So many members had not applied a revocation when it was acknowledged here, and have not since.
     pub fn set_unreached(&self, members: usize) {
         self.unreached.set(members as i64);
@@ -222,6 +231,7 @@ mod tests {
         metrics.answered("Run", &Verdict::Unknown(Vec::new()), Duration::from_micros(30));
         metrics.told("web", &Tally { calls: 10, failed: 1, retried: 2 });
         metrics.posted(3, 1);
+        metrics.set_certificate_ends(1_800_000_000);
         for number in 0..MODULES_MAX + 5 {
             metrics.told(&format!("client {number}"), &Tally { calls: 1, ..Tally::default() });
         }
@@ -233,6 +243,7 @@ mod tests {
             "hsmpool_events_dropped_total 1",
             "hsmpool_applied_changes 7",
             "hsmpool_in_contact 1",
+            "hsmpool_certificate_end_timestamp_seconds 1800000000",
             "hsmpool_leader 0",
             "hsmpool_request_seconds_count 1",
         ] {

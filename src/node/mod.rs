@@ -1,10 +1,12 @@
 //! A node: one partition of a pool, as its clients and peers reach it.
 //!
 //! Knows: error, limits, log, mechanism, object, partition, secret, store, sys, token, wire, world.
-//! Crates: minicbor, parking_lot, prometheus-client, rustls, serde_json, tiny_http, ureq.
+//! Crates: minicbor, parking_lot, prometheus-client, rustls, serde_json, ureq.
 
+mod certificate;
 mod daemon;
 mod events;
+mod http;
 mod metrics;
 mod operate;
 mod operations;
@@ -16,6 +18,7 @@ mod streams;
 mod tests;
 mod webhooks;
 
+pub use certificate::check_certificate;
 pub use daemon::{Node, NodeSettings};
 pub use events::{Event, Events};
 pub use operate::{Counted, MemberStatus, NodeStatus, OPERATE_KIND, Operate, Operated};

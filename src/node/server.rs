@@ -171,6 +171,7 @@ impl Server {
                 log::Standing::Stopped => Duty::Stopped,
                 log::Standing::Expelled => Duty::Expelled,
             }),
+            changes: Some(self.log.mark()),
         }
     }
 
@@ -422,12 +423,14 @@ impl Server {
     /// One part of an operation whose state is here.
     fn part(&self, token: &LocalToken, access: &Access, ask: &Ask) -> Answered {
         let Ask::Part { what, stream, after, input, ends, signature } = ask else { return Ok(Reply::Nothing) };
-        // What was begun before may be revoked now, or the node have been cut off for too long.
-        self.partition.on_duty()?;
         let id: StreamId = (access.scope, *stream);
         let running = match *after {
             0 => start(token, access, what, stream)?,
-            after => self.streams.take(id, after).ok_or(Stop::Unknown(Vec::new()))?,
+            after => {
+                // What was begun before may be revoked now, or the node have been cut off for too long.
+                token.goes_on(access, what)?;
+                self.streams.take(id, after).ok_or(Stop::Unknown(Vec::new()))?
+            }
         };
         let (running, output) = step(running, input.expose(), *ends, signature)?;
         if let Some(running) = running {

@@ -6,15 +6,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::server::{Caller, Server, Standing as Whereabouts};
-use crate::error::Result;
+use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
+use crate::error::{Code, Result};
 use crate::log::{Log, Proposal, Solo, Standing, Version};
-use crate::object::Template;
+use crate::mechanism::{Mechanism, Params};
 use crate::object::policy::Policy;
+use crate::object::{Template, Value};
 use crate::partition::{Partition, RootKeySource, Settings, load_root_key};
 use crate::secret::Secret;
 use crate::store::tests::fixtures::Directory;
 use crate::store::{Outcome, Store};
-use crate::token::message::{Answer, Ask, Duty, Reply, Request, Verdict, Who, decode, encode};
+use crate::token::message::{Answer, Ask, Blob, Duty, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
 use crate::token::{Access, Scope, TokenId};
 use crate::world::{Real, World};
 
@@ -98,9 +100,48 @@ fn a_node_answers_what_its_standing_allows_and_says_so() {
         assert_eq!(answer.isolated, matches!(standing, Standing::Isolated { .. }).then_some(true));
         let Verdict::Done(Reply::Health(health)) = answer.verdict else { panic!("a node always says how it is") };
         assert_eq!(health.applied, 41, "what is held counts");
+        assert_eq!(health.changes_applied(), log.mark(), "but not where people are told");
         assert_eq!((health.duty, health.in_contact), (Some(duty), standing.in_contact()));
         assert_eq!(health.is_useful(), standing.uses_keys());
     }
+}
+
+#[test]
+fn an_operation_in_parts_ends_with_its_key_and_with_the_key_s_permission() {
+    let directory = Directory::new();
+    let (server, _) = server(&directory);
+    let Verdict::Done(Reply::Token(token)) = new_token(&server, 0).verdict else { panic!("a new token") };
+    let key = Template::from_iter([
+        (AttributeType::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0)),
+        (AttributeType::KEY_TYPE, Value::Ulong(KeyType::GENERIC_SECRET.0)),
+        (AttributeType::TOKEN, Value::Bool(true)),
+        (AttributeType::PRIVATE, Value::Bool(false)),
+        (AttributeType::SIGN, Value::Bool(true)),
+        (AttributeType::VALUE, Value::Bytes(vec![7; 32])),
+    ]);
+    let told = |sequence, what| ask(&server, Some(token), what, sequence, None).verdict;
+    let Verdict::Done(Reply::Objects(made)) = told(Some(100), Ask::Create { template: key }) else { panic!("a new key") };
+    let key = made[0].id;
+    let part = |stream, after| {
+        let mechanism = Mechanism { kind: MechanismType::SHA256_HMAC, params: Params::None };
+        let what = Use { verb: Verb::Sign, mechanism, key, permit: Blob::default() };
+        let input = Secret::new(b"part".to_vec());
+        told(None, Ask::Part { what, stream: [stream; 16], after, input, ends: false, signature: Vec::new() })
+    };
+    let refused = |verdict| match verdict {
+        Verdict::Refused(refusal) => crate::error::Error::from(refusal).code(),
+        _ => panic!("it goes on"),
+    };
+    let sign = |may| Ask::Update { id: key, changes: Template::from_iter([(AttributeType::SIGN, Value::Bool(may))]) };
+    for stream in [1, 2] {
+        assert!(matches!(part(stream, 0), Verdict::Done(_)) && matches!(part(stream, 1), Verdict::Done(_)));
+    }
+    assert!(matches!(told(Some(200), sign(false)), Verdict::Done(_)));
+    assert_eq!(refused(part(1, 2)), Code::KeyFunctionNotPermitted);
+    assert!(matches!(told(Some(300), sign(true)), Verdict::Done(_)));
+    assert!(matches!(part(2, 2), Verdict::Done(_)), "one that was not asked for meanwhile goes on");
+    assert!(matches!(told(Some(400), Ask::Destroy { id: key }), Verdict::Done(_)));
+    assert_eq!(refused(part(2, 3)), Code::KeyHandleInvalid);
 }
 
 #[test]

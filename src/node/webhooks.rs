@@ -152,27 +152,39 @@ fn post(agent: &Agent, url: &str, body: &str) -> Posted {
 
 #[cfg(test)]
 mod tests {
-    use tiny_http::{Response, Server as Http};
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
 
     use super::*;
 
+    /// Method, path and body of one request, which is answered with this number.
+    fn answered(http: &TcpListener, status: u16) -> String {
+        let (mut stream, _) = http.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let (mut first, mut len) = (String::new(), 0);
+        reader.read_line(&mut first).unwrap();
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            match line.trim_end().to_ascii_lowercase().split_once(": ") {
+                None => break,
+                Some(("content-length", value)) => len = value.parse().unwrap(),
+                Some(_) => {}
+            }
+        }
+        let mut body = vec![0; len];
+        reader.read_exact(&mut body).unwrap();
+        write!(stream, "HTTP/1.1 {status} said\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        format!("{}{}", first.trim_end().trim_end_matches("HTTP/1.1"), String::from_utf8(body).unwrap())
+    }
+
     /// What a receiver that answers with these numbers, one after the other, makes of as many attempts.
     fn received(statuses: &[u16]) -> (Vec<bool>, Vec<String>) {
-        let http = Http::http("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/hook", http.server_addr().to_ip().unwrap());
+        let http = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/hook", http.local_addr().unwrap());
         let agent = agent(&url, Path::new("/nowhere")).unwrap();
         std::thread::scope(|threads| {
-            let answering = threads.spawn(|| {
-                let mut bodies = Vec::new();
-                for status in statuses {
-                    let mut request = http.recv().unwrap();
-                    let mut body = String::new();
-                    request.as_reader().read_to_string(&mut body).unwrap();
-                    bodies.push(format!("{} {} {body}", request.method(), request.url()));
-                    request.respond(Response::from_string("").with_status_code(*status)).unwrap();
-                }
-                bodies
-            });
+            let answering = threads.spawn(|| statuses.iter().map(|status| answered(&http, *status)).collect());
             let taken = statuses.iter().map(|_| matches!(post(&agent, &url, "{\"number\":1}"), Posted::Taken)).collect();
             (taken, answering.join().unwrap())
         })

@@ -77,7 +77,10 @@ fn read(path: &Path) -> std::result::Result<Key32, ReadFailure> {
 
 fn parsed(path: &Path, text: &[u8]) -> std::result::Result<Key32, ReadFailure> {
     parse(text).ok_or_else(|| {
-        ReadFailure::Other(refuse(Code::StoreRefused, format!("{} is not a root key (64 hexadecimal digits)", path.display())))
+        ReadFailure::Other(refuse(
+            Code::StoreRefused,
+            format!("{} is not a root key (64 hexadecimal digits, not all of them 0)", path.display()),
+        ))
     })
 }
 
@@ -89,6 +92,10 @@ fn parse(text: &[u8]) -> Option<Key32> {
     let mut key = Secret::zeroed(32);
     for (byte, pair) in key.expose_mut().iter_mut().zip(digits.chunks_exact(2)) {
         *byte = (digit(pair[0])? << 4) | digit(pair[1])?;
+    }
+    // Nobody has drawn that: it is a file that somebody has blanked, or a placeholder.
+    if key.expose().iter().all(|byte| *byte == 0) {
+        return None;
     }
     Key32::from_bytes(key.expose())
 }
@@ -174,7 +181,7 @@ mod tests {
         };
         check(false);
         assert!(!path.exists(), "nothing is made beside a store that has tokens");
-        for damaged in ["", "00", &"0".repeat(63), &"g".repeat(64), &"0".repeat(65)] {
+        for damaged in ["", "00", &"0".repeat(63), &"0".repeat(64), &"g".repeat(64), &"0".repeat(65)] {
             fs::write(&path, damaged).unwrap();
             check(false);
             check(true);

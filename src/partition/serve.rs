@@ -13,7 +13,7 @@ use crate::faults::{self, Fault};
 use crate::mechanism::digest::Hash;
 use crate::mechanism::table::Input;
 use crate::mechanism::{Key, Shape};
-use crate::object::{Object, ObjectId, encode};
+use crate::object::{Object, ObjectId, encode, policy};
 use crate::secret::Secret;
 use crate::token::message::{Begun, Blob, Capsule, Held, Use, Verb};
 use crate::token::{Access, LoginId, Reference, Role, Scope};
@@ -112,6 +112,19 @@ impl LocalToken {
         Ok(Begun { authenticate, output_max: output_max as u64, hash, streams, shape })
     }
 
+    /// Whether a use in parts that was begun may go on: its key is still there and permits it. Errors: those of the operation's start.
+    pub fn goes_on(&self, access: &Access, what: &Use) -> Result<()> {
+        let call = self.call(access)?;
+        match what.verb {
+            Verb::Sign => call.still_permits::<policy::Sign>(what),
+            Verb::Verify => call.still_permits::<policy::Verify>(what),
+            Verb::SignRecover => call.still_permits::<policy::SignRecover>(what),
+            Verb::VerifyRecover => call.still_permits::<policy::VerifyRecover>(what),
+            Verb::Encrypt => call.still_permits::<policy::Encrypt>(what),
+            Verb::Decrypt => call.still_permits::<policy::Decrypt>(what),
+        }
+    }
+
     /// Spends the permit of a use whose key asks for one. `purpose` is a hash over the whole use.
     ///
     /// Errors: `UserNotLoggedIn` without a good permit.
@@ -122,6 +135,10 @@ impl LocalToken {
 }
 
 impl Call<'_> {
+    fn still_permits<U: policy::Use>(&self, what: &Use) -> Result<()> {
+        self.permitted::<U>(row(what.mechanism.kind)?, what.key, Code::KeyHandleInvalid, Code::KeyTypeInconsistent).map(drop)
+    }
+
     fn name(&self, private: bool, held: Held) -> Name {
         let (scope, login) = match faults::on(Fault::CapsuleForAnyone) {
             true => (Scope([0; 16]), None),

@@ -84,8 +84,24 @@ impl Belongings {
         if !is_time || self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return None;
         }
+        Some(self.take_tally())
+    }
+
+    fn take_tally(&self) -> Tally {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
-        Some(Tally { calls: take(&self.calls), failed: take(&self.failed), retried: take(&self.retried) })
+        Tally { calls: take(&self.calls), failed: take(&self.failed), retried: take(&self.retried) }
+    }
+
+    /// What is left to tell when the application leaves, if anything is.
+    pub fn last_tally(&self) -> Option<Tally> {
+        Some(self.take_tally()).filter(|tally| *tally != Tally::default())
+    }
+
+    /// The node that was to be told did not answer: another one may.
+    pub fn not_told(&self, tally: Tally) {
+        self.calls.fetch_add(tally.calls, Ordering::Relaxed);
+        self.failed.fetch_add(tally.failed, Ordering::Relaxed);
+        self.retried.fetch_add(tally.retried, Ordering::Relaxed);
     }
 
     /// A node did not answer: the same call goes on elsewhere, and what it was to tell is told later.
@@ -305,5 +321,24 @@ impl Belongings {
     /// Something has changed that the answers may depend on.
     pub fn forget_begun(&self) {
         self.begun.lock().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_told_in_time_is_left_for_the_farewell_and_told_once() {
+        let belongings = Belongings::default();
+        let of = |calls, failed| Tally { calls, failed, ..Tally::default() };
+        let at = Duration::from_millis;
+        assert_eq!(belongings.tally(at(TALLY_MILLISECONDS)), Some(of(1, 0)));
+        assert_eq!(belongings.tally(at(TALLY_MILLISECONDS + 1)), None, "told a moment ago");
+        belongings.failed(1);
+        assert_eq!(belongings.last_tally(), Some(of(2, 1)));
+        assert_eq!(belongings.last_tally(), None);
+        belongings.not_told(of(2, 1));
+        assert_eq!(belongings.last_tally(), Some(of(2, 1)), "another node is told");
     }
 }

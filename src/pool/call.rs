@@ -426,8 +426,13 @@ impl Pool {
         if self.view.nodes[node].health.lock().is_up() {
             // Without a name of its own a child has nothing to tell.
             let Ok(mut request) = self.complete(Call::new(Some(token), access, ask, &[])) else { return };
+            // Short-lived applications count as well: what they have not told goes with their farewell.
+            request.tally = matches!(request.ask, Ask::Leave).then(|| self.belongings.last_tally()).flatten();
             let patience = patience(&request.ask, 0);
             self.at(node, &mut request, patience);
+            if let Some(tally) = request.tally.take() {
+                self.belongings.not_told(tally);
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! Whose process this is.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Longest entry of the password file that is read.
 const ENTRY_MAX_BYTES: usize = 16 << 10;
@@ -17,6 +17,13 @@ pub fn is_root() -> bool {
 pub fn id() -> u32 {
     // SAFETY: takes nothing, always succeeds.
     unsafe { libc::geteuid() }
+}
+
+/// Whether the process may make files in a directory.
+pub fn may_fill(directory: &Path) -> bool {
+    let Ok(path) = CString::new(directory.as_os_str().as_bytes()) else { return false };
+    // SAFETY: the path ends with a null byte, and lives through the call.
+    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
 }
 
 /// Whether the process has more rights than whoever started it: set-user-id, set-group-id, file capabilities (`AT_SECURE`).

@@ -105,6 +105,7 @@ pub struct Identity {
     pub pool: [u8; 16],
     pub(super) client: Arc<ClientConfig>,
     pub(super) server: Arc<ServerConfig>,
+    begins: i64,
     expires: i64,
     own: CertificateDer<'static>,
 }
@@ -139,7 +140,11 @@ impl Identity {
             roots.add(certificate).doing(Code::Configuration, doing)?;
         }
         let (roots, provider) = (Arc::new(roots), Arc::new(aws_lc_rs::default_provider()));
-        let (own, expires) = (chain[0].clone(), parsed(&chain[0])?.validity().not_after.timestamp());
+        let own = chain[0].clone();
+        let (begins, expires) = {
+            let parsed = parsed(&own)?;
+            (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp())
+        };
         let of_nodes = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
         let client = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -154,7 +159,12 @@ impl Identity {
             .with_client_cert_verifier(of_clients.doing(Code::Configuration, doing)?)
             .with_single_cert(chain, key)
             .doing(Code::Configuration, doing)?;
-        Ok(Self { pool, client: Arc::new(client), server: Arc::new(server), expires, own })
+        Ok(Self { pool, client: Arc::new(client), server: Arc::new(server), begins, expires, own })
+    }
+
+    /// From when on the certificate is good, in seconds since 1970.
+    pub fn begins(&self) -> i64 {
+        self.begins
     }
 
     /// When the certificate ends, in seconds since 1970.
@@ -185,6 +195,13 @@ pub(super) fn name_in(certificate: &CertificateDer<'_>, pool: &[u8; 16]) -> Resu
         })
     });
     Name::of_uri(uri.ok_or_else(|| refuse(Code::DeviceError, "the certificate does not say what it is for"))?, pool)
+}
+
+/// What a file's first certificate says; its key is not needed. Errors: `Configuration`: it cannot be read; `DeviceError`: it says nothing, or is
+/// another pool's.
+pub fn name_in_file(file: &Path, pool: &[u8; 16]) -> Result<Name> {
+    let doing = format!("reading the certificate {}", file.display());
+    name_in(&CertificateDer::from_pem_file(file).doing(Code::Configuration, doing)?, pool)
 }
 
 fn parsed<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>> {

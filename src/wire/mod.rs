@@ -23,6 +23,6 @@ mod tests;
 pub use address::Address;
 pub use client::{Connection, Failure, Prompt};
 pub use hello::{Hello, MAKE_MINOR, MINOR, Purpose};
-pub use identity::{Identity, Name, Peer};
+pub use identity::{Identity, Name, Peer, name_in_file};
 pub use kept::{Flight, Kept, Landed};
 pub use server::{Conversation, Listener, Service};

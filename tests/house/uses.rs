@@ -84,6 +84,33 @@ fn a_mac_in_parts_survives_and_equals_the_whole_one() {
 }
 
 #[test]
+fn a_key_that_is_destroyed_or_forbidden_ends_its_operations_in_parts() {
+    use hsmpool::error::Code;
+    let house = House::new(8);
+    let (token, user) = house.token();
+    let cmac = mechanism(MechanismType::AES_CMAC);
+    let begun = |key| {
+        let mut signer = token.sign(&user, &cmac, key).unwrap().operation;
+        signer.update(b"one ").unwrap();
+        signer
+    };
+    for is_token in [true, false] {
+        let key = token.generate(&user, &mechanism(MechanismType::AES_KEY_GEN), aes(is_token)).unwrap();
+        let mut renamed = begun(key.id);
+        let label = Template::from_iter([(AttributeType::LABEL, Value::Bytes(b"other".to_vec()))]);
+        token.update(&user, key.id, label).unwrap();
+        renamed.update(b"two").expect("a name is no matter of use");
+        let mut forbidden = begun(key.id);
+        token.update(&user, key.id, Template::from_iter([(AttributeType::SIGN, Value::Bool(false))])).unwrap();
+        assert_eq!(forbidden.update(b"two").unwrap_err().code(), Code::KeyFunctionNotPermitted);
+        token.update(&user, key.id, Template::from_iter([(AttributeType::SIGN, Value::Bool(true))])).unwrap();
+        let destroyed = begun(key.id);
+        token.destroy(&user, key.id).unwrap();
+        assert_eq!(destroyed.finish(&mut [0; 16]).unwrap_err().code(), Code::KeyHandleInvalid, "token object: {is_token}");
+    }
+}
+
+#[test]
 fn session_objects_and_logins_come_along_and_die_with_the_logout() {
     let house = House::new(4);
     let (token, user) = house.token();

@@ -12,6 +12,7 @@ mod chaos;
 mod commands;
 mod conformance;
 mod cryptoki_crate;
+mod daemon;
 mod demo;
 mod dnssec;
 mod foreign_suites;

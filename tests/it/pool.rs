@@ -369,6 +369,15 @@ fn certificates_are_issued_and_renewed_under_a_running_pool() {
     wait_until("all nodes are well", || pool.health() == ["well", "well", "well"]);
     cert("rotate --node 2 --days 600").ok().says("node 2 of zone b shows its new certificate, good for 600 days");
     cert("rotate --node 7").fails().says("holds no such node");
+    cert(&format!("issue --operator bob --token {LABEL}")).fails().says("cannot be used with");
+    let read = |name: &str| std::fs::read(pool.directory().join(name)).expect("was issued");
+    let (web, operator) = (read("web.pem"), read("operator.pem"));
+    cert("rotate --client web --days 20").ok().says("good for 20 days");
+    cert("rotate --operator operator --days 20").ok().says("operator.pem");
+    cert("rotate --client alice").fails().says("no certificate of client alice");
+    assert!(read("web.pem") != web && read("operator.pem") != operator);
+    let held_to = pool.token.run("openssl").words("x509 -noout -ext subjectAltName -in").arg(pool.directory().join("web.pem"));
+    held_to.ok().says(&format!("/client/web?tokens={LABEL}"));
     pool.pkcs11_tool().args(user).words("--list-objects --id 01").ok().says("k");
     // Whoever may see another token only sees none.
     let other = std::fs::read_to_string(&file).expect("the pool's file").replace("web.", "other.");

@@ -1,6 +1,6 @@
 //! `hsmpool cert`: certificates of a pool's own authority.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
@@ -13,16 +13,17 @@ use crate::cli::told::tell;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Result, refuse};
 use crate::node::Operate;
-use crate::wire::Name;
 use crate::wire::pki::Authority;
+use crate::wire::{Name, name_in_file};
 
 #[derive(clap::Args)]
+#[command(after_help = "Examples:\n  hsmpool cert issue --dir pool --client web\n  hsmpool cert rotate --dir pool")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// What is answered is printed as JSON
     #[arg(long, global = true)]
-    json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 #[derive(Subcommand)]
@@ -32,8 +33,9 @@ enum Command {
         after_help = "Examples:\n  hsmpool cert issue --dir pool --client web --token tls-keys\n  hsmpool cert issue --dir pool --operator alice --days 30"
     )]
     Issue(Issue),
-    /// Renews the certificates of nodes, and lets those that run show the new ones at once
-    #[command(after_help = "Example: hsmpool cert rotate --dir pool")]
+    /// Renews the certificates of nodes, and lets those that run show the new ones at once; or that of applications or an operator
+    #[command(after_help = "Examples:\n  hsmpool cert rotate --dir pool\n  hsmpool cert rotate --dir pool --node 2\n  \
+                      hsmpool cert rotate --dir pool --operator operator\n  hsmpool cert rotate --dir pool --client web")]
     Rotate(Rotate),
 }
 
@@ -44,7 +46,7 @@ struct Issue {
     #[command(flatten)]
     whom: Whom,
     /// A token that these applications may see, by label or serial number; may be repeated. Without it they see all
-    #[arg(long = "token", value_name = "TOKEN", requires = "client")]
+    #[arg(long = "token", value_name = "TOKEN", conflicts_with = "operator")]
     tokens: Vec<String>,
     /// How long it is good for
     #[arg(long, default_value_t = CERTIFICATE_DAYS, value_parser = clap::value_parser!(u64).range(1..=3650))]
@@ -72,6 +74,15 @@ struct Rotate {
     /// Only this node
     #[arg(long)]
     node: Option<u64>,
+    /// In place of nodes: the certificate of these applications, which stay held to the same tokens
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["node", "operator"])]
+    client: Option<String>,
+    /// In place of nodes: the certificate of this operator; `operator` is the one of the pool's directory
+    #[arg(long, value_name = "NAME", conflicts_with = "node")]
+    operator: Option<String>,
+    /// Renews FILE.pem and FILE.key, where they are not in the pool's directory
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// How long the new ones are good for
     #[arg(long, default_value_t = CERTIFICATE_DAYS, value_parser = clap::value_parser!(u64).range(1..=3650))]
     days: u64,
@@ -80,6 +91,7 @@ struct Rotate {
 pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Issue(issued) => issue(issued, arguments.json),
+        Command::Rotate(rotated) if rotated.client.is_some() || rotated.operator.is_some() => renew(&rotated, arguments.json),
         Command::Rotate(rotated) => rotate(&rotated, arguments.json),
     }
 }
@@ -94,14 +106,50 @@ fn issue(arguments: Issue, as_json: bool) -> Result<()> {
     let file = arguments.out.unwrap_or_else(|| layout.join(own));
     let key = PathBuf::from(format!("{}.key", file.display()));
     if key.exists() {
-        return Err(refuse(Code::Configuration, format!("{} is there already: name other files by --out", key.display())));
+        let told = format!("{} is there already: `hsmpool cert rotate` renews it, --out names other files", key.display());
+        return Err(refuse(Code::Configuration, told));
     }
-    let issued = Authority::open(&layout.join("ca"), layout.pool.0)?.issue(&name, arguments.days, &file)?;
-    let text = format!("{}\n{}\ngood for {} days", issued.certificate.display(), issued.key.display(), arguments.days);
-    let value =
-        json!({ "name": own, "certificate": issued.certificate, "key": issued.key, "ca": issued.ca, "days": arguments.days });
+    issue_as(&layout, &name, arguments.days, &file, as_json)
+}
+
+fn issue_as(layout: &Layout, name: &Name, days: u64, file: &Path, as_json: bool) -> Result<()> {
+    let (Name::Client { name: own, .. } | Name::Operator(own)) = name else { return Ok(()) };
+    let issued = Authority::open(&layout.join("ca"), layout.pool.0)?.issue(name, days, file)?;
+    let text = format!("{}\n{}\ngood for {days} days", issued.certificate.display(), issued.key.display());
+    let value = json!({ "name": own, "certificate": issued.certificate, "key": issued.key, "ca": issued.ca, "days": days });
     tell(as_json, text, &value);
     Ok(())
+}
+
+/// A new certificate in place of one that is here, for the same applications or operator, with the same tokens.
+fn renew(arguments: &Rotate, as_json: bool) -> Result<()> {
+    let layout = Layout::open(&arguments.place.directory)?;
+    let (own, usual) = match (&arguments.client, &arguments.operator) {
+        (Some(client), _) => (client, "client"),
+        (None, Some(operator)) => (operator, "operator"),
+        (None, None) => return Ok(()),
+    };
+    let is_meant = |name: &Name| match name {
+        Name::Client { name, .. } => arguments.client.as_ref() == Some(name),
+        Name::Operator(name) => arguments.operator.as_ref() == Some(name),
+        Name::Node(_) => false,
+    };
+    let files = arguments.out.clone().map_or_else(|| vec![layout.join(own), layout.join(usual)], |file| vec![file]);
+    for file in files {
+        let certificate = PathBuf::from(format!("{}.pem", file.display()));
+        if !certificate.exists() {
+            continue;
+        }
+        let name = name_in_file(&certificate, &layout.pool.0)?;
+        if is_meant(&name) {
+            return issue_as(&layout, &name, arguments.days, &file, as_json);
+        }
+    }
+    let told = format!(
+        "no certificate of {usual} {own} is in {}: --out names its files, `hsmpool cert issue` makes one",
+        layout.directory.display()
+    );
+    Err(refuse(Code::Configuration, told))
 }
 
 fn rotate(arguments: &Rotate, as_json: bool) -> Result<()> {

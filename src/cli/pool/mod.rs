@@ -20,13 +20,13 @@ use super::told::{EXIT_CODES, Ended, tell};
 use crate::error::Result;
 
 #[derive(clap::Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = format!("Examples:\n  hsmpool pool create --local /tmp/pool --zones a,b,c\n  hsmpool pool status --dir /tmp/pool\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// What is answered is printed as JSON
     #[arg(long, global = true)]
-    json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 /// Where a pool's files are.

@@ -228,7 +228,7 @@ fn line(seen: &Seen, picture: &Picture, newest: u64) -> String {
                 node.node,
                 node.zone,
                 role(node, status),
-                status.health.applied,
+                status.health.changes_applied(),
                 newest.saturating_sub(status.health.applied),
                 status.applications,
                 health
@@ -252,7 +252,7 @@ fn to_json(seen: &Seen, picture: &Picture, newest: u64) -> serde_json::Value {
     });
     let more = match &seen.status {
         Ok(status) => json!({
-            "role": role(node, status), "peer": is_peer(seen), "applied": status.health.applied,
+            "role": role(node, status), "peer": is_peer(seen), "applied": status.health.changes_applied(),
             "lag": newest.saturating_sub(status.health.applied), "term": status.term, "leader": status.health.leader,
             "log_applied": status.applied, "log_committed": status.committed, "applications": status.applications,
             "connections": status.connections, "version": status.version, "contact_age_ms": status.contact_age,

@@ -273,9 +273,17 @@ pub struct Health {
     /// What it may do; absent in older nodes.
     #[n(6)]
     pub duty: Option<Duty>,
+    /// Changes applied, and nothing besides: what people are told; absent in older nodes.
+    #[n(7)]
+    pub changes: Option<u64>,
 }
 
 impl Health {
+    /// For people, whom a number that goes back would alarm: the changes that are applied by now.
+    pub fn changes_applied(&self) -> u64 {
+        self.changes.unwrap_or(self.applied)
+    }
+
     /// Whether calls may go to it.
     pub fn is_useful(&self) -> bool {
         self.serves && matches!(self.duty, None | Some(Duty::Ordinary | Duty::Isolated(_)))

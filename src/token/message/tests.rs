@@ -209,8 +209,16 @@ fn verdicts() -> Vec<(&'static str, Verdict)> {
     let named =
         Named { id: ID, token: false, private: true, capsule: Some(Capsule { version: 3, sealed: Blob(b"sealed".to_vec()) }) };
     let begun = |shape| Begun { authenticate: true, output_max: 64, hash: Some(MechanismType::SHA256), streams: true, shape };
-    let health =
-        Health { node: 1, zone: "a".to_string(), serves: true, in_contact: true, leader: Some(2), applied: 600, duty: None };
+    let health = Health {
+        node: 1,
+        zone: "a".to_string(),
+        serves: true,
+        in_contact: true,
+        leader: Some(2),
+        applied: 600,
+        duty: None,
+        changes: None,
+    };
     let readings = vec![Read::Value(Value::Ulong(7)), Read::Value(Value::Bytes(b"id".to_vec())), Read::Sensitive, Read::Absent];
     let shapes = [
         Shape::Stream { tail: 16 },

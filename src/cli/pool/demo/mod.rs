@@ -46,7 +46,7 @@ pub struct Arguments {
     directory: Option<PathBuf>,
     /// The tally is printed as JSON, and nothing else
     #[arg(long)]
-    json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<Ended> {
