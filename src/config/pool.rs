@@ -235,7 +235,9 @@ impl Certificates {
     }
 }
 
+/// Absolute, whatever directory the process is in by the time it is used.
 fn beside(file: &Path, path: &Path) -> PathBuf {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     file.parent().map_or_else(|| path.to_path_buf(), |directory| directory.join(path))
 }
 
@@ -352,6 +354,14 @@ key = "node.key"
         assert_eq!((read.isolated_use, read.webhooks.len()), (3600, 0));
         assert_eq!(read.certificates.ca, std::env::temp_dir().join("ca.pem"));
         assert_eq!(read.certificates.certificate, Path::new("/etc/node.pem"));
+    }
+
+    #[test]
+    fn paths_of_a_file_that_is_named_relatively_are_absolute() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(beside(Path::new("node1/hsmpoold.toml"), Path::new("data")), here.join("node1/data"));
+        assert_eq!(beside(Path::new("hsmpoold.toml"), Path::new("data")), here.join("data"));
+        assert_eq!(beside(Path::new("hsmpoold.toml"), Path::new("/data")), Path::new("/data"));
     }
 
     #[test]

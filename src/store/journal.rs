@@ -62,7 +62,8 @@ impl Journal {
     ///
     /// Errors: `StoreRefused`: it is damaged, another program's or newer, or cannot be read and written. `DeviceError`: another process has it open.
     pub fn open(dir: &Path) -> Result<Self> {
-        let path = dir.join(FILE_NAME);
+        // A daemon is told where its files are as seen from where it was started.
+        let path = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf()).join(FILE_NAME);
         let sql = open(&path).map_err(|trouble| trouble.told(&path, "opening the log"))?;
         Ok(Self { path, sql })
     }
@@ -235,6 +236,18 @@ mod tests {
         assert_eq!(positions(usize::MAX), [5, 6, 7, 8]);
         assert_eq!(positions(200), [5, 6]);
         assert_eq!(positions(1), [5]);
+    }
+
+    #[test]
+    fn a_journal_is_opened_by_a_relative_path() {
+        let directory = Directory::new();
+        let here = std::env::current_dir().unwrap();
+        // As many steps up as lead to the root, and down from there.
+        let up: std::path::PathBuf = here.components().skip(1).map(|_| "..").collect();
+        let relative = up.join(directory.path().strip_prefix("/").unwrap());
+        assert!(relative.is_relative(), "{}", relative.display());
+        Journal::open(&relative).unwrap().write(|write| write.put(1, b"one")).unwrap();
+        assert_eq!(Journal::open(directory.path()).unwrap().ends().unwrap(), Some((1, 1)));
     }
 
     #[test]

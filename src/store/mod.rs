@@ -37,12 +37,12 @@ pub use query::Found;
 pub use replica::{CheckedCopy, Place};
 pub use trouble::Trouble;
 
-use crate::error::{Code, Result, refuse};
+use crate::error::{Code, Doing, Result, refuse};
 use crate::object::{ObjectId, TokenId};
 use crate::secret::Secret;
 use crate::sys::heirloom::Bequest;
 use crate::sys::process::PerProcess;
-use crate::sys::user;
+use crate::sys::{files, user, vfs};
 use pool::Pool;
 
 /// An open store. Any number of threads and processes may use one directory at once.
@@ -63,6 +63,19 @@ pub struct Store {
 }
 
 impl Store {
+    /// Whether there is a store in `dir`.
+    pub fn is_in(dir: &Path) -> bool {
+        files::find_itself(&dir.join(file::FILE_NAME)).is_ok()
+    }
+
+    /// Whether somebody has the store in `dir` open now: this process, or any other of this machine.
+    ///
+    /// Errors: `StoreRefused`: it cannot be read.
+    pub fn is_in_use(dir: &Path) -> Result<bool> {
+        let file = dir.join(file::FILE_NAME);
+        vfs::is_in_use(&file).doing(Code::StoreRefused, format!("looking whether {} is in use", file.display()))
+    }
+
     /// Opens or makes `hsmpool.db` in `dir`, which is made (mode 0700) when it is missing. Costs the same whatever the store holds.
     ///
     /// Errors: `Configuration`: `dir` is a file or cannot be made. `StoreRefused`: the file is damaged, truncated, another program's or newer

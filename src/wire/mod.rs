@@ -14,6 +14,7 @@ mod hello;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 mod identity;
+mod judge;
 mod kept;
 pub mod pki;
 mod server;
@@ -24,5 +25,6 @@ pub use address::Address;
 pub use client::{Connection, Failure, Prompt};
 pub use hello::{Hello, MAKE_MINOR, MINOR, Purpose};
 pub use identity::{Identity, Name, Peer, name_in_file};
+pub use judge::fault_of;
 pub use kept::{Flight, Kept, Landed};
 pub use server::{Conversation, Listener, Service};

@@ -58,6 +58,7 @@ const OPERATIONS_STORY: &[Part] = &[
     Elsewhere("hsmpool pool stop --local pool"),
     Block("force-new"),
     Says("node 1 of zone a does not answer"),
+    Says("Node 3 of zone c has"),
     Elsewhere(
         "hsmpool pool start --local pool --zone c && timeout 60 sh -c 'until hsmpool pool status --dir pool | grep leader; do :; done'",
     ),
@@ -102,6 +103,8 @@ fn story_comes_true(page: &'static str, story: &[Part], pool: &str) {
             Says(_) => {}
         }
     }
+    // The survivor's machine is the one of zone c.
+    let script = script.replace("/etc/hsmpool/", "pool/node3/");
     let script = on_this_machine(&script).replace("/tmp/pool", &token.file("pool").display().to_string());
     let script = token.write("story.sh", script);
     let programs = Module::Ours.path().parent().expect("a file has a directory").display().to_string();

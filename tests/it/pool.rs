@@ -391,8 +391,14 @@ fn a_survivor_of_a_lost_quorum_begins_anew_with_its_keys() {
     pool.make_token();
     let user = ["--token-label", LABEL, "--login", "--pin", PIN];
     pool.pkcs11_tool().args(user).words("--keypairgen --key-type EC:prime256v1 --id 01 --label k").ok();
+    pool.command("force-new 3 --yes").fails().says("node 3 runs on this machine");
+    pool.command("stop --zone c").ok();
+    // The other two are a quorum, which an operator is told and a node can ask for.
+    pool.command("force-new 3 --yes").fails().says("is in contact with a living quorum");
+    let on_its_machine = || pool.hsmpool("pool force-new --yes --config").arg(pool.directory().join("node3/hsmpoold.toml"));
+    on_its_machine().fails().says("is in contact with a living quorum");
     pool.command("stop").ok();
-    pool.command("force-new 3").fails().says("was not typed");
+    pool.command("force-new 3").fails().says("Node 3 of zone c has").says("was not typed");
     pool.command("force-new 3 --yes").ok().says("node 1 of zone a does not answer");
     pool.command("start --zone c").ok();
     wait_until("the survivor leads", || pool.leader() == Some(3));
@@ -407,6 +413,50 @@ fn a_survivor_of_a_lost_quorum_begins_anew_with_its_keys() {
     pool.command("remove-node 1 --yes").ok();
     pool.command("remove-node 2 --yes").ok();
     pool.command("status").ok().never_says("left behind");
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_way_out_and_leaves_nothing_behind() {
+    let pool = LocalPool::create("");
+    let file = |name: &str| pool.directory().join(name);
+    let text = std::fs::read_to_string(file("node2/hsmpoold.toml")).expect("was laid out");
+    let peers = text.lines().find_map(|line| line.strip_prefix("peers = \"tcp:")).expect("every node has the address");
+    pool.command("add-node --zone b --address").arg(peers.trim_matches('"')).fails().says("node 2 of zone b is at");
+    pool.command("promote 9").fails().says("node 9 is no member");
+    assert!(!file("node4").exists(), "nothing was laid out");
+    // Without their sockets the nodes are reached by the certificate alone.
+    for number in 1..=3 {
+        std::fs::remove_file(file(&format!("node{number}/node.sock"))).expect("the node listens on it");
+    }
+    wait_until("all nodes are well", || pool.health() == ["well", "well", "well"]);
+    std::fs::rename(file("operator.key"), file("kept.key")).expect("was laid out");
+    let status = pool.command("status").end().says("nobody knows").says("operator.key is missing").says("cert issue");
+    assert_eq!(status.status.code(), Some(1), "the pool may be well");
+    std::fs::copy(file("client.key"), file("operator.key")).expect("was laid out");
+    std::fs::copy(file("client.pem"), file("operator.pem")).expect("was laid out");
+    let status = pool.command("status").end().says("is no operator").never_says("force-new");
+    assert_eq!(status.status.code(), Some(1), "the pool may be well");
+    pool.command("stop").ok();
+    pool.command("add-node --zone b").fails().says("the pool is not running: start it");
+    assert!(!file("node4").exists(), "nothing was laid out");
+}
+
+#[test]
+fn a_store_that_is_in_use_or_missing_becomes_no_pool() {
+    let embedded = Token::by_default("");
+    embedded.initialise(LABEL);
+    let create = |from: &str| {
+        let run = embedded.hsmpool("pool create --zones a,b,c --address a=h1:7100 --address b=h2:7100 --address c=h3:7100");
+        run.arg("--dir").arg(embedded.file("pool")).arg("--from").arg(embedded.file(from))
+    };
+    create("nothing").fails().says("holds no store");
+    assert!(!embedded.file("nothing").exists() && !embedded.file("pool").exists(), "nothing was made");
+    create("tokens").ok().says("1 tokens with").says("take it out of use");
+    let wrong = |words: &str| embedded.hsmpool("pool create").arg("--local").arg(embedded.file("other")).words(words).end();
+    for words in ["--zones a,,b", "--zones a,b,c --address d=h:7100", "--zones a,b"] {
+        assert_eq!(wrong(words).status.code(), Some(2), "{words}: a wrong command line");
+    }
+    assert!(!embedded.file("other").exists());
 }
 
 #[test]

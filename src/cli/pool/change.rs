@@ -7,16 +7,14 @@ use serde_json::json;
 
 use super::Place;
 use super::create::{FreePorts, member};
-use super::layout::{Layout, NewNode, host_and_port};
+use super::layout::{Layout, NewNode, host_and_port, taken};
 use super::local;
-use super::reach::Operator;
+use super::reach::{Operator, PATIENCE_FOR_CONTACT};
 use crate::cli::confirm;
-use crate::cli::progress::Progress;
 use crate::cli::told::tell;
 use crate::config::PolicyName;
 use crate::config::pool::NodeFile;
-use crate::error::{Code, Doing, Result, refuse};
-use crate::log::raft::Group;
+use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::node::Operate;
 
 #[derive(clap::Args)]
@@ -58,22 +56,21 @@ pub fn add_node(arguments: &AddNode, as_json: bool) -> Result<()> {
         None => ("127.0.0.1".to_string(), FreePorts::new()?.take()?),
     };
     let policy = before.first().map_or(PolicyName::Default, |node| node.policy);
-    let node = NewNode { number: next_number(&layout)?, zone: arguments.zone.clone(), host, port, policy };
-    layout.add_node(&node)?;
-    layout.write_pool_file(None)?;
-    if arguments.peer {
-        layout.add_application(node.number, &node.zone)?;
+    let mut node = NewNode { number: 0, zone: arguments.zone.clone(), host, port, policy };
+    if let Some((other, place)) = taken(&node.places(), &before) {
+        let told = format!(
+            "node {} of zone {} is at {place}: a new node needs three ports of its own from the named one on",
+            other.node, other.zone
+        );
+        return Err(refuse(Code::ArgumentsBad, told));
     }
-    let file = one(&layout, node.number)?;
     let operator = Operator::shown(&layout)?;
+    operator.is_up(&before, PATIENCE_FOR_CONTACT)?;
+    node.number = next_number(&layout)?;
+    let coming = Coming { layout: &layout, operator: &operator, before: &before, number: node.number };
     let is_local = arguments.address.is_none() && !arguments.peer;
-    if is_local {
-        local::start_one(&layout, &file)?;
-        operator.wait(&file, "serving", |status| status.health.serves)?;
-    }
-    operator.ask_any(&before, &Operate::AddLearner { node: node.number, member: member(&file) })?;
-    if is_local {
-        operator.wait_until_caught_up(&file, &before)?;
+    if let Err(error) = coming.lay_out(&node, arguments.peer).and_then(|file| coming.follow(&file, is_local)) {
+        return Err(coming.undo(error));
     }
     let (number, zone) = (node.number, &node.zone);
     let text = format!("node {number} of zone {zone} follows{}", what_now(&layout, arguments, number));
@@ -81,6 +78,75 @@ pub fn add_node(arguments: &AddNode, as_json: bool) -> Result<()> {
         json!({ "node": number, "zone": zone, "runs": is_local, "peer": arguments.peer, "directory": layout.node(number) });
     tell(as_json, text, &json);
     Ok(())
+}
+
+/// A node on its way into the pool: it gets there, or nothing of it is left.
+struct Coming<'a> {
+    layout: &'a Layout,
+    operator: &'a Operator,
+    /// The nodes that were there before.
+    before: &'a [NodeFile],
+    number: u64,
+}
+
+impl Coming<'_> {
+    fn lay_out(&self, node: &NewNode, is_peer: bool) -> Result<NodeFile> {
+        self.layout.add_node(node)?;
+        self.layout.write_pool_file()?;
+        if is_peer {
+            self.layout.add_application(node.number, &node.zone)?;
+        }
+        one(self.layout, node.number)
+    }
+
+    fn follow(&self, file: &NodeFile, is_local: bool) -> Result<()> {
+        if is_local {
+            local::start_one(self.layout, file)?;
+            self.operator.wait_for_own(file, "serving", |status| status.health.serves)?;
+        }
+        self.operator.ask_any(self.before, &Operate::AddLearner { node: self.number, member: member(file) })?;
+        if is_local {
+            self.operator.wait_until_caught_up(file, self.before)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what was done before `error`, and says what could not be.
+    fn undo(&self, error: Error) -> Error {
+        let number = self.number;
+        // Whoever did not answer may have done it all the same.
+        let statuses = self.operator.statuses(self.before.to_vec());
+        let mut members = statuses.iter().filter_map(|(_, status)| status.as_ref().ok()).flat_map(|status| &status.members);
+        if members.any(|member| member.node == number)
+            && let Err(cause) = self.operator.ask_any(self.before, &Operate::Remove { node: number })
+        {
+            let told = format!(
+                "node {number} could not be added and follows all the same ({error}): `hsmpool pool remove-node --dir {} {number}`",
+                self.layout.directory.display()
+            );
+            return refuse(error.code(), told).because(cause);
+        }
+        match self.clear() {
+            Ok(()) => refuse(error.code(), format!("node {number} was not added, and nothing of it is left")).because(error),
+            Err(cause) => {
+                refuse(error.code(), format!("node {number} was not added ({error}), and its files are left")).because(cause)
+            }
+        }
+    }
+
+    fn clear(&self) -> Result<()> {
+        if let Ok(file) = one(self.layout, self.number)
+            && let Some(pid) = local::running(self.layout, &file)
+        {
+            local::stop_one(self.layout, &file, pid)?;
+        }
+        let directory = self.layout.node(self.number);
+        if directory.exists() {
+            let doing = format!("removing {}", directory.display());
+            std::fs::remove_dir_all(&directory).doing(Code::Configuration, doing)?;
+        }
+        self.layout.write_pool_file()
+    }
 }
 
 /// What is left to people.
@@ -123,7 +189,7 @@ pub fn remove_node(directory: &Path, number: u64, yes: bool, as_json: bool) -> R
     note_number(&layout, highest_number(&layout)?)?;
     let (from, to) = (layout.node(number), layout.join(&format!("removed-node{number}")));
     std::fs::rename(&from, &to).doing(Code::Configuration, format!("moving {} away", from.display()))?;
-    layout.write_pool_file(None)?;
+    layout.write_pool_file()?;
     operator.progress().rest();
     let text = format!("node {number} is removed; its files are in {}: destroy them", to.display());
     tell(as_json, text, &json!({ "node": number, "zone": node.zone, "files": to }));
@@ -134,12 +200,15 @@ pub fn promote(directory: &Path, number: u64, force: bool, as_json: bool) -> Res
     let layout = Layout::open(directory)?;
     let (nodes, operator) = (layout.nodes()?, Operator::shown(&layout)?);
     let mut voters: BTreeSet<u64> = BTreeSet::from([number]);
+    operator.is_up(&nodes, PATIENCE_FOR_CONTACT)?;
     let statuses = operator.statuses(nodes.clone());
     let status = statuses.into_iter().filter_map(|(_, status)| status.ok()).find(|status| status.health.in_contact);
-    let status = status.ok_or_else(|| {
-        let told = "no node of the pool is in contact with a quorum, and only a quorum can give a vote";
-        refuse(Code::DeviceError, format!("{told}: start the nodes that `hsmpool pool status` calls down"))
-    })?;
+    let status =
+        status.ok_or_else(|| refuse(Code::DeviceError, "the quorum was lost at this moment: see `hsmpool pool status`"))?;
+    if !status.members.iter().any(|member| member.node == number) {
+        let told = format!("node {number} is no member of the pool, and only one that follows can be given a vote");
+        return Err(refuse(Code::ArgumentsBad, format!("{told}: `hsmpool pool add-node` adds one")));
+    }
     voters.extend(status.members.iter().filter(|member| member.votes).map(|member| member.node));
     // A vote of one that lags or does not run makes a quorum harder to have.
     if let Some(node) = nodes.iter().find(|node| node.node == number && !force) {
@@ -158,45 +227,5 @@ pub fn transfer_leader(directory: &Path, number: u64, as_json: bool) -> Result<(
     operator.ask_any(&layout.nodes()?, &Operate::TransferLeader { to: number })?;
     operator.wait(&node, "leading", |status| status.health.leader == Some(number))?;
     tell(as_json, format!("node {number} leads"), &json!({ "leader": number }));
-    Ok(())
-}
-
-pub fn force_new(directory: &Path, number: u64, yes: bool, as_json: bool) -> Result<()> {
-    let layout = Layout::open(directory)?;
-    let node = one(&layout, number)?;
-    if let Some(pid) = local::running(&layout, &node) {
-        return Err(refuse(Code::ArgumentsBad, format!("node {number} runs (process {pid}): stop it first")));
-    }
-    let others: Vec<NodeFile> = layout.nodes()?.into_iter().filter(|other| other.node != number).collect();
-    let (mut warnings, mut rows) = (Vec::new(), Vec::new());
-    for (other, status) in Operator::shown(&layout)?.statuses(others) {
-        let applied = status.ok().map(|status| status.health.applied);
-        warnings.push(match applied {
-            Some(applied) => format!(
-                "node {} of zone {} still answers, has applied {applied} changes, and would be left behind",
-                other.node, other.zone
-            ),
-            None => format!("node {} of zone {} does not answer", other.node, other.zone),
-        });
-        rows.push(json!({ "node": other.node, "zone": other.zone, "applied": applied }));
-    }
-    warnings.push(format!(
-        "Node {number} goes on alone with the changes that are on its own disk. Lost is what only the others had: the changes that were\n\
-         acknowledged since it was last in contact. The others must come back as new nodes, with their data removed."
-    ));
-    // What is asked is read by people, whatever form the answer has.
-    match as_json {
-        true => eprintln!("{}", warnings.join("\n")),
-        false => println!("{}", warnings.join("\n")),
-    }
-    if !yes {
-        confirm::typed(&format!("Begin anew from node {number}?"), "yes")?;
-    }
-    let progress = Progress::shown();
-    progress.now(&format!("node {number}: beginning a new group from its log"));
-    Group::force_new(&node.directory, number, member(&node))?;
-    progress.rest();
-    let text = format!("done: start node {number}, then add nodes in other zones and promote them");
-    tell(as_json, text, &json!({ "node": number, "left_behind": rows }));
     Ok(())
 }

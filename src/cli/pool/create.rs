@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
 use serde_json::json;
 
 use super::layout::{CERTIFICATE_DAYS, Layout, NewNode, host_and_port, write_new};
 use super::local;
 use super::reach::Operator;
+use super::source::{Copied, Source};
 use crate::cli::told::tell;
 use crate::config::PolicyName;
 use crate::config::pool::{NodeFile, PoolId};
-use crate::error::{Code, Doing, Result, refuse};
+use crate::error::{Code, Result, refuse};
 use crate::log::raft::Member;
 use crate::node::{MemberStatus, Operate};
 use crate::partition::make_root_key;
@@ -36,7 +39,7 @@ pub(super) struct Arguments {
 #[derive(clap::Args)]
 pub struct Plan {
     /// The zones, one node in each: three or more, an odd number
-    #[arg(long, value_delimiter = ',', required = true)]
+    #[arg(long, value_delimiter = ',', required = true, value_parser = NonEmptyStringValueParser::new())]
     pub zones: Vec<String>,
     /// Where a zone's node listens: clients connect to this port, other nodes to the next one, operations is the one after that
     #[arg(long = "address", value_name = "ZONE=HOST:PORT")]
@@ -44,6 +47,9 @@ pub struct Plan {
     /// An embedded store that becomes the first partition, with its tokens, object ids and serial numbers; it is copied, and must not be in use
     #[arg(long, value_name = "STORE")]
     pub from: Option<PathBuf>,
+    /// The root key of that store; otherwise the one that the configuration names for it, or that lies beside it
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub root_key_file: Option<PathBuf>,
     /// The policy of new tokens: compatible (SoftHSM's defaults, with their risks), default, strict
     #[arg(long, value_name = "NAME", default_value_t = PolicyName::Default)]
     pub policy: PolicyName,
@@ -55,42 +61,80 @@ pub fn run(arguments: &Arguments, as_json: bool) -> Result<()> {
         (None, Some(directory)) => (directory, false),
         (None, None) => return Err(refuse(Code::ArgumentsBad, "--local DIR or --dir DIR is needed")),
     };
+    if let Err(wrong) = plan_is_good(&arguments.plan, is_local) {
+        // A wrong command line, as clap tells of others.
+        clap::Error::raw(ErrorKind::ValueValidation, format!("{wrong}\n")).exit();
+    }
+    let (layout, copied) = begin(directory, &arguments.plan, is_local)?;
+    let mut value = summary(&layout)?;
+    value["from"] = json!(copied.as_ref().map(Copied::to_json));
+    let before = copied.map(|copied| format!("{copied}\n")).unwrap_or_default();
     if !is_local {
-        let layout = begin(directory, &arguments.plan, false)?;
-        tell(as_json, next_steps(&layout), &summary(&layout)?);
+        tell(as_json, before + &next_steps(&layout), &value);
         return Ok(());
     }
-    let layout = begin(directory, &arguments.plan, true)?;
     let operator = Operator::shown(&layout)?;
     for node in layout.nodes()? {
         local::start_one(&layout, &node)?;
     }
     form(&layout, &operator)?;
     let text = format!(
-        "The pool runs: {} nodes in {1}.\n  export HSMPOOL_CONF={1}/hsmpool.toml\n  hsmpool pool status --dir {1}",
+        "{before}The pool runs: {} nodes in {1}.\n  export HSMPOOL_CONF={1}/hsmpool.toml\n  hsmpool pool status --dir {1}",
         arguments.plan.zones.len(),
         layout.directory.display()
     );
-    tell(as_json, text, &summary(&layout)?);
+    tell(as_json, text, &value);
     Ok(())
 }
 
-/// Lays the files of a new pool out.
-pub fn begin(directory: &Path, plan: &Plan, is_local: bool) -> Result<Layout> {
-    let zones = &plan.zones;
-    let different: BTreeSet<&String> = zones.iter().collect();
-    if zones.len() < 3 || zones.len().is_multiple_of(2) || different.len() != zones.len() {
-        return Err(refuse(
-            Code::ArgumentsBad,
-            "a pool has three or more different zones, an odd number of them: then it outlives the loss of one (--zones a,b,c)",
-        ));
-    }
+/// Lays the files of a new pool out: all of them, or none. What comes from a store is told.
+pub fn begin(directory: &Path, plan: &Plan, is_local: bool) -> Result<(Layout, Option<Copied>)> {
     let nodes = new_nodes(plan, is_local)?;
+    let root_key_file = plan.root_key_file.as_deref();
+    let source = plan.from.as_deref().map(|store| Source::open(store, root_key_file)).transpose()?;
     let mut id = [0; 16];
     Real.fill_random(&mut id)?;
     let layout = Layout::create(directory, PoolId(id))?;
-    lay_out(&layout, &nodes, plan.from.as_deref())?;
-    Ok(layout)
+    match lay_out(&layout, &nodes, source) {
+        Ok(copied) => Ok((layout, copied)),
+        Err(error) => {
+            layout.clear();
+            Err(error)
+        }
+    }
+}
+
+/// Whether zones and addresses fit together. Errors: what is wrong, in words.
+fn plan_is_good(plan: &Plan, is_local: bool) -> std::result::Result<(), String> {
+    let zones = &plan.zones;
+    let different: BTreeSet<&String> = zones.iter().collect();
+    if zones.len() < 3 || zones.len().is_multiple_of(2) || different.len() != zones.len() {
+        let told =
+            "a pool has three or more different zones, an odd number of them: then it outlives the loss of one (--zones a,b,c)";
+        return Err(told.to_string());
+    }
+    let mut places: Vec<(String, &str)> = Vec::new();
+    for address in &plan.addresses {
+        let (zone, place) = address.split_once('=').ok_or_else(|| format!("--address {address} is not ZONE=HOST:PORT"))?;
+        if !zones.iter().any(|known| known == zone) {
+            return Err(format!("--address {address}: zone {zone:?} is not among --zones {}", zones.join(",")));
+        }
+        let (host, port) = host_and_port(place).map_err(|error| error.to_string())?;
+        let new = NewNode { number: 0, zone: zone.to_string(), host, port, policy: plan.policy };
+        for place in new.places() {
+            if let Some((_, other)) = places.iter().find(|(known, _)| *known == place) {
+                return Err(format!(
+                    "--address {address} meets {other} at {place}: a node uses three ports from the named one on"
+                ));
+            }
+            places.push((place, address));
+        }
+    }
+    let missing = zones.iter().find(|zone| !plan.addresses.iter().any(|address| address.starts_with(&format!("{zone}="))));
+    match missing.filter(|_| !is_local) {
+        Some(zone) => Err(format!("--address {zone}=HOST:PORT is missing")),
+        None => Ok(()),
+    }
 }
 
 fn summary(layout: &Layout) -> Result<serde_json::Value> {
@@ -158,33 +202,26 @@ impl FreePorts {
 }
 
 /// Everything but the running.
-pub fn lay_out(layout: &Layout, nodes: &[NewNode], from: Option<&Path>) -> Result<()> {
+pub fn lay_out(layout: &Layout, nodes: &[NewNode], from: Option<Source>) -> Result<Option<Copied>> {
     let authority = Authority::create(&layout.join("ca"), layout.pool.0)?;
     authority.issue(&Name::Operator("operator".to_string()), CERTIFICATE_DAYS, &layout.join("operator"))?;
     authority.issue(&Name::Client { name: "app".to_string(), tokens: None }, CERTIFICATE_DAYS, &layout.join("client"))?;
-    match from {
-        Some(store) => take_root_key(store, &layout.join("root.key"))?,
+    match &from {
+        Some(source) => source.copy_root_key(&layout.join("root.key"))?,
         None => make_root_key(&layout.join("root.key"), &Real)?,
     }
     for node in nodes {
         layout.add_node(node)?;
-    }
-    if let (Some(store), Some(first)) = (from, nodes.first()) {
-        crate::store::Store::open(store)?.copy_into(&layout.node(first.number).join("data"))?;
     }
     write_new(
         &layout.join("hsmpool.toml"),
         "# The pool beside this file stands behind the module.\n[pool]\nfile = \"pool.toml\"\n",
         0o644,
     )?;
-    layout.write_pool_file(None)
-}
-
-fn take_root_key(store: &Path, to: &Path) -> Result<()> {
-    let key = store.join("hsmpool.key");
-    let text = std::fs::read_to_string(&key)
-        .doing(Code::Configuration, format!("reading {}: a store without a root key cannot become a pool", key.display()))?;
-    write_new(to, &text, 0o600)
+    layout.write_pool_file()?;
+    // Last, so that little time is left in which somebody opens the store.
+    let first = nodes.first().map(|node| layout.node(node.number).join("data"));
+    from.zip(first).map(|(source, data)| source.copy_into(&data)).transpose()
 }
 
 /// The first node begins a group; the others follow it, and vote once they have caught up.
@@ -216,4 +253,69 @@ pub fn form(layout: &Layout, operator: &Operator) -> Result<()> {
 pub fn member(node: &NodeFile) -> Member {
     let address = node.listen.advertise.clone().unwrap_or_else(|| node.listen.peers.clone());
     Member { zone: node.zone.clone(), region: node.region.clone(), address }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::store::tests::fixtures::Directory;
+
+    fn plan(zones: &str, addresses: &[&str]) -> Plan {
+        Plan {
+            zones: zones.split(',').map(str::to_string).collect(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            from: None,
+            root_key_file: None,
+            policy: PolicyName::Default,
+        }
+    }
+
+    #[test]
+    fn a_plan_that_does_not_fit_together_is_told_in_words() {
+        let all = ["a=h1:7100", "b=h2:7100", "c=h3:7100"];
+        assert_eq!(plan_is_good(&plan("a,b,c", &all), false), Ok(()));
+        assert_eq!(plan_is_good(&plan("a,b,c", &[]), true), Ok(()));
+        for (zones, addresses, word) in [
+            ("a,b", &all[..2], "odd number"),
+            ("a,b,b", &all[..2], "different zones"),
+            ("a,b,c", &all[..2], "--address c=HOST:PORT is missing"),
+            ("a,b,c", &[all[0], all[1], all[2], "d=h4:7100"], "\"d\" is not among --zones a,b,c"),
+            ("a,b,c", &[all[0], all[1], "h3:7100"], "is not ZONE=HOST:PORT"),
+            ("a,b,c", &[all[0], all[1], "c=H1:7102"], "meets a=h1:7100 at h1:7102"),
+        ] {
+            let told = plan_is_good(&plan(zones, addresses), false).unwrap_err();
+            assert!(told.contains(word), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_before_a_failure_is_gone_after_it() {
+        let directory = Directory::new();
+        let (store, pool) = (directory.path().join("store"), directory.path().join("pool"));
+        let mut wrong = plan("a,b,c", &["a=h1:7100", "b=h2:7100", "c=h3:7100"]);
+        wrong.from = Some(store.clone());
+        let told = |wrong: &Plan| begin(&pool, wrong, false).map(|_| ()).unwrap_err().to_string();
+        std::fs::create_dir(&store).unwrap();
+        assert!(told(&wrong).contains("holds no store"), "{}", told(&wrong));
+        assert_eq!(std::fs::read_dir(&store).unwrap().count(), 0, "nothing was made in it");
+        drop(Store::open(&store).unwrap());
+        assert!(told(&wrong).contains("root key"), "{}", told(&wrong));
+        make_root_key(&store.join("hsmpool.key"), &Real).unwrap();
+        let used = Store::open(&store).unwrap();
+        assert!(told(&wrong).contains("is in use"), "{}", told(&wrong));
+        drop(used);
+        assert!(!pool.exists(), "no debris");
+        wrong.policy = PolicyName::Strict;
+        let (layout, copied) = begin(&pool, &wrong, false).unwrap();
+        assert_eq!(copied.unwrap().to_json()["tokens"], 0);
+        assert!(layout.join("node1/data/hsmpool.db").is_file());
+        assert_eq!(
+            std::fs::read(layout.join("root.key")).unwrap(),
+            std::fs::read(store.join("hsmpool.key")).unwrap(),
+            "the store's own root key"
+        );
+        assert!(told(&wrong).contains("is not empty"));
+        assert!(layout.join("pool.toml").is_file(), "somebody else's pool stays");
+    }
 }

@@ -63,6 +63,21 @@ impl NewNode {
     pub fn peers(&self) -> String {
         format!("tcp:{}", self.place(1))
     }
+
+    /// Its three places, for clients, nodes and operations.
+    pub fn places(&self) -> [String; 3] {
+        [0, 1, 2].map(|plus| self.place(plus).to_ascii_lowercase())
+    }
+}
+
+/// A node that has one of these places already, and which: two nodes at one address would be one that answers for both.
+pub fn taken<'a>(places: &[String], nodes: &'a [NodeFile]) -> Option<(&'a NodeFile, String)> {
+    nodes.iter().find_map(|node| {
+        let listen = &node.listen;
+        let addresses = listen.clients.iter().chain([&listen.peers]).chain(&listen.advertise).chain(&listen.operations);
+        let mut own = addresses.map(|address| address.trim_start_matches("tcp:").to_ascii_lowercase());
+        own.find(|place| places.contains(place)).map(|place| (node, place))
+    })
 }
 
 impl Layout {
@@ -75,6 +90,12 @@ impl Layout {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).doing(Code::Configuration, doing())?;
         let directory = directory.canonicalize().doing(Code::Configuration, doing())?;
         Ok(Self { directory, pool })
+    }
+
+    /// Takes everything away that was written since `create`, which found the directory missing or empty.
+    pub fn clear(&self) {
+        // Gone with all that is in it; what cannot be removed is met by the next `create`, which names it.
+        let _ = fs::remove_dir_all(&self.directory);
     }
 
     /// Errors: `Configuration`: it is no pool's directory.
@@ -121,8 +142,13 @@ impl Layout {
         authority.issue(&Name::Node(node.number), CERTIFICATE_DAYS, &directory.join("node"))?;
         copy(&self.join("ca/ca.pem"), &directory.join("ca.pem"), 0o644)?;
         copy(&self.join("root.key"), &directory.join("hsmpool.key"), 0o600)?;
+        write_new(&directory.join("hsmpoold.toml"), &self.node_text(node), 0o600)
+    }
+
+    /// A node's `hsmpoold.toml`.
+    fn node_text(&self, node: &NewNode) -> String {
         let mut text = String::new();
-        let socket = directory.join("node.sock");
+        let socket = self.node(node.number).join("node.sock");
         let socket = match socket.as_os_str().len() <= SOCKET_PATH_MAX_BYTES {
             true => format!("\"unix:{}\", ", socket.display()),
             // Too deep for a socket: this machine's applications use TLS as the others do.
@@ -144,7 +170,7 @@ impl Layout {
             operations = node.place(2),
             user = crate::sys::user::id(),
         );
-        write_new(&directory.join("hsmpoold.toml"), &text, 0o600)
+        text
     }
 
     /// Adds to a node's directory what the application needs in whose process it runs: its `hsmpool.toml` names all else.
@@ -169,12 +195,19 @@ impl Layout {
         self.application(number).is_file()
     }
 
-    /// Writes what modules read, for the nodes that are here; the module's own zone is the first node's unless it is named.
-    pub fn write_pool_file(&self, zone: Option<&str>) -> Result<()> {
-        replace(&self.join("pool.toml"), &self.pool_text(zone, true)?)
+    /// Writes what modules read, for the nodes that are here. Of a file that is there only the nodes change: zone, certificates and the rest are its
+    /// owner's.
+    pub fn write_pool_file(&self) -> Result<()> {
+        let (file, made) = (self.join("pool.toml"), self.pool_text(None, true)?);
+        match fs::read_to_string(&file) {
+            Ok(kept) => replace(&file, &with_nodes_of(&kept, &made)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => replace(&file, &made),
+            Err(error) => Err(error).doing(Code::Configuration, format!("reading {}", file.display())),
+        }
     }
 
-    /// What `write_pool_file` writes; without the Unix sockets, if they shall not be used.
+    /// What modules read, for the nodes that are here; the module's own zone is the first node's unless it is named. Without the Unix sockets, if they
+    /// shall not be used.
     pub fn pool_text(&self, zone: Option<&str>, with_sockets: bool) -> Result<String> {
         let nodes = self.nodes()?;
         let zone = zone.map(str::to_string).or_else(|| nodes.first().map(|node| node.zone.clone())).unwrap_or_default();
@@ -190,6 +223,23 @@ impl Layout {
         }
         Ok(text)
     }
+}
+
+/// The lines of `text` that describe nodes (`nodes`), or all others.
+fn part(text: &str, nodes: bool) -> String {
+    let mut is_node = false;
+    let lines = text.lines().filter(|line| {
+        if line.trim_start().starts_with('[') {
+            is_node = line.trim_start().starts_with("[[node]]");
+        }
+        is_node == nodes
+    });
+    lines.map(|line| format!("{line}\n")).collect::<String>().trim_end().to_string()
+}
+
+/// A `pool.toml` with another one's nodes.
+fn with_nodes_of(kept: &str, made: &str) -> String {
+    format!("{}\n\n{}\n", part(kept, false), part(made, true))
 }
 
 /// `HOST:PORT` of `--address`. Errors: `ArgumentsBad`.
@@ -220,4 +270,65 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
     let doing = || format!("copying {} to {}", from.display(), to.display());
     fs::copy(from, to).doing(Code::Configuration, doing())?;
     fs::set_permissions(to, fs::Permissions::from_mode(mode)).doing(Code::Configuration, doing())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::pool::PoolFile;
+    use crate::store::tests::fixtures::Directory;
+
+    fn node(number: u64, host: &str, port: u16) -> NewNode {
+        NewNode { number, zone: format!("z{number}"), host: host.to_string(), port, policy: PolicyName::Default }
+    }
+
+    /// A pool's directory with nodes, without authority or keys.
+    fn laid_out(directory: &Directory, nodes: &[NewNode]) -> Layout {
+        let layout = Layout::create(&directory.path().join("pool"), PoolId([7; 16])).unwrap();
+        for node in nodes {
+            fs::create_dir(layout.node(node.number)).unwrap();
+            write_new(&layout.node(node.number).join("hsmpoold.toml"), &layout.node_text(node), 0o600).unwrap();
+        }
+        layout
+    }
+
+    #[test]
+    fn a_place_that_a_node_has_is_found_whichever_of_its_three_it_is() {
+        let directory = Directory::new();
+        let layout = laid_out(&directory, &[node(1, "10.0.1.5", 7100), node(2, "Host.example", 7100)]);
+        let nodes = layout.nodes().unwrap();
+        for (host, port, whose) in [
+            ("10.0.1.5", 7100, Some(1)),
+            ("10.0.1.5", 7098, Some(1)),
+            ("10.0.1.5", 7102, Some(1)),
+            ("10.0.1.5", 7097, None),
+            ("10.0.1.5", 7103, None),
+            ("10.0.1.6", 7100, None),
+            ("host.EXAMPLE", 7101, Some(2)),
+        ] {
+            let found = taken(&node(3, host, port).places(), &nodes).map(|(node, _)| node.node);
+            assert_eq!(found, whose, "{host}:{port}");
+        }
+    }
+
+    #[test]
+    fn a_pool_file_keeps_what_its_owner_wrote_when_nodes_come() {
+        let directory = Directory::new();
+        let layout = laid_out(&directory, &[node(1, "h1", 7100), node(2, "h2", 7100)]);
+        layout.write_pool_file().unwrap();
+        let file = layout.join("pool.toml");
+        let first = fs::read_to_string(&file).unwrap();
+        assert_eq!(PoolFile::read(&file).unwrap().zone, "z1", "the first node's");
+        let text =
+            first.replace("zone = \"z1\"\n\n", "zone = \"z2\"\nconsistency = \"session\"\n\n").replace("client.pem", "web.pem");
+        fs::write(&file, format!("# mine\n{text}")).unwrap();
+        fs::create_dir(layout.node(4)).unwrap();
+        write_new(&layout.node(4).join("hsmpoold.toml"), &layout.node_text(&node(4, "h4", 7100)), 0o600).unwrap();
+        layout.write_pool_file().unwrap();
+        let read = PoolFile::read(&file).unwrap();
+        assert_eq!((read.zone.as_str(), read.consistency), ("z2", crate::config::pool::Consistency::Session));
+        assert_eq!(read.node.iter().map(|node| node.zone.as_str()).collect::<Vec<_>>(), ["z1", "z2", "z4"]);
+        assert!(read.certificates.unwrap().certificate.ends_with("web.pem"));
+        assert!(fs::read_to_string(&file).unwrap().starts_with("# mine\n"));
+    }
 }

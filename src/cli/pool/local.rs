@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::layout::Layout;
 use super::reach::Operator;
-use crate::cli::progress::Progress;
 use crate::cli::told::tell;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Error, Result, refuse};
@@ -32,8 +31,13 @@ pub fn start(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> 
             continue;
         }
         if before.is_none() {
+            if operator.status(&node).is_ok() {
+                lines.push(format!("node {} of zone {} runs already, and was not started here", node.node, node.zone));
+                rows.push(json!({ "node": node.node, "zone": node.zone, "process": null, "started": false, "answers": true }));
+                continue;
+            }
             start_one(&layout, &node)?;
-            operator.wait(&node, "serving", |status| status.health.serves)?;
+            operator.wait_for_own(&node, "serving", |status| status.health.serves)?;
         }
         lines.push(match before {
             Some(pid) => format!("node {} of zone {} runs already (process {pid})", node.node, node.zone),
@@ -48,7 +52,8 @@ pub fn start(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> 
 
 pub fn stop(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
-    let progress = Progress::shown();
+    let operator = Operator::shown(&layout)?;
+    let progress = operator.progress();
     let (mut lines, mut rows) = (Vec::new(), Vec::new());
     let mut failed: Result<()> = Ok(());
     for node in chosen(&layout, zone)? {
@@ -66,13 +71,27 @@ pub fn stop(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> {
                 continue;
             }
         }
-        let did = if before.is_some() { "is stopped" } else { "does not run" };
+        let answers = before.is_none() && operator.status(&node).is_ok();
+        let did = match (before.is_some(), answers) {
+            (true, _) => "is stopped",
+            (false, true) => "runs elsewhere",
+            (false, false) => "does not run here",
+        };
         lines.push(format!("node {} of zone {} {did}", node.node, node.zone));
-        rows.push(json!({ "node": node.node, "zone": node.zone, "stopped": before.is_some() }));
+        rows.push(json!({ "node": node.node, "zone": node.zone, "stopped": before.is_some(), "answers": answers }));
+        if answers {
+            failed = failed.and(Err(elsewhere(&node)));
+        }
     }
     progress.rest();
     tell(as_json, lines.join("\n"), &json!({ "nodes": rows }));
     failed
+}
+
+fn elsewhere(node: &NodeFile) -> Error {
+    let (number, zone) = (node.node, &node.zone);
+    let told = format!("node {number} of zone {zone} answers, and was not started by `hsmpool pool start` here");
+    refuse(Code::ArgumentsBad, format!("{told}: stop it where it runs (`systemctl stop hsmpoold`)"))
 }
 
 fn chosen(layout: &Layout, zone: Option<&str>) -> Result<Vec<NodeFile>> {

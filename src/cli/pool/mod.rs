@@ -8,7 +8,9 @@ pub(super) mod demo;
 mod layout;
 mod local;
 mod reach;
+mod source;
 mod status;
+mod survivor;
 
 use std::path::PathBuf;
 
@@ -51,7 +53,7 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Starts the nodes of a local pool
+    /// Starts the nodes of a local pool, those that do not run elsewhere
     #[command(after_help = "Examples:\n  hsmpool pool start --local /tmp/pool\n  hsmpool pool start --local /tmp/pool --zone b")]
     Start {
         #[command(flatten)]
@@ -60,7 +62,7 @@ enum Command {
         #[arg(long)]
         zone: Option<String>,
     },
-    /// Stops the nodes of a local pool
+    /// Stops the nodes that run on this machine and were started by `hsmpool pool start`
     #[command(after_help = "Examples:\n  hsmpool pool stop --local /tmp/pool\n  hsmpool pool stop --local /tmp/pool --zone b")]
     Stop {
         #[command(flatten)]
@@ -69,7 +71,7 @@ enum Command {
         #[arg(long)]
         zone: Option<String>,
     },
-    /// Shows zones, roles, applied changes and lag, health and clients; ends with 3 when no quorum is well
+    /// Shows zones, roles, applied changes and lag, health and clients; ends with 3 when no quorum is well, with 1 when no node tells this operator
     #[command(
         after_help = "Examples:\n  hsmpool pool status --dir /tmp/pool\n  hsmpool pool status --dir /tmp/pool --json | jq '.nodes[].health'"
     )]
@@ -114,16 +116,13 @@ enum Command {
         node: u64,
     },
     /// After a quorum was lost for good: a survivor goes on alone
-    #[command(after_help = "Example: hsmpool pool force-new --dir /tmp/pool 2")]
-    ForceNew {
-        #[command(flatten)]
-        place: Place,
-        /// The number of the survivor, whose daemon is stopped
-        node: u64,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-    },
+    #[command(
+        after_help = "Examples:\n  sudo -u hsmpool hsmpool pool force-new --config /etc/hsmpool/hsmpoold.toml    # on the survivor's machine\n  \
+                      hsmpool pool force-new --dir /tmp/pool 2    # its files are in the pool's directory\n\n\
+                      Before it asks, it tells what the survivor has on its disk, and when it was last in contact. With more than one survivor look at\n\
+                      each, type something else than yes, and begin anew from the one whose log is the longest."
+    )]
+    ForceNew(survivor::Arguments),
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Ended> {
@@ -143,7 +142,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Ended> {
         Command::RemoveNode { place, node, yes } => change::remove_node(&place.directory, node, yes, json)?,
         Command::Promote { place, node, force } => change::promote(&place.directory, node, force, json)?,
         Command::TransferLeader { place, node } => change::transfer_leader(&place.directory, node, json)?,
-        Command::ForceNew { place, node, yes } => change::force_new(&place.directory, node, yes, json)?,
+        Command::ForceNew(arguments) => survivor::run(&arguments, json)?,
     }
     Ok(Ended::Well)
 }

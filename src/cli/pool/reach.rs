@@ -1,5 +1,7 @@
 //! How the commands talk to nodes: as an operator, over whichever address answers.
 
+use std::error::Error as StdError;
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::layout::Layout;
@@ -10,7 +12,7 @@ use crate::config::pool::{Certificates, NodeFile};
 use crate::error::{Code, Error, Result, refuse};
 use crate::node::{NodeStatus, OPERATE_KIND, Operate, Operated};
 use crate::token::message::{decode, encode};
-use crate::wire::{Connection, Hello, Identity, Purpose};
+use crate::wire::{Address, Connection, Hello, Identity, Name, Purpose, fault_of};
 
 /// How long a command waits for one node: changes of the group wait for a quorum.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,6 +22,8 @@ const PATIENCE_WITH_ALL: Duration = Duration::from_secs(60);
 const PATIENCE_FOR_STATUS: Duration = Duration::from_secs(5);
 /// How long it takes at most to find out whether a node is there.
 const GREETING: Duration = Duration::from_secs(2);
+/// How long nodes that have just been started may take to find together, before a change is asked for.
+pub const PATIENCE_FOR_CONTACT: Duration = Duration::from_secs(10);
 /// How often a node is asked whether it is as it should be.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -28,21 +32,18 @@ pub struct Operator {
     layout: Layout,
     hello: Hello,
     identity: Option<Identity>,
+    /// What is wrong with the certificate, if anything is, and the way out.
+    fault: Option<String>,
     sockets_only: bool,
     progress: Progress,
 }
 
 impl Operator {
-    /// With the operator's certificate, if it is there; a local node's Unix socket needs none. Errors: `Configuration`.
+    /// With the operator's certificate; a local node's Unix socket needs none, so that one that is missing or bad matters only where it is asked for.
     pub fn of(layout: &Layout) -> Result<Self> {
-        let files = Certificates {
-            ca: layout.join("ca/ca.pem"),
-            certificate: layout.join("operator.pem"),
-            key: layout.join("operator.key"),
-        };
-        let identity = files.key.is_file().then(|| assemble::identity(layout.pool, &files)).transpose()?;
+        let (identity, fault) = certificate(layout);
         let hello = Hello::new(layout.pool.0, Purpose::Operator, 0);
-        Ok(Self { layout: layout.clone(), hello, identity, sockets_only: false, progress: Progress::default() })
+        Ok(Self { layout: layout.clone(), hello, identity, fault, sockets_only: false, progress: Progress::default() })
     }
 
     /// One who reaches nodes by their Unix sockets and in no other way: their other addresses are not of this machine's network.
@@ -60,6 +61,11 @@ impl Operator {
         &self.progress
     }
 
+    /// What is wrong with the operator's certificate, if anything is, and the way out.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.clone()
+    }
+
     /// Asks one node. Errors: `DeviceError`: it does not answer; what it refuses.
     pub fn ask(&self, node: &NodeFile, operate: &Operate) -> Result<Operated> {
         let patience = match operate {
@@ -72,9 +78,7 @@ impl Operator {
     fn ask_within(&self, node: &NodeFile, operate: &Operate, patience: Duration) -> Result<Operated> {
         let mut last = None;
         for address in node.listen.clients.iter().filter(|address| !self.sockets_only || address.starts_with("unix:")) {
-            let opened =
-                address.parse().and_then(|address| Connection::open(&address, self.identity.as_ref(), &self.hello, GREETING));
-            match opened {
+            match self.open(node, address) {
                 Ok(mut connection) => {
                     let answer = connection.call(OPERATE_KIND, encode(operate).expose(), patience);
                     let answer = answer.map_err(|failure| match failure.sent {
@@ -96,9 +100,24 @@ impl Operator {
         ))
     }
 
-    /// Asks whichever node answers: they find their leader themselves. Errors: the last node's.
+    /// Errors: `DeviceError`: nobody answers there, or another node does. `Configuration`: it takes a certificate, which is missing.
+    fn open(&self, node: &NodeFile, address: &str) -> Result<Connection> {
+        let address: Address = address.parse()?;
+        if matches!(address, Address::Tcp(_)) && self.identity.is_none() {
+            return Err(refuse(Code::Configuration, format!("{address} takes the operator's certificate, which cannot be used")));
+        }
+        let connection = Connection::open(&address, self.identity.as_ref(), &self.hello, GREETING)?;
+        match connection.peer() {
+            Some(Name::Node(other)) if *other != node.node => {
+                Err(refuse(Code::DeviceError, format!("node {other} answers at its address {address}")))
+            }
+            _ => Ok(connection),
+        }
+    }
+
+    /// Asks whichever node answers: they find their leader themselves. Errors: what all of them said.
     pub fn ask_any(&self, nodes: &[NodeFile], operate: &Operate) -> Result<()> {
-        let mut last = refuse(Code::Configuration, "the pool's directory holds no node");
+        let mut told = Vec::new();
         let deadline = Instant::now() + PATIENCE_WITH_ALL;
         for node in nodes {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -113,16 +132,64 @@ impl Operator {
                 }
                 // The pool has answered, and another node would say the same.
                 Err(error) if error.code() != Code::DeviceError => return Err(error),
-                Err(error) => last = error,
+                Err(error) => told.push(error.to_string()),
             }
         }
-        Err(last)
+        self.progress.rest();
+        let why =
+            self.is_up(nodes, Duration::ZERO).err().map_or_else(|| format!("{} failed", aim(operate)), |error| error.to_string());
+        Err(refuse(Code::DeviceError, format!("{why}:\n  {}", told.join("\n  "))))
+    }
+
+    /// Whether changes can be asked for, at the latest after so long: nodes that have just been started need a moment to find together.
+    ///
+    /// Errors: `DeviceError`: no node answers, or none that does is in contact with a quorum.
+    pub fn is_up(&self, nodes: &[NodeFile], patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        let statuses = loop {
+            let statuses = self.statuses(nodes.to_vec());
+            let mut answers = statuses.iter().filter_map(|(_, status)| status.as_ref().ok()).peekable();
+            if answers.peek().is_none() || Instant::now() >= deadline {
+                break statuses;
+            }
+            if answers.any(|status| status.health.in_contact) {
+                return Ok(());
+            }
+            self.progress.now("the pool: waiting until its nodes have found together");
+            std::thread::sleep(LOOK_AGAIN);
+        };
+        self.progress.rest();
+        self.why_not_up(&statuses)
+    }
+
+    fn why_not_up(&self, statuses: &[(NodeFile, Result<NodeStatus>)]) -> Result<()> {
+        let mut answers = statuses.iter().filter_map(|(_, status)| status.as_ref().ok()).peekable();
+        let is_silent = answers.peek().is_none();
+        if answers.any(|status| status.health.in_contact) {
+            return Ok(());
+        }
+        let directory = self.layout.directory.display();
+        let told = match (self.fault(), is_silent) {
+            (Some(fault), true) if statuses.iter().any(|(_, status)| status.as_ref().is_err_and(refuses)) => fault,
+            (_, true) => format!(
+                "the pool is not running: start it (`hsmpool pool start --dir {directory}`, on other machines `systemctl start hsmpoold`)"
+            ),
+            _ => format!("the pool takes no changes now, and `hsmpool pool status --dir {directory}` says why"),
+        };
+        Err(refuse(Code::DeviceError, told))
     }
 
     /// How a node is. Errors: `DeviceError`.
     pub fn status(&self, node: &NodeFile) -> Result<NodeStatus> {
         match self.ask(node, &Operate::Status)? {
-            Operated::Status(status) => Ok(*status),
+            Operated::Status(status) if status.health.node == node.node => Ok(*status),
+            Operated::Status(status) => {
+                let (number, zone, other) = (node.node, &node.zone, status.health.node);
+                Err(refuse(
+                    Code::DeviceError,
+                    format!("node {number} of zone {zone} is down: node {other} answers at its address"),
+                ))
+            }
             _ => Err(refuse(Code::DeviceError, format!("node {} gave another answer than asked for", node.node))),
         }
     }
@@ -141,16 +208,31 @@ impl Operator {
 
     /// Waits until `is_so` holds of a node. Errors: `DeviceError`, naming what was waited for, and where its log is.
     pub fn wait(&self, node: &NodeFile, what: &str, is_so: impl Fn(&NodeStatus) -> bool) -> Result<NodeStatus> {
+        self.wait_until(node, what, false, is_so)
+    }
+
+    /// The same for a node whose process this command has just started: that it has ended counts for more than who answers in its place.
+    pub fn wait_for_own(&self, node: &NodeFile, what: &str, is_so: impl Fn(&NodeStatus) -> bool) -> Result<NodeStatus> {
+        self.wait_until(node, what, true, is_so)
+    }
+
+    fn wait_until(&self, node: &NodeFile, what: &str, is_own: bool, is_so: impl Fn(&NodeStatus) -> bool) -> Result<NodeStatus> {
         let deadline = Instant::now() + PATIENCE;
         self.progress.now(&format!("node {} of zone {}: waiting until it is {what}", node.node, node.zone));
         loop {
             let status = self.status(node);
+            if (is_own || status.is_err()) && local::has_ended(&self.layout, node) {
+                let ended = local::ended(&self.layout, node);
+                return Err(match status {
+                    Ok(_) => ended,
+                    Err(error) => ended.because(error),
+                });
+            }
             match status {
                 Ok(status) if is_so(&status) => {
                     self.progress.rest();
                     return Ok(status);
                 }
-                Err(error) if local::has_ended(&self.layout, node) => return Err(local::ended(&self.layout, node).because(error)),
                 _ if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
                 status => {
                     let told = format!("node {} of zone {} is not {what} after {} s", node.node, node.zone, PATIENCE.as_secs());
@@ -188,6 +270,52 @@ impl Operator {
             std::thread::sleep(LOOK_AGAIN);
         }
     }
+}
+
+/// The operator's certificate, as far as it can be read; what is wrong with it, and the way out.
+fn certificate(layout: &Layout) -> (Option<Identity>, Option<String>) {
+    let files =
+        Certificates { ca: layout.join("ca/ca.pem"), certificate: layout.join("operator.pem"), key: layout.join("operator.key") };
+    let (directory, shown) = (layout.directory.display(), files.certificate.display());
+    let issue = format!(
+        "issue a new one, once operator.pem and operator.key are moved away: `hsmpool cert issue --dir {directory} --operator operator`"
+    );
+    if let Some(missing) = [&files.certificate, &files.key].into_iter().find(|file| !file.is_file()) {
+        return (None, Some(format!("the operator's {} is missing: {issue}", missing.display())));
+    }
+    let identity = match assemble::identity(layout.pool, &files) {
+        Ok(identity) => identity,
+        Err(error) => return (None, Some(format!("the operator's certificate cannot be used ({error}): {issue}"))),
+    };
+    let fault = match (identity.own_name(), fault_of(&files.certificate, &files.ca)) {
+        (Ok(Name::Operator(name)), Ok(Some(fault))) => Some(format!(
+            "the operator's certificate {shown} is refused: {fault}. `hsmpool cert rotate --dir {directory} --operator {name}` makes a new one"
+        )),
+        (Ok(Name::Operator(_)), Ok(None)) => None,
+        (Ok(other), _) => Some(format!("{shown} is for {}, which is no operator: {issue}", other.uri(&layout.pool.0))),
+        (Err(error), _) | (_, Err(error)) => Some(format!("{shown}: {error}: {issue}")),
+    };
+    (Some(identity), fault)
+}
+
+/// Whether a node was reached and did not want to talk, or could not be asked for want of a certificate: then nobody knows how it is.
+pub fn refuses(error: &Error) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let own = error.downcast_ref::<Error>();
+        // Who is refused at the end of a handshake may find the connection reset before the reason arrives.
+        let broke_off = |error: &io::Error| {
+            error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+                || matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+        };
+        if own.is_some_and(|own| own.code() == Code::Configuration || own.to_string().contains("refuses the connection"))
+            || error.downcast_ref::<io::Error>().is_some_and(broke_off)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// What was waited for in vain, with what the node said last, if that was an error.

@@ -4,7 +4,7 @@
 //! - `disk`, `storage`: the log. `machine`, `progress`: the store, and how far it is.
 //! - `ground`, `hand`: time, chance and threads, which a simulation replaces.
 //! - `network`, `line`, `courier`, `answer`: what members ask of one another. `zones`: what keeps the loss of a zone from losing anything.
-//! - `lease`: until when a member may serve. `group`, `propose`, `gather`, `manage`, `status`, `rescue`: what room `node` uses.
+//! - `lease`: until when a member may serve. `group`, `propose`, `gather`, `manage`, `status`, `survey`, `rescue`: what room `node` uses.
 
 mod answer;
 mod applying;
@@ -28,6 +28,7 @@ mod propose;
 mod rescue;
 mod status;
 mod storage;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -35,6 +36,7 @@ mod zones;
 
 pub use group::{Group, GroupSettings, Peers, Way, Ways};
 pub use status::GroupStatus;
+pub use survey::{Heard, Survey};
 pub use types::{Member, NodeId};
 
 use super::decide::Decision;

@@ -19,15 +19,7 @@ impl Group {
     /// Errors: `DeviceError`: the member is running. `ArgumentsBad`: the log is empty or another member's.
     pub fn force_new(dir: &Path, node: NodeId, member: Member) -> Result<()> {
         codec::check_member(node, &member)?;
-        let mut journal = Journal::open(dir)?;
-        let owner = journal.fact(JournalFact::Node)?;
-        if owner.as_deref() != Some(&node.to_be_bytes()) {
-            let told = format!(
-                "{} does not hold the log of member {node}; name the directory and number that belong together",
-                dir.display()
-            );
-            return Err(refuse(Code::ArgumentsBad, told));
-        }
+        let mut journal = own_journal(dir, node)?;
         let tail = Tail::load(&journal)?;
         let Some(last) = tail.last() else {
             let told = format!("the log in {} is empty: there is nothing to go on from", dir.display());
@@ -49,4 +41,15 @@ impl Group {
             write.set(JournalFact::Group, &group)
         })
     }
+}
+
+/// The log of a member that is stopped. Errors: as for [`Group::force_new`].
+pub fn own_journal(dir: &Path, node: NodeId) -> Result<Journal> {
+    let journal = Journal::open(dir)?;
+    if journal.fact(JournalFact::Node)?.as_deref() == Some(&node.to_be_bytes()) {
+        return Ok(journal);
+    }
+    let told =
+        format!("{} does not hold the log of member {node}; name the directory and number that belong together", dir.display());
+    Err(refuse(Code::ArgumentsBad, told))
 }

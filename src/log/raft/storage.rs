@@ -94,6 +94,11 @@ impl Tail {
         self.last
     }
 
+    /// The last entry that is known to be committed.
+    pub fn committed(&self) -> Option<LogId> {
+        self.committed
+    }
+
     /// The vote.
     pub fn vote(&self) -> Option<Vote> {
         self.vote

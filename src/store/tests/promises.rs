@@ -22,6 +22,20 @@ fn delete(number: u64, expected_version: u64) -> Change {
 }
 
 #[test]
+fn whether_somebody_has_a_store_open_is_known_without_opening_it() {
+    let directory = Directory::new();
+    assert!(!Store::is_in(directory.path()), "there is none yet");
+    let store = directory.open();
+    assert!(Store::is_in(directory.path()));
+    assert!(Store::is_in_use(directory.path()).unwrap(), "it is open");
+    let another = directory.open();
+    drop(store);
+    assert!(Store::is_in_use(directory.path()).unwrap(), "one of two is left");
+    drop(another);
+    assert!(!Store::is_in_use(directory.path()).unwrap(), "nobody is left");
+}
+
+#[test]
 fn rows_come_back_as_they_were_put_in() {
     let directory = Directory::new();
     let store = filled(&directory, 3);

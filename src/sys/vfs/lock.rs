@@ -91,6 +91,11 @@ pub fn another_is_attached(database: &Descriptor) -> io::Result<bool> {
     is_held_by_another(database, ATTACHED, 1)
 }
 
+/// Whether another description holds any of these locks.
+pub fn is_locked(database: &Descriptor) -> io::Result<bool> {
+    is_held_by_another(database, PENDING, ATTACHED + 1 - PENDING)
+}
+
 /// Holds SQLite's shared lock on a database, for as long as the description is open. False: it cannot be had.
 pub fn share(database: RawFd) -> bool {
     set_raw(database, Hold::Shared, SHARED, SHARED_BYTES).is_ok_and(|is_held| is_held)

@@ -22,6 +22,8 @@ pub mod memory;
 mod shared;
 
 use std::ffi::{CStr, c_int};
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -29,7 +31,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 use crate::sys::heirloom;
-use crate::sys::process::NoFork;
+use crate::sys::process::{Descriptor, NoFork};
 
 pub(super) use file::sync_directory_of;
 pub use file::take_last_error;
@@ -56,6 +58,14 @@ pub fn open(path: &Path, create: bool) -> rusqlite::Result<Connection> {
     let sql = Connection::open_with_flags_and_vfs(path, flags, layer)?;
     sql.busy_timeout(Duration::ZERO)?;
     Ok(sql)
+}
+
+/// Whether any connection is open to a database with a write-ahead log: of this process or another, of ours or of SQLite's own layer, each of
+/// which holds a lock for as long as it uses the log.
+pub fn is_in_use(path: &Path) -> std::io::Result<bool> {
+    let _alone = NoFork::hold();
+    let file = Descriptor::new(OwnedFd::from(File::open(path)?))?;
+    lock::is_locked(&file)
 }
 
 /// Whether the latest failure on this thread was that this process may not, or cannot, get at a file by its name, and has no other way left.

@@ -70,8 +70,14 @@ impl House {
     pub fn grow(&mut self, zones: &[String]) -> Result<Layout> {
         let directory = self.directory.join("pool");
         let store = self.directory.join("store");
-        let plan = create::Plan { zones: zones.to_vec(), addresses: Vec::new(), from: Some(store), policy: PolicyName::Default };
-        let layout = create::begin(&directory, &plan, true)?;
+        let plan = create::Plan {
+            zones: zones.to_vec(),
+            addresses: Vec::new(),
+            from: Some(store),
+            root_key_file: None,
+            policy: PolicyName::Default,
+        };
+        let (layout, _) = create::begin(&directory, &plan, true)?;
         // From here on there are processes to be ended.
         self.layout = Some(layout.clone());
         for node in layout.nodes()? {
