@@ -14,6 +14,7 @@ mod server;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod webhooks;
 
 pub use daemon::{Node, NodeSettings};
