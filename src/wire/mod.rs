@@ -16,6 +16,7 @@ pub mod hostile;
 mod identity;
 mod kept;
 pub mod pki;
+mod places;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -25,4 +26,5 @@ pub use client::{Connection, Failure, Prompt};
 pub use hello::{Hello, MAKE_MINOR, MINOR, Purpose};
 pub use identity::{Identity, Name, Peer};
 pub use kept::{Flight, Kept, Landed};
+pub use places::{Places, first_of};
 pub use server::{Conversation, Listener, Service};

@@ -211,6 +211,34 @@ fn a_silent_other_side_costs_no_longer_than_allowed() {
 }
 
 #[test]
+fn nobody_is_waited_for_past_the_deadline_of_a_hello() {
+    let dir = Dir::new();
+    let path = dir.join("silent.sock");
+    // Its queue takes connections, and nobody answers.
+    let _silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let begun = Instant::now();
+    for patience in [Duration::ZERO, Duration::from_micros(1), Duration::from_millis(30)] {
+        let opened = Connection::open(&Address::Unix(path.clone()), None, &hello(Purpose::Client), patience);
+        assert_eq!(opened.err().map(|error| error.code()), Some(Code::DeviceError));
+    }
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::Tcp(tcp.local_addr().unwrap().to_string());
+    let web = House::tls().issue(&client_name("web"));
+    // A server that sends a byte now and then in the midst of the handshake.
+    let drips = std::thread::spawn(move || {
+        let mut to = tcp.accept().unwrap().0;
+        let record = [0x16, 3, 3, 0x40, 0, 2, 0, 0x3f, 0xfc];
+        record.iter().chain(&[0; 200]).all(|byte| {
+            std::thread::sleep(Duration::from_millis(20));
+            to.write_all(&[*byte]).is_ok()
+        })
+    });
+    assert!(Connection::open(&address, Some(&web), &hello(Purpose::Client), Duration::from_millis(100)).is_err());
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    drips.join().unwrap();
+}
+
+#[test]
 fn stopping_lets_answers_out_and_ends_idle_connections() {
     let dir = Dir::new();
     let mut listener = unix(&dir.join("node.sock"));
