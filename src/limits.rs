@@ -62,6 +62,10 @@ pub const FRAME_MAX_BYTES: usize = OBJECT_MAX_BYTES + (1 << 20);
 /// Longest input that goes to a node in one request, and that is collected for one: what stands around it has room in the frame. A longer one goes in
 /// parts where the mechanism has any, and is refused where it has none.
 pub const REQUEST_INPUT_MAX_BYTES: usize = OBJECT_MAX_BYTES;
+/// Longest first frame of a connection: nobody is known before it.
+pub const HELLO_MAX_BYTES: usize = 64 << 10;
+/// Connections of one listening socket that have not said yet who they are: beyond them the one that has taken longest is dropped.
+pub const STRANGERS_MAX: usize = 1024;
 /// Most connections of one listening socket.
 pub const CONNECTIONS_MAX: usize = 4096;
 /// How long a call of a pool may take before it fails: longer than two elections, a lease and some margin.
@@ -191,6 +195,7 @@ const _: () = assert!(SERVING_LEASE_MILLISECONDS > LEASE_RENEWED_EVERY_MILLISECO
 const _: () = assert!(SERVING_LEASE_MARGIN_MILLISECONDS * 20 >= SERVING_LEASE_MILLISECONDS);
 const _: () = assert!(REQUEST_INPUT_MAX_BYTES < FRAME_MAX_BYTES && REQUEST_INPUT_MAX_BYTES < COLLECTED_INPUT_MAX_BYTES);
 const _: () = assert!(REQUEST_PART_MAX_BYTES <= REQUEST_INPUT_MAX_BYTES);
+const _: () = assert!(STRANGERS_MAX < CONNECTIONS_MAX && HELLO_MAX_BYTES < FRAME_MAX_BYTES);
 const _: () = assert!(PIN_LEN_MIN_BYTES < PIN_LEN_MAX_BYTES);
 const _: () = assert!(TICKET_RENEWED_AFTER_SECONDS < TICKET_MAX_AGE_SECONDS);
 const _: () = assert!(ATTRIBUTE_VALUE_MAX_BYTES < OBJECT_MAX_BYTES);

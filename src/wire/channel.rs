@@ -165,15 +165,6 @@ impl Channel {
             Channel::Server(tls) => tls.sock.inner.as_fd(),
         }
     }
-
-    /// No more is read: a thread that waits for a request wakes up and ends; an answer under way is still written.
-    pub fn closer(&self) -> io::Result<Closer> {
-        Ok(match self {
-            Channel::Unix(socket) => Closer::Unix(Unshared::new(socket.inner.try_clone()?)),
-            Channel::Client(tls) => Closer::Tcp(Unshared::new(tls.sock.inner.try_clone()?)),
-            Channel::Server(tls) => Closer::Tcp(Unshared::new(tls.sock.inner.try_clone()?)),
-        })
-    }
 }
 
 /// Ends a connection from another thread.
@@ -185,6 +176,15 @@ pub enum Closer {
 }
 
 impl Closer {
+    /// Ends it, whatever is under way.
+    pub fn end(&self) {
+        // As below.
+        let _ = match self {
+            Closer::Unix(socket) => socket.shutdown(Shutdown::Both),
+            Closer::Tcp(socket) => socket.shutdown(Shutdown::Both),
+        };
+    }
+
     /// Wakes a reader; what is being written goes out.
     pub fn stop_reading(&self) {
         // A connection that is gone already needs no end.
