@@ -97,6 +97,8 @@ pub const CAPSULES_AT_ONCE_MAX_BYTES: usize = 1 << 20;
 pub const STREAMS_MAX: usize = 65_536;
 /// Most of them for one application.
 pub const STREAMS_PER_CLIENT_MAX: usize = 4096;
+/// Most of them for all applications of one name (a certificate's, or a user of this machine): each chooses by itself what it calls itself beside that.
+pub const STREAMS_PER_NAME_MAX: usize = 16_384;
 /// What an application has at a node is put aside when it has been silent for so long.
 pub const IDLE_APPLICATION_SECONDS: u64 = 600;
 
@@ -196,6 +198,7 @@ const _: () = assert!(SERVING_LEASE_MARGIN_MILLISECONDS * 20 >= SERVING_LEASE_MI
 const _: () = assert!(REQUEST_INPUT_MAX_BYTES < FRAME_MAX_BYTES && REQUEST_INPUT_MAX_BYTES < COLLECTED_INPUT_MAX_BYTES);
 const _: () = assert!(REQUEST_PART_MAX_BYTES <= REQUEST_INPUT_MAX_BYTES);
 const _: () = assert!(STRANGERS_MAX < CONNECTIONS_MAX && HELLO_MAX_BYTES < FRAME_MAX_BYTES);
+const _: () = assert!(STREAMS_PER_CLIENT_MAX < STREAMS_PER_NAME_MAX && STREAMS_PER_NAME_MAX < STREAMS_MAX);
 const _: () = assert!(PIN_LEN_MIN_BYTES < PIN_LEN_MAX_BYTES);
 const _: () = assert!(TICKET_RENEWED_AFTER_SECONDS < TICKET_MAX_AGE_SECONDS);
 const _: () = assert!(ATTRIBUTE_VALUE_MAX_BYTES < OBJECT_MAX_BYTES);

@@ -230,7 +230,7 @@ impl Server {
             *ticket = token.admit(&access)?;
         }
         self.session_objects(&token, &access, request)?;
-        let refused = match self.run(&token, &access, request) {
+        let refused = match self.run(caller, &token, &access, request) {
             Err(Stop::Refused(error)) => error,
             other => return other,
         };
@@ -245,7 +245,7 @@ impl Server {
         let is_seen_since = self.log.show()?;
         // It may have been carried out in between, by another partition: then the second look finds the answer.
         if self.partition.carried_out(&origin)? {
-            return self.run(&token, &access, request).map_err(|second| match second {
+            return self.run(caller, &token, &access, request).map_err(|second| match second {
                 Stop::Refused(_) => Stop::Refused(refused),
                 other => other,
             });
@@ -254,14 +254,14 @@ impl Server {
             return Err(Stop::Refused(refused));
         }
         if is_seen_since {
-            match self.run(&token, &access, request) {
+            match self.run(caller, &token, &access, request) {
                 Err(Stop::Refused(error)) if names_no_object(&error) => {}
                 other => return other,
             }
         }
         // It may have been made elsewhere: only who has everything may say that there is none.
         self.catch_up()?;
-        self.run(&token, &access, request)
+        self.run(caller, &token, &access, request)
     }
 
     /// A node that is cut off sends clients elsewhere with what another one does better, if they know of one.
@@ -337,7 +337,7 @@ impl Server {
         if unknown.is_empty() { Ok(()) } else { Err(Stop::Unknown(unknown)) }
     }
 
-    fn run(&self, token: &LocalToken, access: &Access, request: &Request) -> Answered {
+    fn run(&self, caller: &Caller, token: &LocalToken, access: &Access, request: &Request) -> Answered {
         let one = |reference: Reference| -> Answered { Ok(Reply::Objects(vec![named(token, access, reference)?])) };
         Ok(match &request.ask {
             Ask::Describe => Reply::Described(token.describe()?.into()),
@@ -393,7 +393,7 @@ impl Server {
             Ask::Run { what, input, hashed, signature } => {
                 Reply::Bytes(whole(token, access, what, input.expose(), *hashed, signature)?)
             }
-            Ask::Part { .. } => return self.part(token, access, &request.ask),
+            Ask::Part { .. } => return self.part(caller, token, access, &request.ask),
             Ask::Drop { stream } => {
                 self.streams.drop_one((access.scope, *stream));
                 Reply::Nothing
@@ -419,7 +419,7 @@ impl Server {
     }
 
     /// One part of an operation whose state is here.
-    fn part(&self, token: &LocalToken, access: &Access, ask: &Ask) -> Answered {
+    fn part(&self, caller: &Caller, token: &LocalToken, access: &Access, ask: &Ask) -> Answered {
         let Ask::Part { what, stream, after, input, ends, signature } = ask else { return Ok(Reply::Nothing) };
         // What was begun before may be revoked now, or the node have been cut off for too long.
         self.partition.on_duty()?;
@@ -430,7 +430,7 @@ impl Server {
         };
         let (running, output) = step(running, input.expose(), *ends, signature)?;
         if let Some(running) = running {
-            self.streams.keep(id, running, after + 1, self.world.now())?;
+            self.streams.keep(id, &caller.name, running, after + 1, self.world.now())?;
         }
         Ok(Reply::Bytes(output))
     }
