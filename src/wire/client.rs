@@ -12,7 +12,7 @@ use super::Address;
 use super::channel::{Channel, Socket};
 use super::frame::{HELLO, REFUSED, Reader, until, whole};
 use super::hello::Hello;
-use super::identity::{Identity, NODE_DNS_NAME, Name};
+use super::identity::{Ends, Identity, NODE_DNS_NAME, Name};
 use super::places::{Places, first_of};
 use crate::error::{Code, Error, Result, refuse};
 use crate::secret::Secret;
@@ -42,6 +42,8 @@ pub struct Connection {
     waits: [Option<Duration>; 2],
     place: String,
     peer: Option<Name>,
+    /// When the other side's certificate ends; none over a Unix socket.
+    ends: Option<Ends>,
     minor: u32,
 }
 
@@ -97,7 +99,8 @@ impl Connection {
         // The handshake, in which reads and writes come as they come, too.
         channel.set_deadline(Some(deadline));
         let (place, reader) = (address.to_string(), Reader::default());
-        let mut connection = Self { channel, reader, number: 0, kind: HELLO, waits: [None; 2], place, peer: None, minor: 0 };
+        let mut connection =
+            Self { channel, reader, number: 0, kind: HELLO, waits: [None; 2], place, peer: None, ends: None, minor: 0 };
         connection.greet(identity, hello, deadline)?;
         connection.channel.set_deadline(None);
         connection.waits = [None; 2];
@@ -116,6 +119,7 @@ impl Connection {
                 return Err(refuse(Code::DeviceError, format!("{} shows a certificate that is no node's", self.place)));
             }
             self.peer = Some(name);
+            self.ends = Some(Ends::of(tls.conn.peer_certificates())?);
         }
         self.minor = hello.agree(&Hello::decode(payload.expose())?)?;
         Ok(())
@@ -195,6 +199,7 @@ impl Connection {
     }
 
     fn try_send(&mut self, kind: u8, payload: &[u8], deadline: Instant, sent: &mut bool) -> io::Result<()> {
+        self.check_good()?;
         if Instant::now() >= deadline {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -205,6 +210,14 @@ impl Connection {
         *sent = true;
         self.channel.write_all(frame.expose())?;
         self.channel.flush()
+    }
+
+    /// Errors: the other side's certificate has ended since the connection was made.
+    fn check_good(&self) -> io::Result<()> {
+        match self.ends {
+            Some(ends) if ends.has_come() => Err(io::Error::other("its certificate has ended")),
+            _ => Ok(()),
+        }
     }
 
     fn frame(&mut self, goes_on: impl FnMut(bool) -> io::Result<()>) -> std::result::Result<Option<(u8, Secret)>, Failure> {
@@ -254,6 +267,7 @@ impl Prompt {
 
     /// Begins a request, once the last one is answered: [`Prompt::send`] sends it.
     pub fn begin(&mut self, kind: u8, payload: &[u8]) -> std::result::Result<(), Failure> {
+        self.connection.check_good().map_err(|cause| self.connection.failure(false, cause))?;
         self.connection.number += 1;
         self.connection.kind = kind;
         let frame = whole(kind, self.connection.number, payload).map_err(|cause| self.connection.failure(false, cause))?;

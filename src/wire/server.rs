@@ -18,7 +18,7 @@ use super::Address;
 use super::channel::{Channel, Closer, Socket};
 use super::frame::{HELLO, REFUSED, Reader, until, whole};
 use super::hello::{Hello, Purpose};
-use super::identity::{Identity, Peer};
+use super::identity::{Ends, Identity, Peer};
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::limits::{CONNECTIONS_MAX, FRAME_MAX_BYTES, HELLO_MAX_BYTES, STRANGERS_MAX};
 use crate::secret::Secret;
@@ -253,11 +253,21 @@ impl Shared {
         channel.set_deadline(None);
         channel.set_timeout(FRAME_PATIENCE)?;
         reader.take_up_to(FRAME_MAX_BYTES);
-        self.answer_all(&mut channel, &mut reader, &*conversation)
+        let ends = match &channel {
+            Channel::Server(tls) => Some(Ends::of(tls.conn.peer_certificates()).map_err(io::Error::other)?),
+            _ => None,
+        };
+        self.answer_all(&mut channel, &mut reader, &*conversation, ends)
     }
 
-    /// Answers requests until one side ends the connection.
-    fn answer_all(&self, channel: &mut Channel, reader: &mut Reader, conversation: &dyn Conversation) -> io::Result<()> {
+    /// Answers requests until one side ends the connection, or the other side's certificate does.
+    fn answer_all(
+        &self,
+        channel: &mut Channel,
+        reader: &mut Reader,
+        conversation: &dyn Conversation,
+        ends: Option<Ends>,
+    ) -> io::Result<()> {
         while !self.stops.load(Ordering::Acquire) {
             // Silence between two frames is nobody's fault; in the midst of one it is somebody's.
             let mut since: Option<Instant> = None;
@@ -271,6 +281,9 @@ impl Shared {
                 Some(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
             };
             let Some((header, payload)) = reader.next(channel, goes_on)? else { return Ok(()) };
+            if ends.is_some_and(Ends::has_come) {
+                return send(channel, REFUSED, header.number, b"the certificate that this connection goes by has ended");
+            }
             let Some(answer) = conversation.answer(header.kind, &payload) else {
                 let told = format!("requests of kind {} are not known here", header.kind);
                 return send(channel, REFUSED, header.number, told.as_bytes());

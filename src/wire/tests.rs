@@ -171,6 +171,38 @@ fn used(mut connection: Connection) -> Result<()> {
 }
 
 #[test]
+fn a_connection_ends_with_the_certificate_of_either_side_and_no_session_outlives_it() {
+    let house = House::tls();
+    let briefly = |name: &Name, file: &str| {
+        identity(&house.authority.issue_for(name, Duration::from_secs(5), &house.dir.join(file)).unwrap())
+    };
+    let client = briefly(&client_name("brief"), "brief");
+    let node = briefly(&Name::Node(2), "second");
+    let (address, hello_of_node) = ("tcp:127.0.0.1:0".parse().unwrap(), Hello::new(POOL, Purpose::Peer, 2));
+    let brief_node = Listener::bind(&address, Some(node.clone()), hello_of_node, 0o600, Arc::new(Echo)).unwrap();
+    let web = house.issue(&client_name("web"));
+    let to_brief = || Connection::open(brief_node.address(), Some(&web), &hello(Purpose::Client), PATIENCE);
+    let mut open =
+        [house.open(&client, Purpose::Client).unwrap(), house.open(&node, Purpose::Peer).unwrap(), to_brief().unwrap()];
+    let mut lasting = house.open(&web, Purpose::Client).unwrap();
+    let mut prompt = Prompt::new(to_brief().unwrap()).unwrap();
+    for connection in &mut open {
+        connection.call(1, &[0], PATIENCE).map_err(|failure| failure.error).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(6100));
+    for connection in &mut open {
+        let failure = connection.call(1, &[0], PATIENCE).err().unwrap();
+        assert!(told(Some(failure.error)).contains("certificate"));
+    }
+    assert!(prompt.begin(1, &[0]).is_err());
+    assert!(lasting.call(1, &[0], PATIENCE).is_ok(), "one that is good goes on");
+    // With the same configuration, which would have kept a session to resume.
+    assert!(house.open(&client, Purpose::Client).and_then(used).is_err());
+    assert!(house.open(&node, Purpose::Peer).and_then(used).is_err());
+    assert!(to_brief().and_then(used).is_err());
+}
+
+#[test]
 fn a_server_that_is_no_node_of_the_pool_is_not_talked_to() {
     let house = House::tls();
     let other_dir = Dir::new();
