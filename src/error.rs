@@ -23,6 +23,8 @@ macro_rules! codes {
             Configuration,
             /// The store on disk is damaged, truncated or not ours (vendor code [`STORE_REFUSED`]).
             StoreRefused,
+            /// More than one of our bounds allows, at whichever partition: `CKR_DEVICE_MEMORY` to the C caller, and yet no trouble of a disk.
+            PastLimit,
         }
 
         impl Code {
@@ -42,6 +44,7 @@ macro_rules! codes {
                     $(Code::$Code => Rv::$RV,)*
                     Code::Configuration => CONFIGURATION,
                     Code::StoreRefused => STORE_REFUSED,
+                    Code::PastLimit => Rv::DEVICE_MEMORY,
                 }
             }
         }

@@ -59,6 +59,13 @@ pub const IDLE_CONNECTIONS_MAX: usize = 256;
 pub const IDLE_CONNECTION_TRUSTED_SECONDS: u64 = 25;
 /// Longest payload of a frame: an object of the largest kind, and what stands around it.
 pub const FRAME_MAX_BYTES: usize = OBJECT_MAX_BYTES + (1 << 20);
+/// Longest input that goes to a node in one request, and that is collected for one: what stands around it has room in the frame. A longer one goes in
+/// parts where the mechanism has any, and is refused where it has none.
+pub const REQUEST_INPUT_MAX_BYTES: usize = OBJECT_MAX_BYTES;
+/// Longest first frame of a connection: nobody is known before it.
+pub const HELLO_MAX_BYTES: usize = 64 << 10;
+/// Connections of one listening socket that have not said yet who they are: beyond them the one that has taken longest is dropped.
+pub const STRANGERS_MAX: usize = 1024;
 /// Most connections of one listening socket.
 pub const CONNECTIONS_MAX: usize = 4096;
 /// Most connections of a node's operations port.
@@ -87,12 +94,15 @@ pub const MAKING_WAITS_MAX_MILLISECONDS: u64 = 200;
 pub const STREAM_REPLAY_MAX_BYTES: usize = 64 << 20;
 /// Most input in one request of an operation in parts; longer parts are cut.
 pub const REQUEST_PART_MAX_BYTES: usize = 1 << 20;
-/// Session objects that a forked child makes its own go in one request up to about this many bytes.
-pub const INHERITED_AT_ONCE_MAX_BYTES: usize = 1 << 20;
+/// Session objects that come along with requests, to a node that lacks them or to become a forked child's own, go in one request up to this many bytes; a
+/// longer one goes alone.
+pub const CAPSULES_AT_ONCE_MAX_BYTES: usize = 1 << 20;
 /// Most operations in parts whose state one node keeps.
 pub const STREAMS_MAX: usize = 65_536;
 /// Most of them for one application.
 pub const STREAMS_PER_CLIENT_MAX: usize = 4096;
+/// Most of them for all applications of one name (a certificate's, or a user of this machine): each chooses by itself what it calls itself beside that.
+pub const STREAMS_PER_NAME_MAX: usize = 16_384;
 /// What an application has at a node is put aside when it has been silent for so long.
 pub const IDLE_APPLICATION_SECONDS: u64 = 600;
 
@@ -189,6 +199,10 @@ const _: () = assert!(
 // A lease outlives an election that begins right before its renewal; clocks may differ by a twentieth.
 const _: () = assert!(SERVING_LEASE_MILLISECONDS > LEASE_RENEWED_EVERY_MILLISECONDS + ELECTION_MAX_MILLISECONDS);
 const _: () = assert!(SERVING_LEASE_MARGIN_MILLISECONDS * 20 >= SERVING_LEASE_MILLISECONDS);
+const _: () = assert!(REQUEST_INPUT_MAX_BYTES < FRAME_MAX_BYTES && REQUEST_INPUT_MAX_BYTES < COLLECTED_INPUT_MAX_BYTES);
+const _: () = assert!(REQUEST_PART_MAX_BYTES <= REQUEST_INPUT_MAX_BYTES);
+const _: () = assert!(STRANGERS_MAX < CONNECTIONS_MAX && HELLO_MAX_BYTES < FRAME_MAX_BYTES);
+const _: () = assert!(STREAMS_PER_CLIENT_MAX < STREAMS_PER_NAME_MAX && STREAMS_PER_NAME_MAX < STREAMS_MAX);
 const _: () = assert!(PIN_LEN_MIN_BYTES < PIN_LEN_MAX_BYTES);
 const _: () = assert!(TICKET_RENEWED_AFTER_SECONDS < TICKET_MAX_AGE_SECONDS);
 const _: () = assert!(ATTRIBUTE_VALUE_MAX_BYTES < OBJECT_MAX_BYTES);

@@ -16,6 +16,7 @@ mod server;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod webhooks;
 
 pub use certificate::check_certificate;

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::log::raft::{Member, NodeId, Peers, Way, Ways};
 use crate::secret::Secret;
-use crate::wire::{Address, Connection, Hello, Identity, Kept, Name, Prompt};
+use crate::wire::{Address, Connection, Hello, Identity, Kept, Name, Places, Prompt};
 
 /// The kind of frame that carries what members ask of one another.
 pub const PEER_KIND: u8 = 2;
@@ -25,13 +25,14 @@ pub struct PeerWires {
     identity: RwLock<Identity>,
     hello: Hello,
     by_loop: bool,
+    places: Places,
     idle: Mutex<HashMap<NodeId, (String, Arc<Kept>)>>,
 }
 
 impl PeerWires {
     /// Nothing is connected yet. `by_loop`: whether the group's loop may have connections.
     pub fn new(identity: Identity, hello: Hello, by_loop: bool) -> Self {
-        Self { identity: RwLock::new(identity), hello, by_loop, idle: Mutex::default() }
+        Self { identity: RwLock::new(identity), hello, by_loop, places: Places::default(), idle: Mutex::default() }
     }
 
     /// New connections show another certificate.
@@ -52,7 +53,7 @@ impl PeerWires {
     fn connect(&self, to: NodeId, address: &str, patience: Duration) -> Result<Connection> {
         let address: Address = address.parse()?;
         let identity = self.identity.read().clone();
-        let connection = Connection::open(&address, Some(&identity), &self.hello, patience)?;
+        let connection = Connection::open_by(&self.places, &address, Some(&identity), &self.hello, patience)?;
         match connection.peer() {
             Some(Name::Node(node)) if *node == to => Ok(connection),
             other => {

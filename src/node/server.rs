@@ -8,19 +8,18 @@ use std::time::Duration;
 use super::events::Events;
 use super::metrics::Metrics;
 use super::scopes::Scopes;
-use super::streams::{Running, StreamId, Streams};
+use super::streams::{StreamId, Streams};
+use super::uses::{digest, start, step, whole};
 use crate::error::{Code, Error, Result, refuse};
-use crate::limits::{IDLE_APPLICATION_SECONDS, INPUT_MAX_BYTES, SERVING_LEASE_MILLISECONDS};
+use crate::limits::{FRAME_MAX_BYTES, IDLE_APPLICATION_SECONDS, SERVING_LEASE_MILLISECONDS};
 use crate::log::{self, Log};
-use crate::mechanism::digest::{Hash, restore};
-use crate::mechanism::{Cipher, Mechanism};
 use crate::object::ObjectId;
 use crate::partition::{LocalToken, Made, Origin, Partition};
 use crate::secret::Secret;
 use crate::token::message::{
-    Answer, Apart, Ask, Blob, Digested, Duty, Health, Named, Refusal, Reply, Request, Use, Verb, Verdict, Who, decode, encode,
+    Answer, Apart, Ask, Blob, Duty, Health, Named, Refusal, Reply, Request, Verdict, Who, decode, encode,
 };
-use crate::token::{Access, Reference, Started, Token, TokenId};
+use crate::token::{Access, Reference, Token, TokenId};
 use crate::world::World;
 
 /// Who sends requests over one connection, as the connection proved it.
@@ -146,7 +145,7 @@ impl Server {
         self.metrics.answered(verb, &verdict, self.world.elapsed().saturating_sub(begun));
         let ticket = ticket.map(|ticket: Arc<[u8]>| Blob(ticket.to_vec()));
         let isolated = matches!(self.log.standing(), log::Standing::Isolated { .. }).then_some(true);
-        encode(&Answer { mark: self.log.mark(), ticket, verdict, isolated })
+        sendable(Answer { mark: self.log.mark(), ticket, verdict, isolated })
     }
 
     /// From now on clients are sent elsewhere.
@@ -232,7 +231,7 @@ impl Server {
             *ticket = token.admit(&access)?;
         }
         self.session_objects(&token, &access, request)?;
-        let refused = match self.run(&token, &access, request) {
+        let refused = match self.run(caller, &token, &access, request) {
             Err(Stop::Refused(error)) => error,
             other => return other,
         };
@@ -247,7 +246,7 @@ impl Server {
         let is_seen_since = self.log.show()?;
         // It may have been carried out in between, by another partition: then the second look finds the answer.
         if self.partition.carried_out(&origin)? {
-            return self.run(&token, &access, request).map_err(|second| match second {
+            return self.run(caller, &token, &access, request).map_err(|second| match second {
                 Stop::Refused(_) => Stop::Refused(refused),
                 other => other,
             });
@@ -256,14 +255,14 @@ impl Server {
             return Err(Stop::Refused(refused));
         }
         if is_seen_since {
-            match self.run(&token, &access, request) {
+            match self.run(caller, &token, &access, request) {
                 Err(Stop::Refused(error)) if names_no_object(&error) => {}
                 other => return other,
             }
         }
         // It may have been made elsewhere: only who has everything may say that there is none.
         self.catch_up()?;
-        self.run(&token, &access, request)
+        self.run(caller, &token, &access, request)
     }
 
     /// A node that is cut off sends clients elsewhere with what another one does better, if they know of one.
@@ -339,7 +338,7 @@ impl Server {
         if unknown.is_empty() { Ok(()) } else { Err(Stop::Unknown(unknown)) }
     }
 
-    fn run(&self, token: &LocalToken, access: &Access, request: &Request) -> Answered {
+    fn run(&self, caller: &Caller, token: &LocalToken, access: &Access, request: &Request) -> Answered {
         let one = |reference: Reference| -> Answered { Ok(Reply::Objects(vec![named(token, access, reference)?])) };
         Ok(match &request.ask {
             Ask::Describe => Reply::Described(token.describe()?.into()),
@@ -395,7 +394,7 @@ impl Server {
             Ask::Run { what, input, hashed, signature } => {
                 Reply::Bytes(whole(token, access, what, input.expose(), *hashed, signature)?)
             }
-            Ask::Part { .. } => return self.part(token, access, &request.ask),
+            Ask::Part { .. } => return self.part(caller, token, access, &request.ask),
             Ask::Drop { stream } => {
                 self.streams.drop_one((access.scope, *stream));
                 Reply::Nothing
@@ -421,7 +420,7 @@ impl Server {
     }
 
     /// One part of an operation whose state is here.
-    fn part(&self, token: &LocalToken, access: &Access, ask: &Ask) -> Answered {
+    fn part(&self, caller: &Caller, token: &LocalToken, access: &Access, ask: &Ask) -> Answered {
         let Ask::Part { what, stream, after, input, ends, signature } = ask else { return Ok(Reply::Nothing) };
         let id: StreamId = (access.scope, *stream);
         let running = match *after {
@@ -434,10 +433,21 @@ impl Server {
         };
         let (running, output) = step(running, input.expose(), *ends, signature)?;
         if let Some(running) = running {
-            self.streams.keep(id, running, after + 1, self.world.now())?;
+            self.streams.keep(id, &caller.name, running, after + 1, self.world.now())?;
         }
         Ok(Reply::Bytes(output))
     }
+}
+
+/// The answer as bytes. One that no frame takes would end the connection, here and at every other node: it is refused in its place.
+fn sendable(answer: Answer) -> Secret {
+    let encoded = encode(&answer);
+    if encoded.len() <= FRAME_MAX_BYTES {
+        return encoded;
+    }
+    let told = format!("the answer has {} bytes; at most {FRAME_MAX_BYTES} come from a node of a pool", encoded.len());
+    let refused = Refusal::from(&refuse(Code::PastLimit, told));
+    encode(&Answer { verdict: Verdict::Refused(refused), ..answer })
 }
 
 /// What the callers among others are told that are refused; a node's own trouble is nobody's refusal.
@@ -464,136 +474,4 @@ fn looks_up(ask: &Ask) -> bool {
 
 fn named(token: &LocalToken, access: &Access, reference: Reference) -> Result<Named> {
     Ok(Named { capsule: token.capsule(access, reference)?, ..Named::from(reference) })
-}
-
-/// Spends the permit of a use whose key asks for one; it is bound to the use and to `parts`, which are what it is spent on.
-fn permitted<O>(token: &LocalToken, access: &Access, what: &Use, started: Started<O>, parts: &[&[u8]]) -> Result<O> {
-    if started.authenticate.is_some() {
-        let mut hash = Hash::Sha256.start();
-        let named = encode(&Use { permit: Blob::default(), ..what.clone() });
-        for part in [named.expose()].iter().chain(parts) {
-            hash.update(&(part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let purpose = hash.finish();
-        token.spend(access, what, std::array::from_fn(|at| purpose[at]))?;
-    }
-    Ok(started.operation)
-}
-
-/// One whole use. Gives the signature, the text, or nothing (a verification).
-fn whole(token: &LocalToken, access: &Access, what: &Use, input: &[u8], hashed: bool, signature: &[u8]) -> Result<Secret> {
-    let (mechanism, key, purpose) = (&what.mechanism, what.key, &[input, signature]);
-    Ok(match what.verb {
-        Verb::Sign => {
-            let signer = permitted(token, access, what, token.sign(access, mechanism, key)?, purpose)?;
-            fill(signer.signature_len(), |out| match hashed {
-                true => signer.finish_digest(input, out),
-                false => signer.single(input, out),
-            })?
-        }
-        Verb::Verify => {
-            let verifier = permitted(token, access, what, token.verify(access, mechanism, key)?, purpose)?;
-            match hashed {
-                true => verifier.finish_digest(input, signature)?,
-                false => verifier.single(input, signature)?,
-            }
-            Secret::default()
-        }
-        Verb::SignRecover | Verb::VerifyRecover => {
-            let started = match what.verb {
-                Verb::SignRecover => token.sign_recover(access, mechanism, key)?,
-                _ => token.verify_recover(access, mechanism, key)?,
-            };
-            let recover = permitted(token, access, what, started, purpose)?;
-            fill(recover.output_len(input.len()), |out| recover.single(input, out))?
-        }
-        Verb::Encrypt | Verb::Decrypt => {
-            let cipher = permitted(token, access, what, cipher(token, access, what)?, purpose)?;
-            cipher.check(crate::mechanism::Step::Single, input.len())?;
-            fill(cipher.single_len(input.len()), |out| cipher.single(input, out))?
-        }
-    })
-}
-
-fn cipher(token: &LocalToken, access: &Access, what: &Use) -> Result<Started<Box<dyn Cipher>>> {
-    match what.verb {
-        Verb::Encrypt => token.encrypt(access, &what.mechanism, what.key),
-        _ => token.decrypt(access, &what.mechanism, what.key),
-    }
-}
-
-/// Starts an operation in parts.
-fn start(token: &LocalToken, access: &Access, what: &Use, stream: &[u8]) -> Result<Running> {
-    let (mechanism, key, purpose) = (&what.mechanism, what.key, &[stream]);
-    Ok(match what.verb {
-        Verb::Sign => Running::Sign(permitted(token, access, what, token.sign(access, mechanism, key)?, purpose)?),
-        Verb::Verify => Running::Verify(permitted(token, access, what, token.verify(access, mechanism, key)?, purpose)?),
-        Verb::Encrypt | Verb::Decrypt => Running::Cipher(permitted(token, access, what, cipher(token, access, what)?, purpose)?),
-        Verb::SignRecover | Verb::VerifyRecover => {
-            return Err(refuse(Code::ArgumentsBad, "an operation with message recovery has no parts"));
-        }
-    })
-}
-
-/// One part: what the operation has become, and what came out.
-fn step(running: Running, input: &[u8], ends: bool, signature: &[u8]) -> Result<(Option<Running>, Secret)> {
-    match running {
-        Running::Sign(mut signer) => {
-            signer.update(input)?;
-            match ends {
-                true => Ok((None, fill(signer.signature_len(), |out| signer.finish(out))?)),
-                false => Ok((Some(Running::Sign(signer)), Secret::default())),
-            }
-        }
-        Running::Verify(mut verifier) => {
-            verifier.update(input)?;
-            match ends {
-                true => verifier.finish(signature).map(|()| (None, Secret::default())),
-                false => Ok((Some(Running::Verify(verifier)), Secret::default())),
-            }
-        }
-        Running::Cipher(mut cipher) => {
-            let mut output = fill(cipher.update_len(input.len()), |out| cipher.update(input, out))?;
-            if !ends {
-                return Ok((Some(Running::Cipher(cipher)), output));
-            }
-            cipher.check(crate::mechanism::Step::Final, 0)?;
-            let last = fill(cipher.finish_len(), |out| cipher.finish(out))?;
-            output.extend(last.expose());
-            Ok((None, output))
-        }
-    }
-}
-
-/// A buffer of so many bytes, filled, and cut to what came.
-fn fill(len: usize, work: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<Secret> {
-    if len > INPUT_MAX_BYTES {
-        return Err(refuse(Code::DataLenRange, "the result would be longer than any input may be"));
-    }
-    let mut out = Secret::zeroed(len);
-    let len = work(out.expose_mut())?;
-    out.truncate(len);
-    Ok(out)
-}
-
-fn digest(
-    token: &LocalToken,
-    access: &Access,
-    mechanism: &Mechanism,
-    state: Option<&Blob>,
-    parts: &[Digested],
-) -> Result<Secret> {
-    let mut digest = match state {
-        Some(state) => restore(mechanism.kind, &state.0)?,
-        None => token.digest(mechanism)?,
-    };
-    for part in parts {
-        match part {
-            Digested::Bytes(bytes) => digest.update(bytes.expose())?,
-            Digested::Key(key) => token.digest_key(access, *key, &mut *digest)?,
-        }
-    }
-    let len = digest.output_len();
-    fill(len, |out| digest.finish(out).map(|()| len))
 }

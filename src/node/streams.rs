@@ -1,12 +1,14 @@
 //! Operations in parts whose state is here. The client can send all parts again, to another partition, so losing one costs a replay.
 
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::error::{Code, Result, refuse};
-use crate::limits::{STREAMS_MAX, STREAMS_PER_CLIENT_MAX};
+use crate::limits::{STREAMS_MAX, STREAMS_PER_CLIENT_MAX, STREAMS_PER_NAME_MAX};
 use crate::mechanism::{Cipher, Signer, Verifier};
 use crate::token::Scope;
 
@@ -28,50 +30,171 @@ struct Kept {
     /// Parts taken so far.
     taken: u64,
     last: Duration,
+    client: Arc<str>,
 }
 
 /// Every running stream.
 #[derive(Default)]
-pub struct Streams(Mutex<HashMap<StreamId, Kept>>);
+pub struct Streams(Mutex<All>);
+
+#[derive(Default)]
+struct All {
+    kept: HashMap<StreamId, Kept>,
+    of_scope: HashMap<Scope, usize>,
+    of_client: HashMap<Arc<str>, usize>,
+}
+
+impl All {
+    fn remove(&mut self, id: StreamId) -> Option<Kept> {
+        let kept = self.kept.remove(&id)?;
+        less(&mut self.of_scope, &id.0);
+        less(&mut self.of_client, &kept.client);
+        Some(kept)
+    }
+
+    fn insert(&mut self, id: StreamId, kept: Kept) {
+        self.remove(id);
+        *self.of_scope.entry(id.0).or_default() += 1;
+        *self.of_client.entry(kept.client.clone()).or_default() += 1;
+        self.kept.insert(id, kept);
+    }
+
+    fn remove_those(&mut self, is_one: impl Fn(&StreamId, &Kept) -> bool) {
+        let those: Vec<StreamId> = self.kept.iter().filter(|(id, kept)| is_one(id, kept)).map(|(id, _)| *id).collect();
+        for id in those {
+            self.remove(id);
+        }
+    }
+}
+
+fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
 
 impl Streams {
     /// Takes a stream out, if it stands after so many parts: a call in progress holds it alone.
     pub fn take(&self, id: StreamId, after: u64) -> Option<Running> {
-        let kept = self.0.lock().remove(&id)?;
+        let kept = self.0.lock().remove(id)?;
         (kept.taken == after).then_some(kept.running)
     }
 
-    /// Puts it back. Errors: `TokenResourceExceeded` when the client, or all together, run too many.
-    pub fn keep(&self, id: StreamId, running: Running, taken: u64, now: Duration) -> Result<()> {
+    /// Puts it back; `client` is the name that the connection has proven.
+    ///
+    /// Errors: `TokenResourceExceeded` when the application, or its name, runs too many; `DeviceError` when all together do: another node may have room.
+    pub fn keep(&self, id: StreamId, client: &Arc<str>, running: Running, taken: u64, now: Duration) -> Result<()> {
         let mut all = self.0.lock();
-        let own = all.keys().filter(|(scope, _)| *scope == id.0).take(STREAMS_PER_CLIENT_MAX).count();
-        if all.len() >= STREAMS_MAX || own >= STREAMS_PER_CLIENT_MAX {
+        let own = all.of_scope.get(&id.0).copied().unwrap_or(0);
+        let of_name = all.of_client.get(client).copied().unwrap_or(0);
+        if own >= STREAMS_PER_CLIENT_MAX || of_name >= STREAMS_PER_NAME_MAX {
+            let told = format!(
+                "{own} operations in parts of this application, {of_name} of {client}, run at this node: finish some first"
+            );
+            return Err(refuse(Code::TokenResourceExceeded, told));
+        }
+        if all.kept.len() >= STREAMS_MAX {
             return Err(refuse(
-                Code::TokenResourceExceeded,
-                format!("{own} operations in parts of this application run at this node: finish some first"),
+                Code::DeviceError,
+                format!("this node runs {STREAMS_MAX} operations in parts, and takes no more"),
             ));
         }
-        all.insert(id, Kept { running, taken, last: now });
+        all.insert(id, Kept { running, taken, last: now, client: client.clone() });
         Ok(())
     }
 
     /// Gives a stream up.
     pub fn drop_one(&self, id: StreamId) {
-        self.0.lock().remove(&id);
+        self.0.lock().remove(id);
     }
 
     /// Gives all streams of an application up.
     pub fn drop_of(&self, scope: Scope) {
-        self.0.lock().retain(|(owner, _), _| *owner != scope);
+        self.0.lock().remove_those(|(owner, _), _| *owner == scope);
     }
 
     /// Gives streams up that nobody has touched for so long.
     pub fn drop_idle(&self, now: Duration, idle: Duration) {
-        self.0.lock().retain(|_, kept| now.saturating_sub(kept.last) < idle);
+        self.0.lock().remove_those(|_, kept| now.saturating_sub(kept.last) >= idle);
     }
 
     /// How many run.
     pub fn len(&self) -> usize {
-        self.0.lock().len()
+        self.0.lock().kept.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Signer for Nothing {
+        fn signature_len(&self) -> usize {
+            0
+        }
+
+        fn update(&mut self, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn finish(self: Box<Self>, _: &mut [u8]) -> Result<usize> {
+            Ok(0)
+        }
+
+        fn single(self: Box<Self>, _: &[u8], _: &mut [u8]) -> Result<usize> {
+            Ok(0)
+        }
+    }
+
+    /// The number of a stream of an application of that number.
+    fn id(application: usize, stream: usize) -> StreamId {
+        let wide = |number: usize| (number as u128).to_be_bytes();
+        (Scope(wide(application)), wide(stream))
+    }
+
+    fn keep(streams: &Streams, id: StreamId, client: &str) -> Option<Code> {
+        let running = Running::Sign(Box::new(Nothing));
+        streams.keep(id, &Arc::from(client), running, 1, Duration::ZERO).err().map(|error| error.code())
+    }
+
+    #[test]
+    fn neither_an_application_nor_its_name_has_more_than_its_part() {
+        let streams = Streams::default();
+        for stream in 0..STREAMS_PER_CLIENT_MAX {
+            assert_eq!(keep(&streams, id(0, stream), "one"), None);
+        }
+        assert_eq!(keep(&streams, id(0, STREAMS_PER_CLIENT_MAX), "one"), Some(Code::TokenResourceExceeded));
+        // One that calls itself another application each time.
+        for stream in STREAMS_PER_CLIENT_MAX..STREAMS_PER_NAME_MAX {
+            assert_eq!(keep(&streams, id(stream, stream), "one"), None);
+        }
+        let next = STREAMS_PER_NAME_MAX;
+        assert_eq!(keep(&streams, id(next, next), "one"), Some(Code::TokenResourceExceeded));
+        assert_eq!(keep(&streams, id(next, next), "two"), None);
+        // Whatever ends makes room: by itself, with its application, by time.
+        assert!(streams.take(id(0, 0), 1).is_some());
+        assert_eq!(keep(&streams, id(0, 0), "one"), None);
+        streams.drop_of(id(0, 0).0);
+        assert_eq!(streams.len(), STREAMS_PER_NAME_MAX + 1 - STREAMS_PER_CLIENT_MAX);
+        assert_eq!(keep(&streams, id(0, 0), "one"), None);
+        assert_eq!(keep(&streams, id(0, 0), "one"), None, "the same again is no second one");
+        streams.drop_one(id(0, 0));
+        streams.drop_idle(Duration::from_secs(5), Duration::from_secs(5));
+        let all = streams.0.lock();
+        assert!(all.kept.is_empty() && all.of_scope.is_empty() && all.of_client.is_empty());
+    }
+
+    #[test]
+    fn a_node_that_is_full_sends_elsewhere() {
+        let streams = Streams::default();
+        for stream in 0..STREAMS_MAX {
+            assert_eq!(keep(&streams, id(stream, stream), &(stream % 5).to_string()), None);
+        }
+        assert_eq!(keep(&streams, id(STREAMS_MAX, 0), "last"), Some(Code::DeviceError));
     }
 }

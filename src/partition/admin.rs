@@ -112,7 +112,7 @@ impl Partition {
         }
         let tokens = self.store.tokens()?;
         if tokens.len() >= TOKENS_MAX {
-            return Err(refuse(Code::DeviceMemory, format!("the store holds {TOKENS_MAX} tokens already")));
+            return Err(refuse(Code::PastLimit, format!("the store holds {TOKENS_MAX} tokens already")));
         }
         let mut id = [0; 16];
         let mut serial = [0; 16];

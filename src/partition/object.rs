@@ -423,12 +423,12 @@ fn is_key_or_certificate(attributes: &Template) -> bool {
 
 /// The row of a token object: sealed, tagged.
 ///
-/// Errors: `DeviceMemory` for more than [`OBJECT_MAX_BYTES`].
+/// Errors: `PastLimit` for more than [`OBJECT_MAX_BYTES`].
 pub(super) fn sealed_row(world: &dyn World, seals: &ObjectSeals, token: TokenId, object: &Object) -> Result<ObjectRow> {
     let encoded = encode::encode(&object.attributes);
     if encoded.len() > OBJECT_MAX_BYTES {
         return Err(refuse(
-            Code::DeviceMemory,
+            Code::PastLimit,
             format!("the object has {} bytes; at most {OBJECT_MAX_BYTES} are kept", encoded.len()),
         ));
     }

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::inherit::Kin;
 use super::numbers::Numbers;
-use crate::limits::{BEGUN_KEPT_MILLISECONDS, INHERITED_AT_ONCE_MAX_BYTES};
+use crate::limits::{BEGUN_KEPT_MILLISECONDS, CAPSULES_AT_ONCE_MAX_BYTES};
 use crate::object::ObjectId;
 use crate::token::message::{Begun, Blob, Capsule, Held, Named, Tally, Who};
 use crate::token::{Access, LoginId, Scope, TokenId};
@@ -248,11 +248,12 @@ impl Belongings {
     pub fn capsules_of(&self, token: TokenId, scope: Scope, with_private: bool) -> (Vec<ObjectId>, Vec<Blob>) {
         let capsules = self.capsules.read();
         let its = |kept: &Kept| kept.scope == scope && (with_private || !kept.private);
+        let all = capsules.iter().filter(|((of, _), kept)| *of == token && its(kept));
         let mut bytes = 0;
-        let some = capsules.iter().filter(|((of, _), kept)| *of == token && its(kept)).take_while(|(_, kept)| {
-            let has_room = bytes < INHERITED_AT_ONCE_MAX_BYTES;
+        let some = all.take_while(|(_, kept)| {
+            let is_first = bytes == 0;
             bytes += kept.capsule.sealed.0.len();
-            has_room
+            is_first || bytes <= CAPSULES_AT_ONCE_MAX_BYTES
         });
         some.map(|((_, id), kept)| (*id, kept.capsule.sealed.clone())).unzip()
     }
@@ -297,10 +298,22 @@ impl Belongings {
         self.capsules.read().contains_key(&(token, id))
     }
 
-    /// What revives session objects.
-    pub fn capsules(&self, token: TokenId, ids: &[ObjectId]) -> Vec<Blob> {
+    /// What revives session objects, in pieces of which each goes into one request.
+    pub fn capsules(&self, token: TokenId, ids: &[ObjectId]) -> Vec<Vec<Blob>> {
         let capsules = self.capsules.read();
-        ids.iter().filter_map(|id| capsules.get(&(token, *id))).map(|kept| kept.capsule.sealed.clone()).collect()
+        let sealed = ids.iter().filter_map(|id| capsules.get(&(token, *id))).map(|kept| kept.capsule.sealed.clone());
+        let (mut pieces, mut bytes) = (Vec::<Vec<Blob>>::new(), 0);
+        for capsule in sealed {
+            bytes += capsule.0.len();
+            match pieces.last_mut().filter(|_| bytes <= CAPSULES_AT_ONCE_MAX_BYTES) {
+                Some(piece) => piece.push(capsule),
+                None => {
+                    bytes = capsule.0.len();
+                    pieces.push(vec![capsule]);
+                }
+            }
+        }
+        pieces
     }
 
     /// What a node said lately of the same use.

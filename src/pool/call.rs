@@ -1,5 +1,6 @@
 //! The loop that gets a request answered.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use super::route::candidates;
 use super::view::View;
 use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
+use crate::limits::FRAME_MAX_BYTES;
 use crate::object::ObjectId;
 use crate::secret::Secret;
 use crate::sys::process::PerProcess;
-use crate::token::message::{Answer, Ask, Health, Held, Reply, Request, Verdict, Who, decode, encode};
+use crate::token::message::{Answer, Ask, Health, Held, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
 use crate::token::{Access, Scope, TokenId};
 use crate::wire::MINOR;
 use crate::world::World;
@@ -193,6 +195,10 @@ impl Pool {
         // Each node lacks others.
         request.capsules.clear();
         request.alone = Some(self.view.is_alone(order[0]));
+        let encoded = match framed(request) {
+            Ok(encoded) => encoded,
+            Err(error) => return (order[0], At::Refused(error)),
+        };
         let work = Work::of(&request.ask).unwrap_or(Work::LookUp);
         let entrant = |node: &usize| Entrant { node: *node, head_start: self.view.nodes[*node].pace.head_start(work) };
         let entrants: Vec<Entrant> = order.iter().map(entrant).collect();
@@ -201,7 +207,7 @@ impl Pool {
         let patience = patience.max(entrants[0].head_start * 4).min(left);
         let may_ask = || self.budget.spare(self.world.elapsed());
         let race = Race { entrants: &entrants, patience, connecting: patience / 4, may_ask: &may_ask };
-        let Finish { won, lost } = self.link.race(&race, encode(request).expose());
+        let Finish { won, lost } = self.link.race(&race, encoded.expose());
         let mut why = refuse(Code::DeviceError, "no node answered in time");
         for (node, how) in lost {
             order.retain(|other| *other != node);
@@ -220,8 +226,8 @@ impl Pool {
             self.belongings.helped();
         }
         match self.read(node, request, &answer) {
-            Some(at) => (node, at),
-            None => (node, self.again(node, request, patience)),
+            Ok(at) => (node, at),
+            Err(lacks) => (node, self.again(node, request, patience, lacks)),
         }
     }
 
@@ -288,38 +294,68 @@ impl Pool {
         // Each node lacks others.
         request.capsules.clear();
         request.alone = Some(self.view.is_alone(node));
-        self.again(node, request, patience)
-    }
-
-    /// The same node, with what it lacks.
-    fn again(&self, node: usize, request: &mut Request, patience: Duration) -> At {
-        let given_up = self.world.elapsed() + patience;
-        loop {
-            let begun = self.world.elapsed();
-            let Some(left) = given_up.checked_sub(begun).filter(|left| !left.is_zero()) else {
-                return At::Elsewhere(refuse(Code::DeviceError, "the node took too long"));
-            };
-            let answer = match self.link.call(node, encode(request).expose(), left) {
-                Ok(answer) => answer,
-                Err(Failure(error)) => {
-                    self.failed(node);
-                    return At::Elsewhere(error);
-                }
-            };
-            self.answered(node, &request.ask, begun);
-            if let Some(at) = self.read(node, request, &answer) {
-                return at;
-            }
+        match self.exchange(node, request, patience) {
+            Ok(at) => at,
+            Err(lacks) => self.again(node, request, patience, lacks),
         }
     }
 
-    /// What an answer means; `None`: the node is to be asked again, with what the request has now.
-    fn read(&self, node: usize, request: &mut Request, answer: &Secret) -> Option<At> {
+    /// The same node, with what it lacks: in the request itself if that is little, in requests of their own before it if it is much.
+    fn again(&self, node: usize, request: &mut Request, patience: Duration, mut lacks: Vec<ObjectId>) -> At {
+        for is_last in [false, true] {
+            let Some(token) = request.token else { return At::Elsewhere(self.odd(node)) };
+            let mut pieces = self.belongings.capsules(token, &lacks);
+            // Another thread may have destroyed some meanwhile: nobody can bring those.
+            let lacked: HashSet<ObjectId> = lacks.into_iter().collect();
+            request.held.retain(|held| !lacked.contains(&held.id) || self.belongings.is_held(token, held.id));
+            // Who says after much was brought that it lacks some was started anew, or has some that do not open: the latter are gone, and the verbs say so.
+            if is_last || pieces.len() <= 1 {
+                request.capsules = pieces.pop().unwrap_or_default();
+            }
+            for capsules in pieces {
+                // Nothing is asked for: objects that come along are taken in by every verb.
+                let mut brought = Request::new(Some(token), request.who.clone(), request.mark, Ask::Drop { stream: [0; 16] });
+                brought.capsules = capsules;
+                match self.exchange(node, &mut brought, patience) {
+                    Ok(At::Answered(_)) => {}
+                    Ok(at) => return at,
+                    Err(_) => return At::Elsewhere(self.odd(node)),
+                }
+            }
+            match self.exchange(node, request, patience) {
+                Ok(at) => return at,
+                Err(more) if request.capsules.is_empty() => lacks = more,
+                Err(_) => return At::Elsewhere(self.odd(node)),
+            }
+        }
+        At::Elsewhere(self.odd(node))
+    }
+
+    /// One request to one node, and what its answer means. Error: the objects that the node lacks.
+    fn exchange(&self, node: usize, request: &mut Request, patience: Duration) -> std::result::Result<At, Vec<ObjectId>> {
+        let encoded = match framed(request) {
+            Ok(encoded) => encoded,
+            Err(error) => return Ok(At::Refused(error)),
+        };
+        let begun = self.world.elapsed();
+        let answer = match self.link.call(node, encoded.expose(), patience) {
+            Ok(answer) => answer,
+            Err(Failure(error)) => {
+                self.failed(node);
+                return Ok(At::Elsewhere(error));
+            }
+        };
+        self.answered(node, &request.ask, begun);
+        self.read(node, request, &answer)
+    }
+
+    /// What an answer means. Error: the objects that the node lacks, to be asked again with them.
+    fn read(&self, node: usize, request: &mut Request, answer: &Secret) -> std::result::Result<At, Vec<ObjectId>> {
         let Answer { mark, ticket, verdict, isolated } = match decode(answer.expose()) {
             Ok(answer) => answer,
             Err(error) => {
                 self.failed(node);
-                return Some(At::Elsewhere(error));
+                return Ok(At::Elsewhere(error));
             }
         };
         // The node has counted it: another one must not count it again.
@@ -331,7 +367,7 @@ impl Pool {
         if let (Some(ticket), Some(login)) = (ticket, request.who.login) {
             self.belongings.keep_ticket(login, ticket);
         }
-        Some(match verdict {
+        Ok(match verdict {
             Verdict::Done(reply) => {
                 match request.ask {
                     Ask::Find { .. } => self.note_found(&reply, mark),
@@ -349,15 +385,7 @@ impl Pool {
                 At::Elsewhere(refuse(Code::DeviceError, why))
             }
             Verdict::Unknown(ids) if ids.is_empty() => At::StreamLost,
-            Verdict::Unknown(ids) => match request.token.filter(|_| request.capsules.is_empty()) {
-                Some(token) => {
-                    request.capsules = self.belongings.capsules(token, &ids);
-                    // Another thread may have destroyed some meanwhile: nobody can bring those.
-                    request.held.retain(|held| !ids.contains(&held.id) || self.belongings.is_held(token, held.id));
-                    return None;
-                }
-                None => At::Elsewhere(self.odd(node)),
-            },
+            Verdict::Unknown(ids) => return Err(ids),
         })
     }
 
@@ -442,6 +470,21 @@ impl Pool {
         let _ = self.world.fill_random(&mut byte);
         byte[0]
     }
+}
+
+/// The request as it is sent. Errors: it is longer than a frame, which no node takes: as the call says that its input is too long, or `PastLimit`.
+fn framed(request: &Request) -> Result<Secret> {
+    let encoded = encode(request);
+    if encoded.len() <= FRAME_MAX_BYTES {
+        return Ok(encoded);
+    }
+    let code = match &request.ask {
+        Ask::Run { what: Use { verb: Verb::Decrypt, .. }, .. } => Code::EncryptedDataLenRange,
+        Ask::Run { .. } | Ask::Part { .. } | Ask::Digest { .. } => Code::DataLenRange,
+        Ask::Unwrap { .. } => Code::WrappedKeyLenRange,
+        _ => Code::PastLimit,
+    };
+    Err(refuse(code, format!("the request has {} bytes; at most {FRAME_MAX_BYTES} go to a node of a pool", encoded.len())))
 }
 
 /// What came of asking one node.

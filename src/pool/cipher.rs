@@ -44,7 +44,7 @@ impl Cipher for RemoteCipher {
     fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<usize> {
         if self.shape.collects() {
             self.shape.check_collected(self.taken.saturating_add(input.len()))?;
-            collect(&mut self.collected, input)?;
+            collect(&self.remote, &mut self.collected, input)?;
             self.taken += input.len();
             return Ok(0);
         }
@@ -77,7 +77,11 @@ impl Cipher for RemoteCipher {
     fn single(mut self: Box<Self>, input: &[u8], out: &mut [u8]) -> Result<usize> {
         self.over = true;
         self.shape.check_collected(input.len())?;
-        give(&self.remote.whole(input, false, &[])?, out)
+        let output = match self.shape.collects() {
+            true => self.remote.whole(input, false, &[])?,
+            false => self.remote.whole_or_in_parts(input, &[])?,
+        };
+        give(&output, out)
     }
 }
 

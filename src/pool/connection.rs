@@ -1,6 +1,6 @@
 //! Connections to the nodes: one for each caller at a time, kept for the next. No thread of ours runs in the application.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::call::{Failure, Link};
@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use crate::sys::process::PerProcess;
 use crate::sys::socket::wait_readable;
 use crate::token::message::FRAME_KIND;
-use crate::wire::{Address, Connection, Flight, Hello, Identity, Kept, Landed, Purpose};
+use crate::wire::{Address, Connection, Flight, Hello, Identity, Kept, Landed, Places, Purpose, first_of};
 
 /// The way to each node of a view.
 pub struct Wires {
@@ -27,6 +27,9 @@ struct Way {
     idle: Kept,
     /// The newest set of messages that the node spoke when it was connected to last; 0: it never was.
     minor: AtomicU32,
+    /// The address by which it was reached last: it is tried first.
+    reached: AtomicUsize,
+    places: Places,
 }
 
 impl Wires {
@@ -38,22 +41,18 @@ impl Wires {
     }
 
     fn connect(&self, node: usize, patience: Duration) -> error::Result<Connection> {
-        let deadline = Instant::now() + patience;
-        let mut last = None;
-        for address in &self.nodes[node] {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            match Connection::open(address, self.identity.as_ref(), &self.hello, left) {
-                Ok(connection) => {
-                    self.ways.get()[node].minor.store(connection.minor(), Ordering::Relaxed);
-                    return Ok(connection);
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| refuse(Code::DeviceError, "the node could not be reached in time")))
+        let (way, deadline) = (&self.ways.get()[node], Instant::now() + patience);
+        let mut addresses: Vec<_> = self.nodes[node].iter().enumerate().collect();
+        let reached = way.reached.load(Ordering::Relaxed);
+        addresses.sort_by_key(|(at, _)| *at != reached);
+        let opened = first_of(&addresses, deadline, |(_, address), patience| {
+            Connection::open_by(&way.places, address, self.identity.as_ref(), &self.hello, patience)
+        });
+        let unreached = || Err(refuse(Code::DeviceError, "the node could not be reached in time"));
+        let (at, connection) = opened.unwrap_or_else(unreached)?;
+        way.minor.store(connection.minor(), Ordering::Relaxed);
+        way.reached.store(addresses[at].0, Ordering::Relaxed);
+        Ok(connection)
     }
 }
 
@@ -216,6 +215,25 @@ mod tests {
         });
         let letter = |lost: &Lost| if let Lost::Failed(_) = lost { 'f' } else { 's' };
         (won, finish.lost.iter().map(|(node, lost)| (*node, letter(lost))).collect())
+    }
+
+    #[test]
+    fn an_address_that_never_answers_costs_half_of_the_time_once() {
+        let mut street = Street::new(&[0]);
+        let silent = street.directory.join("silent");
+        // Its queue takes connections, and nobody reads from them.
+        let _silent = std::os::unix::net::UnixListener::bind(&silent).unwrap();
+        street.wires.nodes[0].insert(0, Address::Unix(silent));
+        let patience = Duration::from_millis(1000);
+        let begun = Instant::now();
+        street.wires.connect(0, patience).unwrap();
+        assert!(begun.elapsed() >= patience / 2 && begun.elapsed() < patience, "{:?}", begun.elapsed());
+        let begun = Instant::now();
+        street.wires.connect(0, patience).unwrap();
+        assert!(begun.elapsed() < patience / 2, "the one that was reached comes first: {:?}", begun.elapsed());
+        // It is gone, and the other one is tried as well.
+        street.listeners[0] = None;
+        assert!(street.wires.connect(0, patience).is_err());
     }
 
     #[test]

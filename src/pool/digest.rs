@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::call::{Call, Pool};
 use crate::error::{Code, Result, refuse};
-use crate::limits::STREAM_REPLAY_MAX_BYTES;
+use crate::limits::REQUEST_INPUT_MAX_BYTES;
 use crate::mechanism::{Digester, Mechanism};
 use crate::object::ObjectId;
 use crate::secret::Secret;
@@ -36,21 +36,22 @@ impl RemoteDigest {
         Self { pool, token, mechanism, output_len, state: State::Local { digest, taken } }
     }
 
-    /// `C_DigestKey`. Errors: `KeyIndigestible`, `KeyHandleInvalid` (at once); `DeviceMemory` for too much input before the key.
+    /// `C_DigestKey`. Errors: `KeyIndigestible`, `KeyHandleInvalid` (at once); `DataLenRange` for too much input before the key.
     pub fn take_key(&mut self, access: &Access, key: ObjectId) -> Result<()> {
         // Whether the key can be digested shows now, not at the end.
         let parts = vec![Digested::Key(key)];
         ask(&self.pool, self.token, &self.mechanism, access, None, parts)?;
         if let State::Local { digest, taken } = &mut self.state {
-            let (start, parts) = match (digest.save(), taken.take()) {
-                (Some(state), _) => (Some(Blob(state)), Vec::new()),
-                (None, Some(taken)) => (None, vec![Digested::Bytes(taken)]),
+            let (start, taken) = match (digest.save(), taken.take()) {
+                (Some(state), _) => (Some(Blob(state)), Secret::default()),
+                (None, Some(taken)) => (None, taken),
                 (None, None) => {
-                    let told = format!("more than {STREAM_REPLAY_MAX_BYTES} bytes were digested before the key");
-                    return Err(refuse(Code::DeviceMemory, told));
+                    let told = format!("more than {REQUEST_INPUT_MAX_BYTES} bytes were digested before the key");
+                    return Err(refuse(Code::DataLenRange, told));
                 }
             };
-            self.state = State::Keyed { access: access.clone(), start, parts, bytes: 0 };
+            let (bytes, parts) = (taken.len(), vec![Digested::Bytes(taken)]);
+            self.state = State::Keyed { access: access.clone(), start, parts, bytes };
         }
         if let State::Keyed { parts, .. } = &mut self.state {
             parts.push(Digested::Key(key));
@@ -88,7 +89,7 @@ impl Digester for RemoteDigest {
         match &mut self.state {
             State::Local { digest, taken } => {
                 if let Some(kept) = taken {
-                    match kept.len().saturating_add(data.len()) <= STREAM_REPLAY_MAX_BYTES {
+                    match kept.len().saturating_add(data.len()) <= REQUEST_INPUT_MAX_BYTES {
                         true => kept.extend(data),
                         false => *taken = None,
                     }
@@ -97,8 +98,9 @@ impl Digester for RemoteDigest {
             }
             State::Keyed { parts, bytes, .. } => {
                 *bytes = bytes.saturating_add(data.len());
-                if *bytes > STREAM_REPLAY_MAX_BYTES {
-                    let told = format!("after a key at most {STREAM_REPLAY_MAX_BYTES} bytes are digested by a pool");
+                if *bytes > REQUEST_INPUT_MAX_BYTES {
+                    let told =
+                        format!("of a digest with a key in it at most {REQUEST_INPUT_MAX_BYTES} bytes go to a node at once");
                     return Err(refuse(Code::DataLenRange, told));
                 }
                 match parts.last_mut() {

@@ -3,7 +3,6 @@
 
 use super::stream::{Remote, Stream};
 use crate::error::{Code, Result, refuse};
-use crate::limits::COLLECTED_INPUT_MAX_BYTES;
 use crate::mechanism::digest::{Hash, Hasher};
 use crate::mechanism::{Recover, Signer, Verifier};
 use crate::secret::Secret;
@@ -33,7 +32,7 @@ impl Message {
     fn update(&mut self, remote: &Remote, data: &[u8]) -> Result<()> {
         match self {
             Message::Hashed(hasher) => hasher.update(data),
-            Message::Collected(collected) => collect(collected, data)?,
+            Message::Collected(collected) => collect(remote, collected, data)?,
             Message::Sent(stream) => {
                 let stream = match stream {
                     Some(stream) => stream,
@@ -60,7 +59,8 @@ impl Message {
                 hasher.update(data);
                 remote.whole(&hasher.finish(), true, signature)
             }
-            Message::Collected(_) | Message::Sent(_) => remote.whole(data, false, signature),
+            Message::Collected(_) => remote.whole(data, false, signature),
+            Message::Sent(_) => remote.whole_or_in_parts(data, signature),
         }
     }
 
@@ -72,10 +72,9 @@ impl Message {
     }
 }
 
-pub(super) fn collect(collected: &mut Secret, data: &[u8]) -> Result<()> {
-    if collected.len().saturating_add(data.len()) > COLLECTED_INPUT_MAX_BYTES {
-        return Err(refuse(Code::DataLenRange, format!("the input has more than {COLLECTED_INPUT_MAX_BYTES} bytes")));
-    }
+/// Keeps input that a node gets at the end. Errors: as [`Remote::check_fits`].
+pub(super) fn collect(remote: &Remote, collected: &mut Secret, data: &[u8]) -> Result<()> {
+    remote.check_fits(collected.len().saturating_add(data.len()))?;
     collected.extend(data);
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::call::{Call, Outcome, Pool};
 use super::token::named;
 use crate::error::{Code, Result, refuse};
-use crate::limits::{REQUEST_PART_MAX_BYTES, STREAM_REPLAY_MAX_BYTES};
+use crate::limits::{REQUEST_INPUT_MAX_BYTES, REQUEST_PART_MAX_BYTES, STREAM_REPLAY_MAX_BYTES};
 use crate::secret::Secret;
-use crate::token::message::{Ask, Blob, Reply, Use};
+use crate::token::message::{Ask, Blob, Reply, Use, Verb};
 use crate::token::{Access, PermitSlot, TokenId};
 
 /// A started use.
@@ -34,8 +34,29 @@ impl Remote {
         Use { permit: Blob(proof.unwrap_or_default()), ..self.what.clone() }
     }
 
-    /// The whole use at once. `hashed`: the input is the digest.
+    /// Whether so much input goes in one request. Errors: `EncryptedDataLenRange`, `DataLenRange`.
+    pub fn check_fits(&self, input: usize) -> Result<()> {
+        if input <= REQUEST_INPUT_MAX_BYTES {
+            return Ok(());
+        }
+        let code = if self.what.verb == Verb::Decrypt { Code::EncryptedDataLenRange } else { Code::DataLenRange };
+        let told = "that a pool takes for an operation whose input goes to a node at once";
+        Err(refuse(code, format!("the input has more than the {REQUEST_INPUT_MAX_BYTES} bytes {told}")))
+    }
+
+    /// The whole use of an operation that has parts: in parts where one request does not take it.
+    pub fn whole_or_in_parts(&self, input: &[u8], signature: &[u8]) -> Result<Secret> {
+        if self.check_fits(input.len()).is_ok() {
+            return self.whole(input, false, signature);
+        }
+        let mut stream = self.stream()?;
+        // Whoever is told that it failed has no operation left that could be given up later.
+        stream.part(self, input, true, signature).inspect_err(|_| stream.abandon(self))
+    }
+
+    /// The whole use at once. `hashed`: the input is the digest. Errors: as [`Remote::check_fits`].
     pub fn whole(&self, input: &[u8], hashed: bool, signature: &[u8]) -> Result<Secret> {
+        self.check_fits(input.len())?;
         let what = self.use_with_permit();
         let names = named(&what);
         let ask = Ask::Run { what, input: Secret::copy_of(input), hashed, signature: signature.to_vec() };

@@ -72,7 +72,10 @@ pub fn connect_unix(path: &Path, time: Duration) -> io::Result<UnixStream> {
     // SAFETY: a new descriptor that nobody else has.
     let stream = unsafe { UnixStream::from_raw_fd(raw) };
     // It bounds connecting as well (socket(7), SO_SNDTIMEO); nothing would be without bound.
-    stream.set_write_timeout(Some(time.max(Duration::from_millis(1))))?;
+    let time = Some(time.max(Duration::from_millis(1)));
+    stream.set_write_timeout(time)?;
+    // Whoever reads before it says how long it waits does not wait for ever either.
+    stream.set_read_timeout(time)?;
     let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
     // SAFETY: the address is alive during the call, and of this length.
     match unsafe { libc::connect(raw, (&raw const address).cast(), len) } {

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
@@ -17,20 +17,59 @@ pub struct Socket<S> {
     inner: Unshared<S>,
     /// None: nothing waits.
     attention: Option<Attention>,
+    /// Until when everything has come and gone: however little comes each time, and whoever reads. None: each read waits as it was told.
+    deadline: Option<Instant>,
+}
+
+/// A socket that can be told how long it waits.
+pub trait Waits: AsFd {
+    /// For bytes to come.
+    fn wait_to_read(&self, time: Duration) -> io::Result<()>;
+    /// For bytes to go.
+    fn wait_to_write(&self, time: Duration) -> io::Result<()>;
+}
+
+impl Waits for TcpStream {
+    fn wait_to_read(&self, time: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(time))
+    }
+
+    fn wait_to_write(&self, time: Duration) -> io::Result<()> {
+        self.set_write_timeout(Some(time))
+    }
+}
+
+impl Waits for UnixStream {
+    fn wait_to_read(&self, time: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(time))
+    }
+
+    fn wait_to_write(&self, time: Duration) -> io::Result<()> {
+        self.set_write_timeout(Some(time))
+    }
+}
+
+/// Errors: `TimedOut` from that moment on.
+fn left_until(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 impl<S: AsFd> Socket<S> {
     /// Takes the connection over.
     pub fn new(stream: S) -> Self {
-        Self { inner: Unshared::new(stream), attention: Some(Attention::default()) }
+        Self { inner: Unshared::new(stream), attention: Some(Attention::default()), deadline: None }
     }
 }
 
-impl<S: AsFd> Read for Socket<S>
+impl<S: Waits> Read for Socket<S>
 where
     for<'a> &'a S: Read,
 {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if let Some(deadline) = self.deadline {
+            self.inner.wait_to_read(left_until(deadline)?)?;
+        }
         match &mut self.attention {
             Some(attention) => attention.read(&*self.inner, out),
             None => (&*self.inner).read(out),
@@ -38,11 +77,14 @@ where
     }
 }
 
-impl<S> Write for Socket<S>
+impl<S: Waits> Write for Socket<S>
 where
     for<'a> &'a S: Write,
 {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(deadline) = self.deadline {
+            self.inner.wait_to_write(left_until(deadline)?)?;
+        }
         (&*self.inner).write(bytes)
     }
 
@@ -88,6 +130,15 @@ impl Channel {
         self.set_read_timeout(timeout).and_then(|()| self.set_write_timeout(timeout))
     }
 
+    /// Until when all reads and writes are done, those of a handshake too; `None`: each waits as it is told from now on.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        match self {
+            Channel::Unix(socket) => socket.deadline = deadline,
+            Channel::Client(tls) => tls.sock.deadline = deadline,
+            Channel::Server(tls) => tls.sock.deadline = deadline,
+        }
+    }
+
     /// From now on a read or write that would wait is `WouldBlock`.
     pub fn never_wait(&mut self) -> io::Result<()> {
         match self {
@@ -114,15 +165,6 @@ impl Channel {
             Channel::Server(tls) => tls.sock.inner.as_fd(),
         }
     }
-
-    /// No more is read: a thread that waits for a request wakes up and ends; an answer under way is still written.
-    pub fn closer(&self) -> io::Result<Closer> {
-        Ok(match self {
-            Channel::Unix(socket) => Closer::Unix(Unshared::new(socket.inner.try_clone()?)),
-            Channel::Client(tls) => Closer::Tcp(Unshared::new(tls.sock.inner.try_clone()?)),
-            Channel::Server(tls) => Closer::Tcp(Unshared::new(tls.sock.inner.try_clone()?)),
-        })
-    }
 }
 
 /// Ends a connection from another thread.
@@ -134,6 +176,15 @@ pub enum Closer {
 }
 
 impl Closer {
+    /// Ends it, whatever is under way.
+    pub fn end(&self) {
+        // As below.
+        let _ = match self {
+            Closer::Unix(socket) => socket.shutdown(Shutdown::Both),
+            Closer::Tcp(socket) => socket.shutdown(Shutdown::Both),
+        };
+    }
+
     /// Wakes a reader; what is being written goes out.
     pub fn stop_reading(&self) {
         // A connection that is gone already needs no end.

@@ -1,7 +1,7 @@
 //! The side that asks: one request at a time over a connection.
 
 use std::io::{self, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,14 @@ use super::Address;
 use super::channel::{Channel, Socket};
 use super::frame::{HELLO, REFUSED, Reader, until, whole};
 use super::hello::Hello;
-use super::identity::{Identity, NODE_DNS_NAME, Name};
+use super::identity::{Ends, Identity, NODE_DNS_NAME, Name};
+use super::places::{Places, first_of};
 use crate::error::{Code, Error, Result, refuse};
 use crate::secret::Secret;
 use crate::sys::socket;
+
+/// The shortest that a read or a write waits: none at all would be without end.
+const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// Why there is no answer. The request may have been carried out, unless `sent` is false.
 pub struct Failure {
@@ -34,10 +38,12 @@ pub struct Connection {
     number: u64,
     /// Of the last request.
     kind: u8,
-    /// How long one read waits, and one write.
-    waits: [Duration; 2],
+    /// How long one read waits, and one write; `None`: it was not said yet.
+    waits: [Option<Duration>; 2],
     place: String,
     peer: Option<Name>,
+    /// When the other side's certificate ends; none over a Unix socket.
+    ends: Option<Ends>,
     minor: u32,
 }
 
@@ -46,25 +52,58 @@ impl Connection {
     ///
     /// Errors: `DeviceError`: not reachable in time, not a node of this pool, no common version; `Configuration`: TCP without a certificate.
     pub fn open(address: &Address, identity: Option<&Identity>, hello: &Hello, patience: Duration) -> Result<Self> {
+        Self::open_by(&Places::default(), address, identity, hello, patience)
+    }
+
+    /// The same, going by what is known of names.
+    pub fn open_by(
+        places: &Places,
+        address: &Address,
+        identity: Option<&Identity>,
+        hello: &Hello,
+        patience: Duration,
+    ) -> Result<Self> {
         let deadline = Instant::now() + patience;
         let failed = |cause: io::Error| refuse(Code::DeviceError, format!("cannot connect to {address}")).because(cause);
-        let channel = match address {
-            Address::Unix(path) => Channel::Unix(Socket::new(socket::connect_unix(path, patience).map_err(failed)?)),
-            Address::Tcp(place) => {
-                let identity = identity.ok_or_else(|| {
-                    refuse(Code::Configuration, format!("{address} is reached by TLS, which needs [certificates]"))
-                })?;
-                let tcp = connect(place, deadline).map_err(failed)?;
-                let name = ServerName::try_from(NODE_DNS_NAME).expect("a constant that is a name");
-                let tls = ClientConnection::new(identity.client.clone(), name)
-                    .map_err(|cause| refuse(Code::DeviceError, format!("cannot begin TLS with {address}")).because(cause))?;
-                Channel::Client(Box::new(StreamOwned::new(tls, Socket::new(tcp))))
+        let place = match address {
+            Address::Tcp(place) => place,
+            Address::Unix(path) => {
+                let channel = Channel::Unix(Socket::new(socket::connect_unix(path, patience).map_err(failed)?));
+                return Self::begin(address, channel, identity, hello, deadline);
             }
         };
-        let place = address.to_string();
-        let (reader, waits) = (Reader::default(), [Duration::ZERO; 2]);
-        let mut connection = Self { channel, reader, number: 0, kind: HELLO, waits, place, peer: None, minor: 0 };
+        let identity = identity
+            .ok_or_else(|| refuse(Code::Configuration, format!("{address} is reached by TLS, which needs [certificates]")))?;
+        let all = places.of(place, patience).map_err(failed)?;
+        let opened = first_of(&all, deadline, |at, patience| {
+            let deadline = Instant::now() + patience;
+            let tcp = connect(at, patience).map_err(failed)?;
+            let name = ServerName::try_from(NODE_DNS_NAME).expect("a constant that is a name");
+            let tls = ClientConnection::new(identity.client.clone(), name)
+                .map_err(|cause| refuse(Code::DeviceError, format!("cannot begin TLS with {address}")).because(cause))?;
+            let channel = Channel::Client(Box::new(StreamOwned::new(tls, Socket::new(tcp))));
+            Self::begin(address, channel, Some(identity), hello, deadline)
+        });
+        places.tried(place, opened.as_ref().and_then(|opened| opened.as_ref().ok()).map(|(at, _)| all[*at]));
+        let opened = opened.unwrap_or_else(|| Err(failed(io::ErrorKind::TimedOut.into())));
+        opened.map(|(_, connection)| connection)
+    }
+
+    fn begin(
+        address: &Address,
+        mut channel: Channel,
+        identity: Option<&Identity>,
+        hello: &Hello,
+        deadline: Instant,
+    ) -> Result<Self> {
+        // The handshake, in which reads and writes come as they come, too.
+        channel.set_deadline(Some(deadline));
+        let (place, reader) = (address.to_string(), Reader::default());
+        let mut connection =
+            Self { channel, reader, number: 0, kind: HELLO, waits: [None; 2], place, peer: None, ends: None, minor: 0 };
         connection.greet(identity, hello, deadline)?;
+        connection.channel.set_deadline(None);
+        connection.waits = [None; 2];
         Ok(connection)
     }
 
@@ -80,6 +119,7 @@ impl Connection {
                 return Err(refuse(Code::DeviceError, format!("{} shows a certificate that is no node's", self.place)));
             }
             self.peer = Some(name);
+            self.ends = Some(Ends::of(tls.conn.peer_certificates())?);
         }
         self.minor = hello.agree(&Hello::decode(payload.expose())?)?;
         Ok(())
@@ -159,6 +199,10 @@ impl Connection {
     }
 
     fn try_send(&mut self, kind: u8, payload: &[u8], deadline: Instant, sent: &mut bool) -> io::Result<()> {
+        self.check_good()?;
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         self.wait_until(Wait::Write, deadline)?;
         self.number += 1;
         self.kind = kind;
@@ -166,6 +210,14 @@ impl Connection {
         *sent = true;
         self.channel.write_all(frame.expose())?;
         self.channel.flush()
+    }
+
+    /// Errors: the other side's certificate has ended since the connection was made.
+    fn check_good(&self) -> io::Result<()> {
+        match self.ends {
+            Some(ends) if ends.has_come() => Err(io::Error::other("its certificate has ended")),
+            _ => Ok(()),
+        }
     }
 
     fn frame(&mut self, goes_on: impl FnMut(bool) -> io::Result<()>) -> std::result::Result<Option<(u8, Secret)>, Failure> {
@@ -178,18 +230,18 @@ impl Connection {
         }
     }
 
-    /// Lets reads, or writes, wait about so long.
+    /// Lets reads, or writes, wait about so long: for a moment at least, so that what has come is taken in.
     fn wait_until(&mut self, what: Wait, deadline: Instant) -> io::Result<()> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let old = self.waits[what as usize];
+        let left = deadline.saturating_duration_since(Instant::now()).max(WAIT_MIN);
         // Setting it costs a system call; an old value that is a little longer only wakes us later.
-        if left + left / 2 < old || left > old * 2 {
-            match what {
-                Wait::Read => self.channel.set_read_timeout(left)?,
-                Wait::Write => self.channel.set_write_timeout(left)?,
-            }
-            self.waits[what as usize] = left;
+        if self.waits[what as usize].is_some_and(|old| left + left / 2 >= old && left <= old * 2) {
+            return Ok(());
         }
+        match what {
+            Wait::Read => self.channel.set_read_timeout(left)?,
+            Wait::Write => self.channel.set_write_timeout(left)?,
+        }
+        self.waits[what as usize] = Some(left);
         Ok(())
     }
 }
@@ -215,6 +267,7 @@ impl Prompt {
 
     /// Begins a request, once the last one is answered: [`Prompt::send`] sends it.
     pub fn begin(&mut self, kind: u8, payload: &[u8]) -> std::result::Result<(), Failure> {
+        self.connection.check_good().map_err(|cause| self.connection.failure(false, cause))?;
         self.connection.number += 1;
         self.connection.kind = kind;
         let frame = whole(kind, self.connection.number, payload).map_err(|cause| self.connection.failure(false, cause))?;
@@ -264,23 +317,9 @@ fn is_silence(cause: &io::Error) -> bool {
     matches!(cause.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
-fn connect(place: &str, deadline: Instant) -> io::Result<TcpStream> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in place.to_socket_addrs()? {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(tcp) => {
-                tcp.set_nodelay(true)?;
-                tcp.set_read_timeout(Some(left))?;
-                tcp.set_write_timeout(Some(left))?;
-                socket::keep_alive(&tcp)?;
-                return Ok(tcp);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+fn connect(address: &SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect_timeout(address, patience)?;
+    tcp.set_nodelay(true)?;
+    socket::keep_alive(&tcp)?;
+    Ok(tcp)
 }

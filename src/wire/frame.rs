@@ -80,15 +80,22 @@ pub struct Reader {
     end: usize,
     /// A frame whose header is read, and what has come of its payload.
     under_way: Option<(Header, Secret, usize)>,
+    /// The longest payload that is taken.
+    len_max: usize,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { buffer: Secret::zeroed(READ_BYTES), begin: 0, end: 0, under_way: None }
+        Self { buffer: Secret::zeroed(READ_BYTES), begin: 0, end: 0, under_way: None, len_max: FRAME_MAX_BYTES }
     }
 }
 
 impl Reader {
+    /// From now on no longer payloads are taken.
+    pub fn take_up_to(&mut self, bytes: usize) {
+        self.len_max = bytes;
+    }
+
     /// The next frame; `None` when the other side has closed between two frames.
     ///
     /// `goes_on` is asked when nothing came for as long as the stream waits (`WouldBlock`, `TimedOut`): it knows whether a frame is under way.
@@ -129,6 +136,9 @@ impl Reader {
         }
         let header: [u8; HEADER_BYTES] = std::array::from_fn(|at| self.buffer.expose()[self.begin + at]);
         let header = Header::decode(&header)?;
+        if header.len > self.len_max {
+            return Err(invalid(format!("a frame of {} bytes, where at most {} are taken", header.len, self.len_max)));
+        }
         self.begin += HEADER_BYTES;
         let there = (self.end - self.begin).min(header.len);
         let mut payload = Secret::zeroed(header.len.min(RESERVED_MAX_BYTES).max(there));
@@ -244,6 +254,20 @@ mod tests {
         let too_long = Header { len: FRAME_MAX_BYTES + 1, kind: 0, number: 0 }.encode();
         assert_eq!(kind(too_long), Some(io::ErrorKind::InvalidData));
         assert!(whole(0, 0, &vec![0; FRAME_MAX_BYTES + 1]).is_err());
+    }
+
+    #[test]
+    fn a_reader_takes_no_longer_frames_than_it_is_told() {
+        let frames = [whole(0, 1, &[0; 100]).unwrap().expose(), whole(0, 2, &[0; 101]).unwrap().expose()].concat();
+        for (len_max, taken) in [(99, 0), (100, 1), (101, 2)] {
+            let (mut from, mut reader) = (Trickle(&frames, 50), Reader::default());
+            reader.take_up_to(len_max);
+            for _ in 0..taken {
+                reader.next(&mut from, never).unwrap().unwrap();
+            }
+            let then = reader.next(&mut from, never).map(|frame| frame.is_none());
+            assert_eq!(then.map_err(|error| error.kind()), if taken == 2 { Ok(true) } else { Err(io::ErrorKind::InvalidData) });
+        }
     }
 
     #[test]

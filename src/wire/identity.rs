@@ -6,12 +6,13 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -146,19 +147,23 @@ impl Identity {
             (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp())
         };
         let of_nodes = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
-        let client = ClientConfig::builder_with_provider(provider.clone())
+        let mut client = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .doing(Code::Configuration, doing)?
             .with_webpki_verifier(of_nodes.doing(Code::Configuration, doing)?)
             .with_client_auth_cert(chain.clone(), key.clone_key())
             .doing(Code::Configuration, doing)?;
         let of_clients = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
-        let server = ServerConfig::builder_with_provider(provider)
+        let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .doing(Code::Configuration, doing)?
             .with_client_cert_verifier(of_clients.doing(Code::Configuration, doing)?)
             .with_single_cert(chain, key)
             .doing(Code::Configuration, doing)?;
+        // A resumed session would go by a certificate that was good once. Connections are kept, so handshakes are rare.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        client.resumption = Resumption::disabled();
         Ok(Self { pool, client: Arc::new(client), server: Arc::new(server), begins, expires, own })
     }
 
@@ -179,8 +184,28 @@ impl Identity {
 
     /// What a verified certificate says. Errors: `DeviceError`.
     pub(super) fn name(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<Name> {
-        let nobody = || refuse(Code::DeviceError, "the other side has shown no certificate");
-        name_in(chain.and_then(<[_]>::first).ok_or_else(nobody)?, &self.pool)
+        name_in(first(chain)?, &self.pool)
+    }
+}
+
+fn first<'a, 'b>(chain: Option<&'a [CertificateDer<'b>]>) -> Result<&'a CertificateDer<'b>> {
+    chain.and_then(<[_]>::first).ok_or_else(|| refuse(Code::DeviceError, "the other side has shown no certificate"))
+}
+
+/// When the certificate of the other side ends: a connection is no longer good than that. In seconds since 1970.
+#[derive(Clone, Copy)]
+pub(super) struct Ends(i64);
+
+impl Ends {
+    /// Errors: `DeviceError`.
+    pub fn of(chain: Option<&[CertificateDer<'_>]>) -> Result<Self> {
+        Ok(Self(parsed(first(chain)?)?.validity().not_after.timestamp()))
+    }
+
+    /// Whether it has ended, by the clock on the wall, by which TLS checks it too.
+    pub fn has_come(self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        now.cast_signed() > self.0
     }
 }
 

@@ -17,6 +17,7 @@ mod identity;
 mod judge;
 mod kept;
 pub mod pki;
+mod places;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -27,4 +28,5 @@ pub use hello::{Hello, MAKE_MINOR, MINOR, Purpose};
 pub use identity::{Identity, Name, Peer, name_in_file};
 pub use judge::fault_of;
 pub use kept::{Flight, Kept, Landed};
+pub use places::{Places, first_of};
 pub use server::{Conversation, Listener, Service};

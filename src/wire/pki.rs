@@ -49,7 +49,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(DnType::CommonName, format!("hsmpool {}", short(&pool)));
-        (params.not_before, params.not_after) = validity(AUTHORITY_DAYS);
+        (params.not_before, params.not_after) = validity(DAY * AUTHORITY_DAYS as u32);
         let certificate = params.self_signed(&key).doing(Code::Configuration, doing)?;
         write_new(&directory.join("ca.key"), key.serialize_pem().as_bytes(), 0o600)?;
         write_new(&directory.join("ca.pem"), certificate.pem().as_bytes(), 0o644)?;
@@ -72,6 +72,11 @@ impl Authority {
     ///
     /// Errors: `Configuration`: a name that no URI takes, or files that cannot be written.
     pub fn issue(&self, name: &Name, days: u64, file: &Path) -> Result<Issued> {
+        self.issue_for(name, DAY * days as u32, file)
+    }
+
+    /// The same for less than a day.
+    pub(super) fn issue_for(&self, name: &Name, time: Duration, file: &Path) -> Result<Issued> {
         let is_plain =
             |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte));
         if let Name::Client { name, .. } | Name::Operator(name) = name
@@ -94,7 +99,7 @@ impl Authority {
                 .subject_alt_names
                 .push(SanType::DnsName(Ia5String::try_from(NODE_DNS_NAME).doing(Code::Configuration, doing)?));
         }
-        (params.not_before, params.not_after) = validity(days);
+        (params.not_before, params.not_after) = validity(time);
         let certificate = params.signed_by(&key, &self.issuer).doing(Code::Configuration, doing)?;
         let with = |extension: &str| PathBuf::from(format!("{}.{extension}", file.display()));
         let issued = Issued { ca: self.directory.join("ca.pem"), certificate: with("pem"), key: with("key") };
@@ -105,9 +110,9 @@ impl Authority {
     }
 }
 
-fn validity(days: u64) -> (OffsetDateTime, OffsetDateTime) {
+fn validity(time: Duration) -> (OffsetDateTime, OffsetDateTime) {
     let now = SystemTime::now();
-    ((now - BEFORE).into(), (now + DAY * days as u32).into())
+    ((now - BEFORE).into(), (now + time).into())
 }
 
 fn short(pool: &[u8; 16]) -> String {

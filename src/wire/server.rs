@@ -1,7 +1,7 @@
 //! The side that answers: a thread a connection.
 
-use std::collections::HashMap;
-use std::io::{self, Write};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
@@ -18,9 +18,9 @@ use super::Address;
 use super::channel::{Channel, Closer, Socket};
 use super::frame::{HELLO, REFUSED, Reader, until, whole};
 use super::hello::{Hello, Purpose};
-use super::identity::{Identity, Peer};
+use super::identity::{Ends, Identity, Peer};
 use crate::error::{Code, Doing, Error, Result, refuse};
-use crate::limits::CONNECTIONS_MAX;
+use crate::limits::{CONNECTIONS_MAX, FRAME_MAX_BYTES, HELLO_MAX_BYTES, STRANGERS_MAX};
 use crate::secret::Secret;
 use crate::sys::process::Unshared;
 use crate::sys::socket;
@@ -29,6 +29,12 @@ use crate::sys::socket;
 pub trait Service: Send + Sync + 'static {
     /// Begins a conversation with this peer, for this purpose. Errors: it may not; the other side is told.
     fn admit(&self, peer: &Peer, purpose: Purpose) -> Result<Box<dyn Conversation>>;
+
+    /// Whether a user of this machine has any business here, which is known before it says a word. Errors: none; it is told.
+    fn knows(&self, user: u32) -> Result<()> {
+        let _ = user;
+        Ok(())
+    }
 }
 
 /// One connection's requests.
@@ -37,8 +43,22 @@ pub trait Conversation {
     fn answer(&self, kind: u8, payload: &Secret) -> Option<Secret>;
 }
 
-/// Within this time a connection has said who it is, and a frame that has begun is whole.
+/// Within this time a connection has said who it is, however it goes about it; and a frame that has begun is whole, if nothing comes any more.
 const FRAME_PATIENCE: Duration = Duration::from_secs(10);
+/// Who is turned away has so long to read why.
+const TURNED_AWAY_PATIENCE: Duration = Duration::from_secs(1);
+/// The number of a hello, which is the first frame.
+const HELLO_NUMBER: u64 = 1;
+
+/// How many connections there may be, and how long it may take them to say who they are.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pub connections: usize,
+    pub strangers: usize,
+    pub greeting: Duration,
+}
+
+const ROOM: Room = Room { connections: CONNECTIONS_MAX, strangers: STRANGERS_MAX, greeting: FRAME_PATIENCE };
 /// Connection threads parse, look up and sign; nothing of that recurses.
 const STACK_BYTES: usize = 1 << 20;
 
@@ -59,10 +79,19 @@ struct Shared {
     service: Arc<dyn Service>,
     identity: RwLock<Option<Identity>>,
     hello: Hello,
+    room: Room,
     stops: AtomicBool,
-    connections: Mutex<HashMap<u64, Option<Closer>>>,
+    /// In the order in which they came.
+    connections: Mutex<BTreeMap<u64, Guest>>,
     ended: Condvar,
     next: AtomicU64,
+}
+
+/// One connection.
+struct Guest {
+    closer: Closer,
+    /// Whether it has said who it is, and may be here.
+    is_known: bool,
 }
 
 impl Listener {
@@ -70,6 +99,18 @@ impl Listener {
     ///
     /// Errors: `Configuration`: the address is taken or cannot be had; TCP without an identity.
     pub fn bind(
+        address: &Address,
+        identity: Option<Identity>,
+        hello: Hello,
+        mode: u32,
+        service: Arc<dyn Service>,
+    ) -> Result<Self> {
+        Self::bind_with(ROOM, address, identity, hello, mode, service)
+    }
+
+    /// The same with other bounds.
+    pub(super) fn bind_with(
+        room: Room,
         address: &Address,
         identity: Option<Identity>,
         hello: Hello,
@@ -94,6 +135,7 @@ impl Listener {
             service,
             identity: RwLock::new(identity),
             hello,
+            room,
             stops: AtomicBool::new(false),
             connections: Mutex::default(),
             ended: Condvar::new(),
@@ -135,7 +177,7 @@ impl Listener {
         }
         let deadline = Instant::now() + patience;
         let mut connections = self.shared.lock();
-        connections.values().flatten().for_each(Closer::stop_reading);
+        connections.values().for_each(|guest| guest.closer.stop_reading());
         while !connections.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -157,19 +199,23 @@ impl Drop for Listener {
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Option<Closer>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Guest>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a connection on a thread of its own, if there is room for one more.
     fn begin(self: &Arc<Self>, accepted: Accepted) {
+        // No descriptor for it: the connection ends here.
+        let Ok(closer) = accepted.closer() else { return };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         {
             let mut connections = self.lock();
-            if connections.len() >= CONNECTIONS_MAX {
+            let is_full = connections.len() >= self.room.connections
+                || connections.values().filter(|guest| !guest.is_known).count() >= self.room.strangers;
+            if is_full && !drop_oldest_stranger(&mut connections) {
                 return;
             }
-            connections.insert(number, None);
+            connections.insert(number, Guest { closer, is_known: false });
         }
         let shared = self.clone();
         let work = move || {
@@ -184,20 +230,44 @@ impl Shared {
     }
 
     fn converse(&self, number: u64, accepted: Accepted) -> io::Result<()> {
-        let deadline = Instant::now() + FRAME_PATIENCE;
+        let deadline = Instant::now() + self.room.greeting;
         let (mut channel, user) = self.channel(accepted)?;
-        channel.set_timeout(FRAME_PATIENCE)?;
-        if let Some(place) = self.lock().get_mut(&number) {
-            *place = Some(channel.closer()?);
+        channel.set_deadline(Some(deadline));
+        if let Some(Err(error)) = user.map(|user| self.service.knows(user)) {
+            return turn_away(&mut channel, &error);
         }
         let mut reader = Reader::default();
+        reader.take_up_to(HELLO_MAX_BYTES);
         let Some((header, payload)) = reader.next(&mut channel, until(deadline))? else { return Ok(()) };
         // The handshake is over now, so the certificate is known.
         let conversation = match self.greet(&channel, user, header.kind, payload.expose()) {
             Ok(conversation) => conversation,
             Err(error) => return send(&mut channel, REFUSED, header.number, error.to_string().as_bytes()),
         };
+        match self.lock().get_mut(&number) {
+            Some(guest) => guest.is_known = true,
+            // It was dropped for the sake of others.
+            None => return Ok(()),
+        }
         send(&mut channel, HELLO, header.number, &self.hello.encode())?;
+        channel.set_deadline(None);
+        channel.set_timeout(FRAME_PATIENCE)?;
+        reader.take_up_to(FRAME_MAX_BYTES);
+        let ends = match &channel {
+            Channel::Server(tls) => Some(Ends::of(tls.conn.peer_certificates()).map_err(io::Error::other)?),
+            _ => None,
+        };
+        self.answer_all(&mut channel, &mut reader, &*conversation, ends)
+    }
+
+    /// Answers requests until one side ends the connection, or the other side's certificate does.
+    fn answer_all(
+        &self,
+        channel: &mut Channel,
+        reader: &mut Reader,
+        conversation: &dyn Conversation,
+        ends: Option<Ends>,
+    ) -> io::Result<()> {
         while !self.stops.load(Ordering::Acquire) {
             // Silence between two frames is nobody's fault; in the midst of one it is somebody's.
             let mut since: Option<Instant> = None;
@@ -210,12 +280,15 @@ impl Shared {
                 Some(since) if since.elapsed() < FRAME_PATIENCE => Ok(()),
                 Some(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
             };
-            let Some((header, payload)) = reader.next(&mut channel, goes_on)? else { return Ok(()) };
+            let Some((header, payload)) = reader.next(channel, goes_on)? else { return Ok(()) };
+            if ends.is_some_and(Ends::has_come) {
+                return send(channel, REFUSED, header.number, b"the certificate that this connection goes by has ended");
+            }
             let Some(answer) = conversation.answer(header.kind, &payload) else {
                 let told = format!("requests of kind {} are not known here", header.kind);
-                return send(&mut channel, REFUSED, header.number, told.as_bytes());
+                return send(channel, REFUSED, header.number, told.as_bytes());
             };
-            send(&mut channel, header.kind, header.number, answer.expose())?;
+            send(channel, header.kind, header.number, answer.expose())?;
         }
         Ok(())
     }
@@ -258,6 +331,29 @@ impl Shared {
     }
 }
 
+/// Ends the connection that has taken longest to say who it is; whether there was one.
+fn drop_oldest_stranger(connections: &mut BTreeMap<u64, Guest>) -> bool {
+    let oldest = connections.iter().find(|(_, guest)| !guest.is_known).map(|(number, _)| *number);
+    let Some(dropped) = oldest.and_then(|number| connections.remove(&number)) else { return false };
+    dropped.closer.end();
+    true
+}
+
+/// Tells somebody who has no business here why. Nothing that it says is looked at: it is taken in so that it can read its refusal, which a closed socket would
+/// keep from it.
+fn turn_away(channel: &mut Channel, why: &Error) -> io::Result<()> {
+    channel.set_deadline(Some(Instant::now() + TURNED_AWAY_PATIENCE));
+    send(channel, REFUSED, HELLO_NUMBER, why.to_string().as_bytes())?;
+    let (mut taken, mut bytes) = (0, [0; 1024]);
+    while taken < HELLO_MAX_BYTES {
+        match channel.read(&mut bytes)? {
+            0 => return Ok(()),
+            more => taken += more,
+        }
+    }
+    Ok(())
+}
+
 /// Counts a connection out, however it ended.
 struct Ended<'a> {
     shared: &'a Shared,
@@ -274,6 +370,15 @@ impl Drop for Ended<'_> {
 enum Accepted {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl Accepted {
+    fn closer(&self) -> io::Result<Closer> {
+        Ok(match self {
+            Accepted::Unix(stream) => Closer::Unix(Unshared::new(stream.try_clone()?)),
+            Accepted::Tcp(stream) => Closer::Tcp(Unshared::new(stream.try_clone()?)),
+        })
+    }
 }
 
 fn send(channel: &mut Channel, kind: u8, number: u64, payload: &[u8]) -> io::Result<()> {

@@ -171,6 +171,38 @@ fn used(mut connection: Connection) -> Result<()> {
 }
 
 #[test]
+fn a_connection_ends_with_the_certificate_of_either_side_and_no_session_outlives_it() {
+    let house = House::tls();
+    let briefly = |name: &Name, file: &str| {
+        identity(&house.authority.issue_for(name, Duration::from_secs(5), &house.dir.join(file)).unwrap())
+    };
+    let client = briefly(&client_name("brief"), "brief");
+    let node = briefly(&Name::Node(2), "second");
+    let (address, hello_of_node) = ("tcp:127.0.0.1:0".parse().unwrap(), Hello::new(POOL, Purpose::Peer, 2));
+    let brief_node = Listener::bind(&address, Some(node.clone()), hello_of_node, 0o600, Arc::new(Echo)).unwrap();
+    let web = house.issue(&client_name("web"));
+    let to_brief = || Connection::open(brief_node.address(), Some(&web), &hello(Purpose::Client), PATIENCE);
+    let mut open =
+        [house.open(&client, Purpose::Client).unwrap(), house.open(&node, Purpose::Peer).unwrap(), to_brief().unwrap()];
+    let mut lasting = house.open(&web, Purpose::Client).unwrap();
+    let mut prompt = Prompt::new(to_brief().unwrap()).unwrap();
+    for connection in &mut open {
+        connection.call(1, &[0], PATIENCE).map_err(|failure| failure.error).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(6100));
+    for connection in &mut open {
+        let failure = connection.call(1, &[0], PATIENCE).err().unwrap();
+        assert!(told(Some(failure.error)).contains("certificate"));
+    }
+    assert!(prompt.begin(1, &[0]).is_err());
+    assert!(lasting.call(1, &[0], PATIENCE).is_ok(), "one that is good goes on");
+    // With the same configuration, which would have kept a session to resume.
+    assert!(house.open(&client, Purpose::Client).and_then(used).is_err());
+    assert!(house.open(&node, Purpose::Peer).and_then(used).is_err());
+    assert!(to_brief().and_then(used).is_err());
+}
+
+#[test]
 fn a_server_that_is_no_node_of_the_pool_is_not_talked_to() {
     let house = House::tls();
     let other_dir = Dir::new();
@@ -208,6 +240,139 @@ fn a_silent_other_side_costs_no_longer_than_allowed() {
     let failure = connection.call(1, &[200], Duration::from_millis(60)).err().unwrap();
     assert!(failure.sent && failure.timed_out);
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn nobody_is_waited_for_past_the_deadline_of_a_hello() {
+    let dir = Dir::new();
+    let path = dir.join("silent.sock");
+    // Its queue takes connections, and nobody answers.
+    let _silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let begun = Instant::now();
+    for patience in [Duration::ZERO, Duration::from_micros(1), Duration::from_millis(30)] {
+        let opened = Connection::open(&Address::Unix(path.clone()), None, &hello(Purpose::Client), patience);
+        assert_eq!(opened.err().map(|error| error.code()), Some(Code::DeviceError));
+    }
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::Tcp(tcp.local_addr().unwrap().to_string());
+    let web = House::tls().issue(&client_name("web"));
+    // A server that sends a byte now and then in the midst of the handshake.
+    let drips = std::thread::spawn(move || {
+        let mut to = tcp.accept().unwrap().0;
+        let record = [0x16, 3, 3, 0x40, 0, 2, 0, 0x3f, 0xfc];
+        record.iter().chain(&[0; 200]).all(|byte| {
+            std::thread::sleep(Duration::from_millis(20));
+            to.write_all(&[*byte]).is_ok()
+        })
+    });
+    assert!(Connection::open(&address, Some(&web), &hello(Purpose::Client), Duration::from_millis(100)).is_err());
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    drips.join().unwrap();
+}
+
+/// Knows nobody.
+struct Closed;
+
+impl Service for Closed {
+    fn admit(&self, _: &Peer, _: Purpose) -> Result<Box<dyn Conversation>> {
+        panic!("what a stranger says is not looked at")
+    }
+
+    fn knows(&self, user: u32) -> Result<()> {
+        Err(refuse(Code::DeviceError, format!("user {user} has no business here")))
+    }
+}
+
+#[test]
+fn a_user_of_this_machine_who_is_not_known_is_told_so_and_not_listened_to() {
+    let dir = Dir::new();
+    let address = Address::Unix(dir.join("node.sock"));
+    let listener = Listener::bind(&address, None, Hello::new(POOL, Purpose::Peer, 1), 0o600, Arc::new(Closed)).unwrap();
+    for _ in 0..20 {
+        let opened = Connection::open(&address, None, &hello(Purpose::Client), PATIENCE);
+        assert!(told(opened.err()).contains("has no business here"));
+    }
+    let mut silent = std::os::unix::net::UnixStream::connect(dir.join("node.sock")).unwrap();
+    let begun = Instant::now();
+    silent.read_to_end(&mut Vec::new()).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(listener);
+}
+
+/// A node with little room and little patience.
+fn narrow(dir: &Dir, strangers: usize) -> Listener {
+    let room = server::Room { connections: 8, strangers, greeting: Duration::from_millis(600) };
+    let (address, hello) = (Address::Unix(dir.join("node.sock")), Hello::new(POOL, Purpose::Peer, 1));
+    Listener::bind_with(room, &address, None, hello, 0o600, Arc::new(Echo)).unwrap()
+}
+
+#[test]
+fn who_says_hello_byte_by_byte_is_dropped_when_it_is_time() {
+    let (dir, house) = (Dir::new(), House::tls());
+    let listener = narrow(&dir, 8);
+    let mut drips = std::os::unix::net::UnixStream::connect(dir.join("node.sock")).unwrap();
+    let hello = hello(Purpose::Client).encode();
+    let frame = super::frame::whole(super::frame::HELLO, 1, &hello).unwrap();
+    let begun = Instant::now();
+    let dropped = frame.expose().iter().any(|byte| {
+        std::thread::sleep(Duration::from_millis(50));
+        drips.write_all(&[*byte]).is_err()
+    });
+    assert!(dropped && begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(listener.connections(), 0);
+    drop(house);
+}
+
+#[test]
+fn a_handshake_that_comes_byte_by_byte_is_dropped_when_it_is_time() {
+    let house = House::tls();
+    let room = server::Room { connections: 8, strangers: 8, greeting: Duration::from_millis(600) };
+    let node = identity(&house.authority.issue(&Name::Node(2), 30, &house.dir.join("second")).unwrap());
+    let address = "tcp:127.0.0.1:0".parse().unwrap();
+    let listener =
+        Listener::bind_with(room, &address, Some(node), Hello::new(POOL, Purpose::Peer, 2), 0o600, Arc::new(Echo)).unwrap();
+    let Address::Tcp(place) = listener.address() else { panic!("TCP was bound") };
+    let mut drips = TcpStream::connect(place).unwrap();
+    let begun = Instant::now();
+    // A ClientHello that is long in coming.
+    let dropped = [0x16, 3, 1, 0x20, 0, 1, 0, 0x1f, 0xfc].iter().chain(&[0; 100]).any(|byte| {
+        std::thread::sleep(Duration::from_millis(50));
+        drips.write_all(&[*byte]).is_err()
+    });
+    assert!(dropped && begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(listener.connections(), 0);
+}
+
+#[test]
+fn a_long_first_frame_is_not_taken() {
+    let dir = Dir::new();
+    let listener = unix(&dir.join("node.sock"));
+    let mut long = std::os::unix::net::UnixStream::connect(dir.join("node.sock")).unwrap();
+    let header = super::frame::Header { len: crate::limits::HELLO_MAX_BYTES + 1, kind: super::frame::HELLO, number: 1 };
+    let begun = Instant::now();
+    long.write_all(&header.encode()).unwrap();
+    let _ = long.read_to_end(&mut Vec::new());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(listener);
+}
+
+#[test]
+fn strangers_take_nobody_elses_room() {
+    let dir = Dir::new();
+    let mut listener = narrow(&dir, 3);
+    let open = || Connection::open(&Address::Unix(dir.join("node.sock")), None, &hello(Purpose::Client), PATIENCE);
+    let stranger = || std::os::unix::net::UnixStream::connect(dir.join("node.sock")).unwrap();
+    let mut guests: Vec<_> = (0..4).map(|_| open().unwrap()).collect();
+    let strangers: Vec<_> = (0..20).map(|_| stranger()).collect();
+    guests.push(open().unwrap());
+    guests.extend((0..3).map(|_| open().unwrap()));
+    // All room is taken by who may be here: neither they nor who comes now is served at another's cost.
+    assert!(open().is_err());
+    for guest in &mut guests {
+        assert!(guest.call(1, &[0], PATIENCE).is_ok());
+    }
+    drop(strangers);
+    assert!(listener.stop(PATIENCE));
 }
 
 #[test]

@@ -8,6 +8,8 @@ use hsmpool::error::{Code, refuse};
 use hsmpool::node::{Caller, Server};
 use hsmpool::pool::{Failure, Link};
 use hsmpool::secret::Secret;
+use hsmpool::token::message::FRAME_KIND;
+use hsmpool::wire::frame::whole;
 
 /// A small generator (SplitMix64): the same seed gives the same faults.
 pub struct Dice(AtomicU64);
@@ -82,6 +84,9 @@ impl Link for FaultyLink {
     fn call(&self, node: usize, request: &[u8], _patience: Duration) -> Result<Secret, Failure> {
         let network = &self.network;
         let lost = |what: &str| Failure(refuse(Code::DeviceError, format!("node {node}: {what}")));
+        if whole(FRAME_KIND, 0, request).is_err() {
+            return Err(lost("no frame takes the request"));
+        }
         if network.dead[node].load(Ordering::Relaxed) {
             return Err(lost("is dead"));
         }
@@ -96,6 +101,9 @@ impl Link for FaultyLink {
         }
         network.carried.fetch_add(1, Ordering::Relaxed);
         let answer = self.servers[node].answer(&self.caller, request);
+        if whole(FRAME_KIND, 0, answer.expose()).is_err() {
+            return Err(lost("no frame takes the answer"));
+        }
         if network.dice.roll(100) < network.lost_answers.load(Ordering::Relaxed) {
             return Err(lost("the answer was lost"));
         }

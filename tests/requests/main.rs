@@ -9,6 +9,7 @@ mod faults;
 #[path = "../pools/house.rs"]
 #[allow(dead_code, reason = "each program uses a part of it")]
 mod house;
+mod long;
 mod security;
 mod storm;
 mod together;

@@ -261,13 +261,13 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry> {
     decode::<EntryRow>(bytes, "an entry of the log")?.into_entry()
 }
 
-/// A proposal as a command. Errors: `DeviceMemory`: it is longer than the log takes.
+/// A proposal as a command. Errors: `PastLimit`: it is longer than the log takes.
 pub fn command(proposal: Proposal) -> Result<Command> {
     let RequestId { client, sequence } = proposal.request;
     let bytes = encode(&ProposalRow { client, sequence, change: proposal.change });
     if bytes.len() > PROPOSAL_MAX_BYTES {
         let told = format!("the change has {} bytes, at most {PROPOSAL_MAX_BYTES} are possible; send less at once", bytes.len());
-        return Err(refuse(Code::DeviceMemory, told));
+        return Err(refuse(Code::PastLimit, told));
     }
     Ok(Command(Arc::from(bytes)))
 }
