@@ -18,6 +18,7 @@ use super::answer::Arriving;
 use super::applying::Applying;
 use super::codec;
 use super::disk::Disk;
+use super::fence::Fence;
 use super::gather::Gather;
 use super::ground;
 use super::lease::Lease;
@@ -201,8 +202,8 @@ impl Group {
         let applying = Arc::new(Applying::new(store, progress.clone())?);
         let machine = Machine::new(applying.clone())?;
         let applier = machine.thread();
-        let tail = Tail::load(&journal)?;
-        let lease = Arc::new(Lease::new(settings.isolated_use, &journal)?);
+        let (tail, fence) = (Tail::load(&journal)?, Arc::new(Fence::load(&journal, group)?));
+        let lease = Arc::new(Lease::new(settings.isolated_use, &journal, fence.clone())?);
         let runtime = if ground::current().is_some() { None } else { Some(start_threads(peers.ways().is_some())?) };
         let handle = runtime.as_ref().map(|runtime| runtime.handle().clone());
         let (disk, writer) = Disk::start(journal)?;
@@ -214,6 +215,7 @@ impl Group {
             dir: settings.dir,
             copies: AtomicU64::new(0),
             wanted: Wanted::default(),
+            fence,
         });
         let network = Network { wires: wires.clone() };
         let raft = ground::block_on(handle.as_ref(), Raft::new(settings.node, config, network, log.clone(), machine));
@@ -371,6 +373,7 @@ impl Group {
         there: impl Fn(NodeId, &Member, Duration) -> Tried<T>,
     ) -> Result<T> {
         loop {
+            self.wires.fence.check()?;
             let (leader, record) = self.look(|metrics| {
                 if let Err(fatal) = &metrics.running_state {
                     return Err(super::status::poisoned(fatal));

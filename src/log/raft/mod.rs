@@ -4,13 +4,14 @@
 //! - `disk`, `storage`: the log. `machine`, `progress`: the store, and how far it is.
 //! - `ground`, `hand`: time, chance and threads, which a simulation replaces.
 //! - `network`, `line`, `courier`, `answer`: what members ask of one another. `zones`: what keeps the loss of a zone from losing anything.
-//! - `lease`: until when a member may serve. `group`, `propose`, `gather`, `manage`, `status`, `rescue`: what room `node` uses.
+//! - `lease`: until when a member may serve. `fence`: when it may never again. `group`, `propose`, `gather`, `manage`, `status`, `rescue`: what room `node` uses.
 
 mod answer;
 mod applying;
 mod codec;
 mod courier;
 mod disk;
+mod fence;
 mod gather;
 pub mod ground;
 mod group;

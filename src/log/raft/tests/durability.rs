@@ -8,7 +8,7 @@ use super::super::codec::{self, LogIdRow};
 use super::super::types::LogId;
 use super::{Cluster, eventually, member};
 use crate::error::Code;
-use crate::log::Log;
+use crate::log::{Log, Standing};
 use crate::store::tests::fixtures::{create, row};
 use crate::store::{Journal, JournalFact, Outcome};
 
@@ -72,11 +72,16 @@ fn a_survivor_goes_on_alone_and_the_old_group_is_fenced() {
     assert_eq!(status.voters.keys().copied().collect::<Vec<_>>(), [3]);
     assert!(status.term > old.term && status.group != old.group);
     assert_eq!(cluster.count(3), 11);
-    // The two others still are a quorum of the old group; neither group changes the other.
-    assert_eq!(cluster.create(1, 500), Outcome::Done);
+    // The two others still are a quorum of the old group. They have reached the survivor: neither group changes the other, and only one goes on.
+    for node in [1, 2] {
+        eventually("end of the old group", || (cluster.get(node).standing() == Standing::Expelled).then_some(()));
+        assert!(cluster.get(node).status().expelled.unwrap().contains("formed anew"));
+        let error = cluster.try_propose(node, create(vec![row(500)])).unwrap_err();
+        assert!(error.to_string().contains("formed anew"), "{error}");
+        assert_eq!(cluster.count(node), 10);
+    }
     assert_eq!(cluster.create(3, 11), Outcome::Done);
     assert_eq!(cluster.count(3), 12);
-    assert_eq!(cluster.count(1), 11);
     [1, 2].into_iter().for_each(|node| cluster.kill(node));
     // The new group grows by new members.
     cluster.add(11, "a");
@@ -84,6 +89,60 @@ fn a_survivor_goes_on_alone_and_the_old_group_is_fenced() {
     cluster.get(3).change_voters(BTreeSet::from([3, 11]), false).unwrap();
     assert_eq!(cluster.create(11, 12), Outcome::Done);
     cluster.assert_same();
+}
+
+/// Two zones that were taken for lost come back, and only one of them reaches the survivor.
+#[test]
+fn one_member_that_hears_of_the_survivor_ends_the_old_group_for_good() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    assert_eq!(cluster.create(1, 0), Outcome::Done);
+    cluster.assert_same();
+    cluster.kill(3);
+    Group::force_new(&cluster.directory(3), 3, member("c")).unwrap();
+    cluster.net.isolate(3, true);
+    cluster.start(3);
+    assert_eq!(cluster.create(1, 500), Outcome::Done, "nobody has heard of the survivor");
+    eventually("lease", || (cluster.get(2).standing() == Standing::Ordinary).then_some(()));
+    cluster.net.cut(1, 3, false);
+    for node in [1, 2] {
+        eventually("end of the old group", || (cluster.get(node).standing() == Standing::Expelled).then_some(()));
+        assert!(cluster.try_propose(node, create(vec![row(501)])).is_err());
+    }
+    // It is written down, and the two alone are no quorum of anything any more.
+    cluster.net.cut(1, 3, true);
+    for node in [1, 2] {
+        let is_kept = || cluster.get(node).is_fence_kept().then_some(());
+        eventually("record of it", is_kept);
+    }
+    [1, 2].into_iter().for_each(|node| cluster.kill(node));
+    cluster.net.isolate(3, true);
+    [1, 2].into_iter().for_each(|node| cluster.start(node));
+    for node in [1, 2] {
+        assert_eq!(cluster.get(node).standing(), Standing::Expelled);
+        assert!(cluster.try_propose(node, create(vec![row(502)])).is_err());
+        assert_eq!(cluster.count(node), 2);
+    }
+    assert_eq!(cluster.create(3, 1), Outcome::Done);
+    assert_eq!(cluster.count(3), 2);
+}
+
+#[test]
+fn a_survivor_that_begins_anew_twice_is_heard_by_the_first_group_too_and_may_be_of_those_that_were_given_up() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    assert_eq!(cluster.create(1, 0), Outcome::Done);
+    cluster.assert_same();
+    [1, 2].into_iter().for_each(|node| cluster.kill(node));
+    for _ in 0..2 {
+        Group::force_new(&cluster.directory(2), 2, member("b")).unwrap();
+    }
+    [1, 2].into_iter().for_each(|node| cluster.start(node));
+    eventually("record of it", || cluster.get(1).is_fence_kept().then_some(()));
+    [1, 2].into_iter().for_each(|node| cluster.kill(node));
+    // The operator has another mind: it is the other one that goes on.
+    Group::force_new(&cluster.directory(1), 1, member("a")).unwrap();
+    cluster.start(1);
+    assert_eq!(cluster.create(1, 1), Outcome::Done);
+    eventually("lease", || (cluster.get(1).standing() == Standing::Ordinary).then_some(()));
 }
 
 #[test]
