@@ -400,6 +400,11 @@ impl Group {
         }
     }
 
+    /// How long a call may wait for the group.
+    pub(super) fn call_deadline(&self) -> Duration {
+        self.call_deadline
+    }
+
     /// When a call that begins now must end.
     pub(super) fn deadline(&self) -> Instant {
         ground::now() + self.call_deadline
