@@ -182,6 +182,8 @@ pub struct Group {
     lease: Arc<Lease>,
     /// The thread that renews it.
     pub(super) renewal: Mutex<Option<JoinHandle<()>>>,
+    /// What of its disk stands still.
+    pub(super) stalled: Mutex<Option<&'static str>>,
     /// Room for the bytes of proposals under way.
     pub(super) room: Arc<Semaphore>,
 }
@@ -239,6 +241,7 @@ impl Group {
             heard: Mutex::default(),
             lease,
             renewal: Mutex::default(),
+            stalled: Mutex::default(),
             room: Arc::new(Semaphore::new(PROPOSALS_UNDER_WAY_MAX_BYTES)),
         });
         group.renew_lease()?;
@@ -337,7 +340,8 @@ impl Group {
         }
     }
 
-    fn hand_over(&self) {
+    /// Lets another voter lead, if this member leads: whoever has most of the log. Waits a moment for it.
+    pub(super) fn hand_over(&self) {
         let metrics = self.metrics();
         let node = self.wires.node;
         if metrics.current_leader != Some(node) || metrics.running_state.is_err() {
@@ -454,7 +458,7 @@ impl Group {
         self.applying.store()
     }
 
-    pub(super) fn applying(&self) -> &Applying {
+    pub(super) fn applying(&self) -> &Arc<Applying> {
         &self.applying
     }
 

@@ -24,6 +24,7 @@ use super::group::{Group, Retry};
 use super::message::{Answer, Ask, Fault};
 use super::network::unexpected;
 use super::types::{Member, NodeId};
+use super::watch::Watch;
 use crate::error::{Code, Doing, Result};
 use crate::faults::{self, Fault as Mutation};
 use crate::limits::{CONTACT_KEPT_EVERY_SECONDS, LEASE_RENEWED_EVERY_MILLISECONDS, SERVING_LEASE_MILLISECONDS};
@@ -320,9 +321,11 @@ impl Group {
 
 fn renew(lease: &Lease, group: &Weak<Group>) {
     let (mut patience, mut failures, mut turn, mut kept): (_, u32, usize, Option<Instant>) = (RENEWED_EVERY, 0, 0, None);
+    let mut watch = Watch::default();
     loop {
         let Some(member) = group.upgrade() else { return };
         member.end_if_failed();
+        member.watch_disk(&mut watch);
         if lease.fence.is_closed() {
             member.keep_fence();
             drop(member);

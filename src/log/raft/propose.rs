@@ -77,7 +77,7 @@ impl Log for Group {
         if faults::on(Fault::LooksMissWhatIsOpen) {
             return Ok(());
         }
-        self.show().map(drop)
+        self.applying().put_down_by(deadline).map(drop)
     }
 
     fn standing(&self) -> Standing {
@@ -143,7 +143,7 @@ impl Log for Group {
     }
 
     fn show(&self) -> Result<bool> {
-        self.applying().put_down()
+        self.applying().put_down_by(self.deadline())
     }
 
     fn reach(&self, mark: u64) -> Result<()> {

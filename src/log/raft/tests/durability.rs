@@ -1,6 +1,7 @@
 //! What is acknowledged survives the loss of a zone, of most members, and of a disk that lies.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use super::super::Group;
@@ -182,6 +183,56 @@ fn a_member_whose_state_lost_its_last_changes_applies_them_again() {
     cluster.get(2).barrier().unwrap();
     assert_eq!(cluster.count(2), 60);
     cluster.assert_same();
+}
+
+/// Checks that others lead and take changes while the leader's disk hangs, which `hang` sees to until what it gives is dropped.
+fn another_leads_while_the_disk_hangs<T>(hang: impl Fn(&Group) -> T) {
+    let cluster = Cluster::new(&["a", "b", "c"]);
+    assert_eq!(cluster.create(1, 0), Outcome::Done);
+    let leader = cluster.leader(&[1, 2, 3]);
+    let others: Vec<_> = cluster.nodes().into_iter().filter(|node| *node != leader).collect();
+    let hanging = hang(cluster.get(leader));
+    std::thread::scope(|threads| {
+        // It is found out by its next change.
+        let asked = threads.spawn(|| cluster.try_propose(leader, create(vec![row(1)])));
+        let begun = Instant::now();
+        assert_eq!(cluster.create(others[0], 2), Outcome::Done);
+        assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+        assert_ne!(cluster.leader(&others), leader);
+        eventually("word of it", || cluster.get(leader).status().stalled);
+        assert_eq!(cluster.create(others[1], 3), Outcome::Done);
+        drop(hanging);
+        asked.join().unwrap().unwrap();
+    });
+    eventually("a disk that goes on", || cluster.get(leader).status().stalled.is_none().then_some(()));
+    cluster.get(leader).barrier().unwrap();
+    assert_eq!(cluster.count(leader), 4);
+    cluster.assert_same();
+}
+
+#[test]
+fn a_leader_whose_store_hangs_lets_another_lead() {
+    another_leads_while_the_disk_hangs(|group| {
+        let ((end, until), (held, is_held)) = (channel::<()>(), channel());
+        let applying = group.applying().clone();
+        std::thread::spawn(move || {
+            let _stuck = applying.stuck.lock();
+            held.send(()).unwrap();
+            // Nothing is sent.
+            let _ = until.recv();
+        });
+        is_held.recv().unwrap();
+        end
+    });
+}
+
+#[test]
+fn a_leader_whose_log_hangs_lets_another_lead() {
+    another_leads_while_the_disk_hangs(|group| {
+        let (end, until) = channel();
+        group.log().hang_disk(until);
+        end
+    });
 }
 
 #[test]
