@@ -148,6 +148,10 @@ pub const HEARTBEAT_MILLISECONDS: u64 = 100;
 pub const ELECTION_MIN_MILLISECONDS: u64 = 500;
 /// The longest silence.
 pub const ELECTION_MAX_MILLISECONDS: u64 = 800;
+/// A member that has written nothing for so long, although there is something to write, lets another lead.
+pub const DISK_STANDS_STILL_MILLISECONDS: u64 = 2_000;
+/// How long it does not stand for election after that.
+pub const STANDS_AGAIN_AFTER_MILLISECONDS: u64 = 5_000;
 /// How long a member waits for another's answer before it asks again.
 pub const PEER_ANSWER_MAX_MILLISECONDS: u64 = 2_000;
 /// How long an installed snapshot may take.

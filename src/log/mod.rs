@@ -48,6 +48,12 @@ pub trait Log: Send + Sync {
         0
     }
 
+    /// Names the group that [`Log::mark`] counts the changes of: one that was formed anew may have lost some, and counts on from less. `None` for a single member, and for a
+    /// member of no group yet.
+    fn epoch(&self) -> Option<u64> {
+        None
+    }
+
     /// As [`Log::mark`], and new objects besides that have come and are applied before whoever has to see them is answered. At most so many: one that is refused
     /// counts here until then.
     fn at_hand(&self) -> u64 {
@@ -64,7 +70,7 @@ pub trait Log: Send + Sync {
         Ok(false)
     }
 
-    /// Returns when so many changes are applied here. Errors: `DeviceError`: not within the call's deadline.
+    /// Returns when so many changes are applied here. Errors: `DeviceError`: not within the call's deadline, or, soon, the group has not made so many, or does not say.
     fn reach(&self, _mark: u64) -> Result<()> {
         Ok(())
     }

@@ -120,7 +120,7 @@ impl Server {
         let looks_up = looks_up(&request.ask);
         let waits = request.ask.changes() || (looks_up && request.mark_is_enough != Some(true));
         let mark = || if looks_up { self.log.shown() } else { self.log.mark() };
-        let is_ready = || self.log.serves_for(AT_ONCE) && mark() >= request.mark;
+        let is_ready = || self.log.serves_for(AT_ONCE) && self.awaited(&request).is_some_and(|awaited| mark() >= awaited);
         let may_begin = !waits && is_ready() && !self.drains.load(Ordering::Acquire);
         if may_begin { self.answer_to(caller, &request, begun, false) } else { None }
     }
@@ -145,7 +145,7 @@ impl Server {
         self.metrics.answered(verb, &verdict, self.world.elapsed().saturating_sub(begun));
         let ticket = ticket.map(|ticket: Arc<[u8]>| Blob(ticket.to_vec()));
         let isolated = matches!(self.log.standing(), log::Standing::Isolated { .. }).then_some(true);
-        sendable(Answer { mark: self.log.mark(), ticket, verdict, isolated })
+        sendable(Answer { mark: self.log.mark(), ticket, verdict, isolated, epoch: self.log.epoch() })
     }
 
     /// From now on clients are sent elsewhere.
@@ -212,14 +212,7 @@ impl Server {
         }
         self.scopes.touch(request.who.scope, self.world.now());
         self.may_answer(request)?;
-        self.log.reach(request.mark)?;
-        if looks_up(&request.ask) {
-            match request.mark_is_enough {
-                Some(true) if self.log.shown() < request.mark => drop(self.log.show()?),
-                Some(true) => {}
-                _ => self.catch_up()?,
-            }
-        }
+        self.come_to(request)?;
         let (sequence, use_number) = (request.sequence, request.use_number);
         let origin =
             Origin { scope: request.who.scope, sequence, use_number, client: caller.name.clone(), held: request.held.clone() };
@@ -273,6 +266,25 @@ impl Server {
             log::Standing::Ordinary | log::Standing::Behind => Ok(()),
             log::Standing::Isolated { .. } | log::Standing::Stopped if !knows_better => Ok(()),
             _ => Err(Stop::Elsewhere(format!("node {} of zone {}: {standing}", self.standing.node, self.standing.zone))),
+        }
+    }
+
+    /// The mark that must be reached here before the request is answered. `None`: it counts the changes of another group than this node's.
+    fn awaited(&self, request: &Request) -> Option<u64> {
+        let is_other = request.epoch.zip(self.log.epoch()).is_some_and(|(theirs, ours)| theirs != ours);
+        if is_other { None } else { Some(request.mark) }
+    }
+
+    /// Has here what the request's client has seen, and what it must see.
+    fn come_to(&self, request: &Request) -> Result<()> {
+        // Nobody knows how much of what it has seen is in this group: it is shown all that is.
+        let Some(mark) = self.awaited(request) else { return self.catch_up() };
+        self.log.reach(mark)?;
+        match (looks_up(&request.ask), request.mark_is_enough) {
+            (false, _) => Ok(()),
+            (true, Some(true)) if self.log.shown() >= mark => Ok(()),
+            (true, Some(true)) => self.log.show().map(drop),
+            (true, _) => self.catch_up(),
         }
     }
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::server::{Caller, Server, Standing as Whereabouts};
 use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
-use crate::error::{Code, Result};
+use crate::error::{Code, Result, refuse};
 use crate::log::{Log, Proposal, Solo, Standing, Version};
 use crate::mechanism::{Mechanism, Params};
 use crate::object::policy::Policy;
@@ -19,6 +19,9 @@ use crate::store::{Outcome, Store};
 use crate::token::message::{Answer, Ask, Blob, Duty, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
 use crate::token::{Access, Scope, TokenId};
 use crate::world::{Real, World};
+
+/// Names the group of the log.
+const GROUP: u64 = 7;
 
 /// A single member's log that says of itself what the test wants.
 struct Posed {
@@ -41,6 +44,15 @@ impl Log for Posed {
 
     fn at_hand(&self) -> u64 {
         41
+    }
+
+    /// Nothing was changed yet, and nothing comes.
+    fn reach(&self, mark: u64) -> Result<()> {
+        if mark == 0 { Ok(()) } else { Err(refuse(Code::DeviceError, "it does not come so far")) }
+    }
+
+    fn epoch(&self) -> Option<u64> {
+        Some(GROUP)
     }
 }
 
@@ -142,6 +154,28 @@ fn an_operation_in_parts_ends_with_its_key_and_with_the_key_s_permission() {
     assert!(matches!(part(2, 2), Verdict::Done(_)), "one that was not asked for meanwhile goes on");
     assert!(matches!(told(Some(400), Ask::Destroy { id: key }), Verdict::Done(_)));
     assert_eq!(refused(part(2, 3)), Code::KeyHandleInvalid);
+}
+
+#[test]
+fn what_a_client_has_seen_of_another_group_is_not_waited_for() {
+    let directory = Directory::new();
+    let (server, _log) = server(&directory);
+    let Verdict::Done(Reply::Token(token)) = new_token(&server, 0).verdict else { panic!("a new token") };
+    let caller = Caller { name: "test".into(), tokens: None, operates: false };
+    for (epoch, is_answered) in [(Some(GROUP), false), (None, false), (Some(GROUP + 1), true)] {
+        for ask in [Ask::Describe, Ask::Find { template: Template::new() }] {
+            let request = Request { epoch, mark_is_enough: Some(true), ..Request::new(Some(token), public(), 600, ask) };
+            let bytes = encode(&request);
+            assert!(server.at_once(&caller, bytes.expose()).is_none(), "the log, or the leader, is asked first");
+            let answer: Answer = decode(server.answer(&caller, bytes.expose()).expose()).unwrap();
+            assert_eq!(answer.epoch, Some(GROUP));
+            match answer.verdict {
+                Verdict::Done(_) => assert!(is_answered, "{epoch:?}"),
+                Verdict::Elsewhere(why) => assert!(!is_answered && why.contains("does not come so far"), "{epoch:?}: {why}"),
+                _ => panic!("{epoch:?}: neither done nor sent elsewhere"),
+            }
+        }
+    }
 }
 
 #[test]

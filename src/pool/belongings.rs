@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::inherit::Kin;
 use super::numbers::Numbers;
+use super::seen::Seen;
 use crate::limits::{BEGUN_KEPT_MILLISECONDS, CAPSULES_AT_ONCE_MAX_BYTES};
 use crate::object::ObjectId;
 use crate::token::message::{Begun, Blob, Capsule, Held, Named, Tally, Who};
@@ -17,8 +18,8 @@ use crate::token::{Access, LoginId, Scope, TokenId};
 /// The belongings of one application.
 #[derive(Default)]
 pub struct Belongings {
-    /// The highest mark that was seen: how much the application knows of the past.
-    mark: AtomicU64,
+    /// How much the application knows of the past.
+    pub seen: Seen,
     /// Whether this is a forked child of who began with them.
     pub kin: Kin,
     /// Numbers changes.
@@ -31,10 +32,6 @@ pub struct Belongings {
     inherited: RwLock<HashMap<LoginId, Bound>>,
     /// Session objects.
     capsules: RwLock<HashMap<(TokenId, ObjectId), Kept>>,
-    /// At which mark an object was changed by the application, or first seen: using it waits for that only.
-    changed: RwLock<HashMap<ObjectId, u64>>,
-    /// The highest mark of `changed` that was forgotten.
-    floor: AtomicU64,
     calls: AtomicU64,
     failed: AtomicU64,
     retried: AtomicU64,
@@ -70,8 +67,6 @@ pub struct Bound {
 
 /// How often a module tells what its calls came to.
 const TALLY_MILLISECONDS: u64 = 5000;
-/// Marks that are remembered one by one.
-const CHANGED_MAX: usize = 100_000;
 /// Started uses that are remembered.
 const BEGUN_MAX: usize = 10_000;
 
@@ -137,49 +132,6 @@ impl Belongings {
     /// The number of the next use of a key.
     pub fn next_use(&self) -> u64 {
         self.uses.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// The pool was seen at this mark.
-    pub fn saw(&self, mark: u64) {
-        self.mark.fetch_max(mark, Ordering::Relaxed);
-    }
-
-    /// All that was seen.
-    pub fn mark(&self) -> u64 {
-        self.mark.load(Ordering::Relaxed)
-    }
-
-    /// What must be applied where these objects are used.
-    pub fn mark_of(&self, ids: &[ObjectId]) -> u64 {
-        let changed = self.changed.read();
-        let floor = self.floor.load(Ordering::Relaxed);
-        ids.iter().map(|id| changed.get(id).copied().unwrap_or(floor)).max().unwrap_or(0)
-    }
-
-    /// The application has changed the object, and seen this mark then.
-    pub fn changed(&self, id: ObjectId, mark: u64) {
-        let mut changed = self.changed.write();
-        self.make_room(&mut changed, 1);
-        changed.insert(id, mark);
-    }
-
-    /// The application has seen the objects at this mark: where it is applied, they are.
-    pub fn found(&self, ids: impl Iterator<Item = ObjectId>, mark: u64) {
-        let mut changed = self.changed.write();
-        for id in ids {
-            if !changed.contains_key(&id) {
-                self.make_room(&mut changed, 1);
-                changed.insert(id, mark);
-            }
-        }
-    }
-
-    fn make_room(&self, changed: &mut HashMap<ObjectId, u64>, more: usize) {
-        if changed.len() + more > CHANGED_MAX {
-            // From now on all unknown objects wait for what any of the forgotten ones would.
-            self.floor.fetch_max(changed.values().copied().max().unwrap_or(0), Ordering::Relaxed);
-            changed.clear();
-        }
     }
 
     /// The login as nodes know it.

@@ -12,6 +12,7 @@ use super::pace::Work;
 use super::race::{Entrant, Finish, Lost, Race, one_by_one};
 use super::retry::{CALL_DEADLINE, may_race, patience, pause};
 use super::route::candidates;
+use super::seen::Mark;
 use super::view::View;
 use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
@@ -278,15 +279,16 @@ impl Pool {
             (None, _) => Vec::new(),
         };
         let mark = match call.ask.uses_a_key() {
-            true => self.belongings.mark_of(call.names),
-            false => self.belongings.mark(),
+            true => self.belongings.seen.mark_of(call.names),
+            false => self.belongings.seen.mark(),
         };
         let (scope, ticket) = (self.scope(call.access)?, self.belongings.ticket(call.access));
         let login = self.belongings.bound(call.access).map(|bound| bound.login);
         let who = Who { scope, login, ticket, ..Who::from(call.access) };
         let mark_is_enough = self.view.mark_is_enough.then_some(true);
         let use_number = call.use_number;
-        Ok(Request { held, use_number, mark_is_enough, ..Request::new(call.token, who, mark, call.ask) })
+        let Mark { changes, epoch } = mark;
+        Ok(Request { held, use_number, mark_is_enough, epoch, ..Request::new(call.token, who, changes, call.ask) })
     }
 
     /// One node.
@@ -351,7 +353,7 @@ impl Pool {
 
     /// What an answer means. Error: the objects that the node lacks, to be asked again with them.
     fn read(&self, node: usize, request: &mut Request, answer: &Secret) -> std::result::Result<At, Vec<ObjectId>> {
-        let Answer { mark, ticket, verdict, isolated } = match decode(answer.expose()) {
+        let Answer { mark, ticket, verdict, isolated, epoch } = match decode(answer.expose()) {
             Ok(answer) => answer,
             Err(error) => {
                 self.failed(node);
@@ -363,7 +365,11 @@ impl Pool {
         if isolated == Some(true) {
             self.view.nodes[node].told_isolated(self.world.elapsed());
         }
-        self.belongings.saw(mark);
+        let mark = Mark { changes: mark, epoch };
+        // Who sends us elsewhere has shown us nothing, and may be of a group that was given up.
+        if !matches!(verdict, Verdict::Elsewhere(_)) {
+            self.belongings.seen.saw(mark);
+        }
         if let (Some(ticket), Some(login)) = (ticket, request.who.login) {
             self.belongings.keep_ticket(login, ticket);
         }
@@ -390,22 +396,22 @@ impl Pool {
     }
 
     /// Remembers what must be applied where a changed object is used.
-    fn note_change(&self, ask: &Ask, reply: &Reply, mark: u64) {
+    fn note_change(&self, ask: &Ask, reply: &Reply, mark: Mark) {
         if let Ask::Update { id, .. } | Ask::Destroy { id } = ask {
-            self.belongings.changed(*id, mark);
+            self.belongings.seen.changed(*id, mark);
             self.belongings.forget_begun();
         }
         if let Reply::Objects(objects) = reply {
             for object in objects.iter().filter(|object| object.token) {
-                self.belongings.changed(object.id, mark);
+                self.belongings.seen.changed(object.id, mark);
             }
         }
     }
 
     /// Remembers that objects were seen at this mark, so that they are used only where they are.
-    fn note_found(&self, reply: &Reply, mark: u64) {
+    fn note_found(&self, reply: &Reply, mark: Mark) {
         if let Reply::Objects(objects) = reply {
-            self.belongings.found(objects.iter().filter(|object| object.token).map(|object| object.id), mark);
+            self.belongings.seen.found(objects.iter().filter(|object| object.token).map(|object| object.id), mark);
         }
     }
 
@@ -423,7 +429,9 @@ impl Pool {
         let now = self.world.elapsed();
         let due = self.view.nodes.iter().position(|node| node.health.lock().claim_probe(now));
         let Some(at) = due else { return };
-        let is_well = self.health_of(at).is_ok_and(|health| health.is_useful() && health.applied >= self.belongings.mark());
+        let is_well = self.health_and_epoch_of(at).is_ok_and(|(health, epoch)| {
+            health.is_useful() && self.belongings.seen.is_reached_by(Mark { changes: health.applied, epoch })
+        });
         let (now, jitter) = (self.world.elapsed(), self.dice());
         let mut health = self.view.nodes[at].health.lock();
         *health = if is_well { health.probed_well(now) } else { health.failed(now, jitter) };
@@ -431,13 +439,18 @@ impl Pool {
 
     /// How a node is. Errors: `DeviceError` when it does not say.
     pub fn health_of(&self, node: usize) -> Result<Health> {
+        self.health_and_epoch_of(node).map(|(health, _)| health)
+    }
+
+    fn health_and_epoch_of(&self, node: usize) -> Result<(Health, Option<u64>)> {
         let who = Who::from(&Access::public(Scope([0; 16]), false));
         let request = Request::new(None, who, 0, Ask::Health);
         let (patience, begun) = (patience(&request.ask, 0), self.world.elapsed());
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
         self.answered(node, &request.ask, begun);
-        match decode::<Answer>(answer.expose())?.verdict {
-            Verdict::Done(Reply::Health(health)) => Ok(health),
+        let Answer { verdict, epoch, .. } = decode(answer.expose())?;
+        match verdict {
+            Verdict::Done(Reply::Health(health)) => Ok((health, epoch)),
             _ => Err(self.odd(node)),
         }
     }

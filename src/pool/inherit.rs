@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::belongings::{Belongings, Bound};
 use super::call::{Outcome, Pool};
+use super::seen::Mark;
 use crate::error::{Code, Result};
 use crate::sys::process::ForkWord;
 use crate::token::message::{Ask, Reply, Request, Who};
@@ -113,7 +114,9 @@ impl Pool {
                 None => Who::from(&Access::public(child.scope, false)),
             };
             let is_last = ids.is_empty();
-            let request = Request::new(Some(token), who, self.belongings.mark(), Ask::Inherit { from, capsules });
+            let Mark { changes, epoch } = self.belongings.seen.mark();
+            let ask = Ask::Inherit { from, capsules };
+            let request = Request { epoch, ..Request::new(Some(token), who, changes, ask) };
             let (who, objects) = match self.deliver(request, None)? {
                 Outcome::Done(Reply::Inherited { who, objects }, _) => (who, objects),
                 Outcome::Done(_, node) | Outcome::StreamLost(node) => return Err(self.odd(node)),

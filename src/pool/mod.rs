@@ -22,6 +22,7 @@ mod pace;
 mod race;
 mod retry;
 mod route;
+mod seen;
 mod sign;
 mod stream;
 mod together;

@@ -46,6 +46,10 @@ pub enum JournalFact {
     Node = 5,
     /// When this member last knew all that its group had committed.
     Contact = 6,
+    /// That the group has ended, and who said so.
+    Fenced = 7,
+    /// Which groups ended when this one was formed from them.
+    Forebears = 8,
 }
 
 /// An open journal.

@@ -25,7 +25,13 @@ impl Link for Busy {
             return Ok(self.servers[node].answer(&caller("app"), request));
         }
         self.asked.fetch_add(1, Ordering::Relaxed);
-        Ok(encode(&Answer { mark: 0, ticket: None, verdict: Verdict::Elsewhere("an election".to_string()), isolated: None }))
+        Ok(encode(&Answer {
+            mark: 0,
+            ticket: None,
+            verdict: Verdict::Elsewhere("an election".to_string()),
+            isolated: None,
+            epoch: None,
+        }))
     }
 }
 

@@ -94,7 +94,7 @@ impl Link for Upgrading {
         }
         self.refused.fetch_add(1, Ordering::Relaxed);
         let refusal = Refusal { code: Rv::FUNCTION_NOT_SUPPORTED, told: "a later version".to_string() };
-        Ok(encode(&Answer { mark: 0, ticket: None, verdict: Verdict::Refused(refusal), isolated: None }))
+        Ok(encode(&Answer { mark: 0, ticket: None, verdict: Verdict::Refused(refusal), isolated: None, epoch: None }))
     }
 }
 

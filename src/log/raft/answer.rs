@@ -9,7 +9,8 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeader
 use super::codec::{self, EntryRow, LogIdRow, VoteRow};
 use super::group::{Group, Retry, Tried};
 use super::machine::{Carried, Draft};
-use super::message::{Answer, Ask, Envelope, Fault, PlaceRow};
+use super::message::{Answer, Ask, Ended, Envelope, Fault, PlaceRow};
+use super::network::GroupId;
 use super::types::{Command, Entry, LogId, NodeId, Snapshot, SnapshotMeta, Types, Vote};
 use super::{ground, status};
 use crate::error::{Code, Doing, Result, refuse};
@@ -54,15 +55,8 @@ impl Group {
         }
         let answer = match self.admit(&envelope) {
             Ok(true) => self.answer_to(envelope.from, envelope.ask).unwrap_or_else(|retry| self.refusal(retry)),
-            Ok(false) if *self.wires().group.read() == [0; 16] => {
-                Answer::Refused { fault: Fault::Failed, told: format!("member {node} is of no group yet") }
-            }
-            Ok(false) => {
-                let told =
-                    format!("member {node} is of another group; it may have been formed anew: remove the old members' data");
-                Answer::Refused { fault: Fault::OtherGroup, told }
-            }
-            Err(error) => Answer::Refused { fault: Fault::of(&error), told: error.to_string() },
+            Ok(false) => self.refuse_stranger(envelope.group),
+            Err(error) => Answer::refused(Fault::of(&error), error.to_string()),
         };
         Ok(codec::encode(&answer))
     }
@@ -74,13 +68,25 @@ impl Group {
             self.join(envelope.group)?;
             return Ok(true);
         }
-        Ok((group == envelope.group || faults::on(Mutation::OldGroupIsHeard)) && group != [0; 16])
+        let is_ours = group == envelope.group && !self.wires().fence.is_closed();
+        Ok((is_ours || faults::on(Mutation::OldGroupIsHeard)) && group != [0; 16])
+    }
+
+    /// The answer to who is of another group than this member, or of the same one that has ended.
+    fn refuse_stranger(&self, group: GroupId) -> Answer {
+        let (node, own) = (self.wires().node, *self.wires().group.read());
+        if own == [0; 16] {
+            return Answer::refused(Fault::Failed, format!("member {node} is of no group yet"));
+        }
+        let ended = self.wires().fence.has_ended(group, own).then_some(Ended(group));
+        let told = format!("member {node} is of another group; it may have been formed anew: remove the old members' data");
+        Answer::Refused { fault: Fault::OtherGroup, told, ended }
     }
 
     fn refusal(&self, retry: Retry) -> Answer {
         match retry {
             Retry::Again(_) => Answer::NotLeader { leader: self.metrics().current_leader },
-            Retry::Never(error) => Answer::Refused { fault: Fault::of(&error), told: error.to_string() },
+            Retry::Never(error) => Answer::refused(Fault::of(&error), error.to_string()),
         }
     }
 
@@ -125,7 +131,7 @@ impl Group {
                 self.wires().wanted.urge();
                 // One that was removed gets no changes, and must not take itself for up to date. Only now is the leader known to know.
                 if !self.has_member(from) {
-                    return Ok(Answer::Refused { fault: Fault::NoMember, told: no_member(from) });
+                    return Ok(Answer::refused(Fault::NoMember, no_member(from)));
                 }
                 Ok(Answer::Before { index })
             }

@@ -36,6 +36,9 @@ pub struct Applying {
     /// The store cannot be written from now on.
     #[cfg(test)]
     pub broken: std::sync::atomic::AtomicBool,
+    /// The store hangs as long as somebody holds this.
+    #[cfg(test)]
+    pub stuck: Mutex<()>,
 }
 
 /// Where a member stands in the log, what is open included.
@@ -73,6 +76,8 @@ impl Applying {
             failed: OnceLock::new(),
             #[cfg(test)]
             broken: false.into(),
+            #[cfg(test)]
+            stuck: Mutex::default(),
         })
     }
 
@@ -154,9 +159,16 @@ impl Applying {
             match self.progress.wait(deadline, &passed) {
                 Waited::Passed => return true,
                 Waited::Late => return false,
-                Waited::Held if self.apply_held(&mut self.standing.lock()).is_err() => return false,
-                Waited::Held if ground::now() >= deadline => return passed(self.progress.mark()),
-                Waited::Held => {}
+                // Whoever has the store may be held up by its disk.
+                Waited::Held => {
+                    let standing = self.standing.try_lock_until(deadline);
+                    if standing.is_some_and(|mut standing| self.apply_held(&mut standing).is_err()) {
+                        return false;
+                    }
+                    if ground::now() >= deadline {
+                        return passed(self.progress.mark());
+                    }
+                }
             }
         }
     }
@@ -187,6 +199,8 @@ impl Applying {
 
     fn apply_to(&self, standing: &mut Standing, entries: &[Entry]) -> Result<Vec<Applied>> {
         let _guard = Guard(self);
+        #[cfg(test)]
+        drop(self.stuck.lock());
         if let (Some(last), Some(first)) = (standing.applied, entries.first())
             && first.log_id.index != last.index + 1
         {
@@ -254,6 +268,16 @@ impl Applying {
             return Ok(false);
         }
         self.put_down_of(&mut self.standing.lock())
+    }
+
+    /// The same, if the store is free by then. Error: `DeviceError`: it is not.
+    pub fn put_down_by(&self, deadline: Instant) -> Result<bool> {
+        if self.progress.is_shown() {
+            return Ok(false);
+        }
+        let late = || refuse(Code::DeviceError, "the store of this member is not written in time: its disk may hang");
+        let mut standing = self.standing.try_lock_until(deadline).ok_or_else(late)?;
+        self.put_down_of(&mut standing)
     }
 
     fn put_down_of(&self, standing: &mut Standing) -> Result<bool> {

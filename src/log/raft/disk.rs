@@ -7,7 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
@@ -45,6 +45,9 @@ pub enum Write {
     /// From now on the disk refuses to sync.
     #[cfg(test)]
     Break,
+    /// The disk hangs until the other end is gone.
+    #[cfg(test)]
+    Hang(std::sync::mpsc::Receiver<()>),
 }
 
 /// Who waits for entries to be on the disk. It is told so also when the thread has ended with them, or before it was given them: a member whose log is not
@@ -83,6 +86,7 @@ pub struct Disk {
     queue: Arc<Queue>,
     bytes: Arc<Semaphore>,
     committed: Arc<Mutex<Committed>>,
+    writing: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What is to be written, in its order. How much it is bounded by [`Disk::room`].
@@ -144,7 +148,8 @@ impl Disk {
         let (to_thread, writes) = mpsc::unbounded_channel();
         let queue = Arc::new(Queue { to_thread, waiting: Mutex::default() });
         let committed = Arc::<Mutex<Committed>>::default();
-        let writer = Writer { journal, committed: committed.clone(), failed: None };
+        let writing = Arc::<Mutex<Option<Instant>>>::default();
+        let writer = Writer { journal, committed: committed.clone(), writing: writing.clone(), failed: None };
         let thread = match ground::current() {
             None => {
                 let thread = std::thread::Builder::new().name("raft-log".into()).spawn(move || run(writer, writes));
@@ -156,7 +161,12 @@ impl Disk {
             }
         };
         let bytes = Arc::new(Semaphore::new(JOURNAL_QUEUE_MAX_BYTES / PERMIT_BYTES));
-        Ok((Self { queue, bytes, committed }, thread))
+        Ok((Self { queue, bytes, committed, writing }, thread))
+    }
+
+    /// Since when the thread is at what it does; `None`: there is nothing to do.
+    pub fn writing_since(&self) -> Option<Instant> {
+        *self.writing.lock()
     }
 
     /// Waits until there is room for so many bytes.
@@ -228,6 +238,8 @@ fn ended(cause: &dyn std::fmt::Display) -> io::Error {
 struct Writer {
     journal: Journal,
     committed: Arc<Mutex<Committed>>,
+    /// Since when it is at what it does.
+    writing: Arc<Mutex<Option<Instant>>>,
     /// Why nothing is written any more.
     failed: Option<String>,
 }
@@ -240,6 +252,13 @@ impl Writer {
         if batch.iter().any(|write| matches!(write, Write::Break)) {
             use crate::sys::vfs::fault::{self, Action, Operation};
             fault::arm(Action::Fail(Operation::Sync, 5), 0);
+        }
+        #[cfg(test)]
+        for write in batch.iter() {
+            if let Write::Hang(until) = write {
+                // The other end sends nothing.
+                let _ = until.recv();
+            }
         }
         let is_write = batch.iter().any(|write| !matches!(write, Write::Read(..) | Write::Committed(_) | Write::End));
         let takes_along = is_write || batch.iter().any(|write| matches!(write, Write::Committed(_) | Write::End));
@@ -262,7 +281,10 @@ impl Writer {
 fn run(mut writer: Writer, mut writes: mpsc::UnboundedReceiver<Write>) {
     let mut batch = Vec::new();
     while writes.blocking_recv_many(&mut batch, JOURNAL_QUEUE_MAX) > 0 {
-        if writer.write(&mut batch) {
+        *writer.writing.lock() = Some(Instant::now());
+        let has_ended = writer.write(&mut batch);
+        *writer.writing.lock() = None;
+        if has_ended {
             break;
         }
     }
@@ -294,7 +316,7 @@ fn put(journal: &JournalWrite<'_>, write: &Write) -> std::result::Result<(), Tro
         Write::Set(name, bytes, _) => journal.set(*name, bytes),
         Write::Read(..) | Write::Committed(_) | Write::End => Ok(()),
         #[cfg(test)]
-        Write::Break => Ok(()),
+        Write::Break | Write::Hang(_) => Ok(()),
     }
 }
 
@@ -314,7 +336,7 @@ fn tell(journal: &Journal, write: Write, result: io::Result<()>) {
         Write::Read(range, done) => drop(done.send(result.and_then(|()| read(journal, range)))),
         Write::Committed(None) | Write::Purge(_) | Write::End => {}
         #[cfg(test)]
-        Write::Break => {}
+        Write::Break | Write::Hang(_) => {}
     }
 }
 

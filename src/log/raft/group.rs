@@ -18,6 +18,7 @@ use super::answer::Arriving;
 use super::applying::Applying;
 use super::codec;
 use super::disk::Disk;
+use super::fence::Fence;
 use super::gather::Gather;
 use super::ground;
 use super::lease::Lease;
@@ -181,6 +182,8 @@ pub struct Group {
     lease: Arc<Lease>,
     /// The thread that renews it.
     pub(super) renewal: Mutex<Option<JoinHandle<()>>>,
+    /// What of its disk stands still.
+    pub(super) stalled: Mutex<Option<&'static str>>,
     /// Room for the bytes of proposals under way.
     pub(super) room: Arc<Semaphore>,
 }
@@ -201,8 +204,8 @@ impl Group {
         let applying = Arc::new(Applying::new(store, progress.clone())?);
         let machine = Machine::new(applying.clone())?;
         let applier = machine.thread();
-        let tail = Tail::load(&journal)?;
-        let lease = Arc::new(Lease::new(settings.isolated_use, &journal)?);
+        let (tail, fence) = (Tail::load(&journal)?, Arc::new(Fence::load(&journal, group)?));
+        let lease = Arc::new(Lease::new(settings.isolated_use, &journal, fence.clone())?);
         let runtime = if ground::current().is_some() { None } else { Some(start_threads(peers.ways().is_some())?) };
         let handle = runtime.as_ref().map(|runtime| runtime.handle().clone());
         let (disk, writer) = Disk::start(journal)?;
@@ -214,6 +217,7 @@ impl Group {
             dir: settings.dir,
             copies: AtomicU64::new(0),
             wanted: Wanted::default(),
+            fence,
         });
         let network = Network { wires: wires.clone() };
         let raft = ground::block_on(handle.as_ref(), Raft::new(settings.node, config, network, log.clone(), machine));
@@ -237,6 +241,7 @@ impl Group {
             heard: Mutex::default(),
             lease,
             renewal: Mutex::default(),
+            stalled: Mutex::default(),
             room: Arc::new(Semaphore::new(PROPOSALS_UNDER_WAY_MAX_BYTES)),
         });
         group.renew_lease()?;
@@ -335,7 +340,8 @@ impl Group {
         }
     }
 
-    fn hand_over(&self) {
+    /// Lets another voter lead, if this member leads: whoever has most of the log. Waits a moment for it.
+    pub(super) fn hand_over(&self) {
         let metrics = self.metrics();
         let node = self.wires.node;
         if metrics.current_leader != Some(node) || metrics.running_state.is_err() {
@@ -371,6 +377,7 @@ impl Group {
         there: impl Fn(NodeId, &Member, Duration) -> Tried<T>,
     ) -> Result<T> {
         loop {
+            self.wires.fence.check()?;
             let (leader, record) = self.look(|metrics| {
                 if let Err(fatal) = &metrics.running_state {
                     return Err(super::status::poisoned(fatal));
@@ -395,6 +402,11 @@ impl Group {
                 Err(Retry::Again(_)) => ground::sleep(ASK_AGAIN),
             }
         }
+    }
+
+    /// How long a call may wait for the group.
+    pub(super) fn call_deadline(&self) -> Duration {
+        self.call_deadline
     }
 
     /// When a call that begins now must end.
@@ -446,7 +458,7 @@ impl Group {
         self.applying.store()
     }
 
-    pub(super) fn applying(&self) -> &Applying {
+    pub(super) fn applying(&self) -> &Arc<Applying> {
         &self.applying
     }
 

@@ -45,7 +45,7 @@ pub use samples::{entry_samples, peer_samples};
 mod samples {
     use super::*;
     use crate::log::raft::codec::{DecisionRow, LogIdRow, VoteRow, command};
-    use crate::log::raft::message::{Ask, Fault, Manage, PlaceRow};
+    use crate::log::raft::message::{Ask, Ended, Fault, Manage, PlaceRow};
     use crate::log::raft::types::{Entry, LeaderId, LogId, Member, Membership, Vote};
     use crate::store::tests::fixtures::{TOKEN, create, init, row};
     use crate::store::{Outcome, Proposal, RequestId};
@@ -96,7 +96,8 @@ mod samples {
             Answer::Voted { vote, granted: true, last },
             Answer::Committed { index: 5, decision: DecisionRow::Answered { outcome: Outcome::Done } },
             Answer::NotLeader { leader: Some(1) },
-            Answer::Refused { fault: Fault::Forbidden, told: "no".to_string() },
+            Answer::refused(Fault::Forbidden, "no".to_string()),
+            Answer::Refused { fault: Fault::OtherGroup, told: "no".to_string(), ended: Some(Ended([5; 16])) },
         ];
         let envelopes = asks.into_iter().map(|ask| encode(&Envelope { group: [5; 16], from: 1, to: 2, ask }));
         envelopes.chain(answers.iter().map(encode)).collect()

@@ -18,11 +18,13 @@ use minicbor::{Decode, Encode};
 use parking_lot::{Condvar, Mutex};
 
 use super::codec;
+use super::fence::Fence;
 use super::ground;
 use super::group::{Group, Retry};
 use super::message::{Answer, Ask, Fault};
 use super::network::unexpected;
 use super::types::{Member, NodeId};
+use super::watch::Watch;
 use crate::error::{Code, Doing, Result};
 use crate::faults::{self, Fault as Mutation};
 use crate::limits::{CONTACT_KEPT_EVERY_SECONDS, LEASE_RENEWED_EVERY_MILLISECONDS, SERVING_LEASE_MILLISECONDS};
@@ -33,6 +35,8 @@ pub const LEASE: Duration = Duration::from_millis(SERVING_LEASE_MILLISECONDS);
 const RENEWED_EVERY: Duration = Duration::from_millis(LEASE_RENEWED_EVERY_MILLISECONDS);
 /// Longest time of one attempt.
 const PATIENCE_MAX: Duration = Duration::from_millis(2 * LEASE_RENEWED_EVERY_MILLISECONDS);
+/// Every so many renewals another member is asked whether it has formed a new group.
+const LOOKS_FOR_SURVIVOR_EVERY: usize = 4;
 /// How long a member is asked aside from the renewal.
 const ASIDE: Duration = Duration::from_millis(200);
 
@@ -102,8 +106,10 @@ pub struct Lease {
     /// How long ago the contact was, before the member was started, as of `started`.
     before: Option<Duration>,
     started: Duration,
-    /// Why the group goes on without this member.
+    /// Why the group goes on without this member, as long as it is not heard of again.
     expelled: Mutex<Option<String>>,
+    /// Whether it has ended for good.
+    fence: Arc<Fence>,
     /// Whether the member's log or store has failed.
     poisoned: AtomicBool,
     /// Members that had not applied revocations when these were acknowledged here, and what they have to apply.
@@ -114,7 +120,7 @@ pub struct Lease {
 
 impl Lease {
     /// Nothing is held yet. Errors: `StoreRefused`: the log is damaged.
-    pub fn new(isolated_use: Duration, journal: &Journal) -> Result<Self> {
+    pub fn new(isolated_use: Duration, journal: &Journal, fence: Arc<Fence>) -> Result<Self> {
         let row = journal.fact(JournalFact::Contact)?;
         let row: Option<ContactRow> = row.map(|bytes| codec::decode(&bytes, "the last contact")).transpose()?;
         let started = ground::since_boot();
@@ -126,6 +132,7 @@ impl Lease {
             before: row.and_then(|row| row.age(ground::boot_id(), started, ground::wall())),
             started,
             expelled: Mutex::default(),
+            fence,
             poisoned: AtomicBool::new(false),
             unreached: Mutex::default(),
             ended: Mutex::default(),
@@ -141,10 +148,14 @@ impl Lease {
 
     /// Whether the lease is held for so long still.
     pub fn serves_for(&self, time: Duration) -> bool {
-        self.current.age().is_some_and(|age| age + time < length())
+        !self.fence.is_closed() && self.current.age().is_some_and(|age| age + time < length())
     }
 
     pub fn standing(&self) -> Standing {
+        // A group that has ended may have a quorum still, and grant leases.
+        if self.fence.is_closed() {
+            return Standing::Expelled;
+        }
         if self.current.age().is_some_and(|age| age < length()) {
             return Standing::Ordinary;
         }
@@ -174,7 +185,7 @@ impl Lease {
 
     /// Why the group goes on without this member.
     pub fn expelled(&self) -> Option<String> {
-        self.expelled.lock().clone()
+        self.fence.told().or_else(|| self.expelled.lock().clone())
     }
 
     /// Lets the thread end.
@@ -226,7 +237,7 @@ impl Group {
             |deadline| self.read_index_here(deadline).map(Told::Before),
             |to, member, left| match self.wires().ask(to, member, Ask::ReadIndex, left).map_err(Retry::Again)? {
                 Answer::Before { index } => Ok(Told::Before(index)),
-                Answer::Refused { fault: Fault::NoMember | Fault::OtherGroup, told } => Ok(Told::NoMember(told)),
+                Answer::Refused { fault: Fault::NoMember | Fault::OtherGroup, told, .. } => Ok(Told::NoMember(told)),
                 other => Err(Retry::Again(unexpected(to, &other))),
             },
         );
@@ -255,10 +266,21 @@ impl Group {
             return;
         }
         let (node, member) = &others[turn % others.len()];
-        if let Ok(Answer::Refused { fault: Fault::NoMember | Fault::OtherGroup, told }) =
+        if let Ok(Answer::Refused { fault: Fault::NoMember | Fault::OtherGroup, told, .. }) =
             self.wires().ask(*node, member, Ask::ReadIndex, ASIDE)
         {
             *self.lease().expelled.lock() = Some(told);
+        }
+    }
+
+    /// A member in contact asks one of those that do not lead now and then whether it has formed a new group: a quorum of old members is told of it by nobody
+    /// else. [`Wires`](super::network::Wires) heeds the answer, whatever was asked. `turn` says whom.
+    fn look_for_survivor(&self, turn: usize) {
+        let leader = self.look(|metrics| metrics.current_leader);
+        let others: Vec<_> = self.others().into_iter().filter(|(node, _)| Some(*node) != leader).collect();
+        if let Some((node, member)) = turn.checked_rem(others.len()).map(|at| &others[at]) {
+            // One that is silent is asked again another time.
+            let _ = self.wires().ask(*node, member, Ask::ReadIndex, ASIDE);
         }
     }
 
@@ -299,16 +321,29 @@ impl Group {
 
 fn renew(lease: &Lease, group: &Weak<Group>) {
     let (mut patience, mut failures, mut turn, mut kept): (_, u32, usize, Option<Instant>) = (RENEWED_EVERY, 0, 0, None);
+    let mut watch = Watch::default();
     loop {
         let Some(member) = group.upgrade() else { return };
         member.end_if_failed();
+        member.watch_disk(&mut watch);
+        if lease.fence.is_closed() {
+            member.keep_fence();
+            drop(member);
+            if !lease.pause(RENEWED_EVERY) {
+                return;
+            }
+            continue;
+        }
         let (begun, asked) = (ground::now(), ground::since_boot());
         let renewed = member.renew_once(asked, begun + patience);
         turn = turn.wrapping_add(1);
         if renewed {
             failures = 0;
             patience = (ground::since(begun) * 3).clamp(RENEWED_EVERY, PATIENCE_MAX);
-            member.look_after_unreached(turn);
+            match turn % LOOKS_FOR_SURVIVOR_EVERY {
+                0 => member.look_for_survivor(turn / LOOKS_FOR_SURVIVOR_EVERY),
+                _ => member.look_after_unreached(turn),
+            }
             let is_time = |every: Duration| kept.is_none_or(|kept| ground::since(kept) >= every);
             if lease.kept_every().is_some_and(is_time) {
                 kept = Some(ground::now());

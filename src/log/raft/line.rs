@@ -367,6 +367,7 @@ mod tests {
         let noted = Arc::new(Noted::default());
         let member = Member { zone: "b".into(), region: "r".into(), address: "b".into() };
         let wires = Arc::new(Wires {
+            fence: Default::default(),
             node: 1,
             group: RwLock::new([1; 16]),
             peers: noted.clone(),

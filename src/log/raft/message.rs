@@ -209,8 +209,20 @@ pub enum Answer {
         fault: Fault,
         #[n(1)]
         told: String,
+        /// Of one of another group: the asker's has ended, as another was formed from it by force. Absent in older members.
+        #[n(2)]
+        ended: Option<Ended>,
     },
 }
+
+/// The name of a group that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Ended(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 16],
+);
 
 /// Why a request is refused, as far as the asker's code depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -228,6 +240,13 @@ pub enum Fault {
     /// The asker is no member of the group, as the leader knows it.
     #[n(3)]
     NoMember,
+}
+
+impl Answer {
+    /// The refusal that an error is.
+    pub fn refused(fault: Fault, told: String) -> Self {
+        Self::Refused { fault, told, ended: None }
+    }
 }
 
 impl Fault {

@@ -4,13 +4,14 @@
 //! - `disk`, `storage`: the log. `machine`, `progress`: the store, and how far it is.
 //! - `ground`, `hand`: time, chance and threads, which a simulation replaces.
 //! - `network`, `line`, `courier`, `answer`: what members ask of one another. `zones`: what keeps the loss of a zone from losing anything.
-//! - `lease`: until when a member may serve. `group`, `propose`, `gather`, `manage`, `status`, `survey`, `rescue`: what room `node` uses.
+//! - `lease`: until when a member may serve. `fence`: when it may never again. `watch`: whether its disk hangs. `group`, `propose`, `gather`, `manage`, `status`, `survey`, `rescue`: what room `node` uses.
 
 mod answer;
 mod applying;
 mod codec;
 mod courier;
 mod disk;
+mod fence;
 mod gather;
 pub mod ground;
 mod group;
@@ -32,6 +33,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod types;
+mod watch;
 mod zones;
 
 pub use group::{Group, GroupSettings, Peers, Way, Ways};

@@ -22,6 +22,7 @@ use parking_lot::RwLock;
 use super::Peers;
 use super::codec::{self, EntryRow, LogIdRow, VoteRow};
 use super::courier::Courier;
+use super::fence::Fence;
 use super::ground;
 use super::line::{Answers, Line, Wanted};
 use super::machine::{Carried, Draft};
@@ -53,12 +54,21 @@ pub struct Wires {
     pub copies: AtomicU64,
     /// Whether notices may wait.
     pub wanted: Wanted,
+    /// Whether the group has ended.
+    pub fence: Arc<Fence>,
 }
 
 impl Wires {
     /// Asks a member and waits for its answer. Blocks. Errors: `DeviceError`: none came, or none that can be read.
     pub fn ask(&self, to: NodeId, member: &Member, ask: Ask, deadline: Duration) -> Result<Answer> {
-        read_answer(to, &self.peers.call(to, member, self.envelope(to, ask), deadline)?)
+        self.read_answer(to, &self.peers.call(to, member, self.envelope(to, ask), deadline)?)
+    }
+
+    /// Reads an answer, and heeds what it says of this member's group.
+    fn read_answer(&self, from: NodeId, answer: &[u8]) -> Result<Answer> {
+        let answer = codec::decode(answer, &format!("the answer of member {from}"))?;
+        self.fence.hear(from, &answer, *self.group.read());
+        Ok(answer)
     }
 
     /// The same, off the loop that must not block.
@@ -100,10 +110,6 @@ impl Wires {
     }
 }
 
-fn read_answer(member: NodeId, answer: &[u8]) -> Result<Answer> {
-    codec::decode(answer, &format!("the answer of member {member}"))
-}
-
 fn read_piece(file: &mut Box<dyn Read + Send>) -> io::Result<Vec<u8>> {
     let mut piece = Vec::new();
     file.take(SNAPSHOT_PIECE_MAX_BYTES as u64).read_to_end(&mut piece)?;
@@ -113,7 +119,7 @@ fn read_piece(file: &mut Box<dyn Read + Send>) -> io::Result<Vec<u8>> {
 /// The refusal of an answer that does not fit the question.
 pub fn unexpected(to: NodeId, answer: &Answer) -> crate::error::Error {
     match answer {
-        Answer::Refused { fault, told } => refuse(fault.code(), format!("member {to} refuses: {told}")),
+        Answer::Refused { fault, told, .. } => refuse(fault.code(), format!("member {to} refuses: {told}")),
         Answer::NotLeader { .. } => refuse(Code::DeviceError, format!("member {to} does not lead")),
         other => refuse(Code::DeviceError, format!("member {to} gave an answer that does not fit: {other:?}")),
     }
@@ -168,7 +174,7 @@ impl Link {
             let none = || refuse(Code::DeviceError, "the loop may have no connections any more");
             move || wires.peers.ways().ok_or_else(none)?.open(to, &member, deadline)
         };
-        let asked = self.courier.ask(&request, deadline, at_hand, open, |answer| read_answer(to, answer)).await;
+        let asked = self.courier.ask(&request, deadline, at_hand, open, |answer| wires.read_answer(to, answer)).await;
         asked.map_err(unreachable)
     }
 

@@ -8,6 +8,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 
 use super::codec;
+use super::fence::NOBODY;
 use super::group::{Group, Retry, Tried};
 use super::lease::LEASE;
 use super::message::{Answer, Ask};
@@ -25,6 +26,8 @@ use crate::store::Outcome;
 const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 /// How long a member lets another wait that asks whether it has caught up.
 const REACH_WAIT: Duration = Duration::from_millis(500);
+/// How long a state that was seen elsewhere may take to come here before the leader is asked whether there is such a one.
+const MARK_COMES_SOON: Duration = Duration::from_millis(200);
 /// The pause before a silent member is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -69,20 +72,12 @@ impl Log for Group {
             return Ok(());
         }
         let deadline = self.deadline();
-        let before = self.by_leader(
-            deadline,
-            "asking for the latest state",
-            |deadline| self.read_index_here(deadline),
-            |to, member, left| match self.wires().ask(to, member, Ask::ReadIndex, attempt(left)).map_err(Retry::Again)? {
-                Answer::Before { index } => Ok(index),
-                other => Err(Retry::Again(unexpected(to, &other))),
-            },
-        )?;
+        let before = self.latest(deadline)?;
         self.wait_for(deadline, "the latest state", |mark| mark.before >= before)?;
         if faults::on(Fault::LooksMissWhatIsOpen) {
             return Ok(());
         }
-        self.show().map(drop)
+        self.applying().put_down_by(deadline).map(drop)
     }
 
     fn standing(&self) -> Standing {
@@ -148,18 +143,51 @@ impl Log for Group {
     }
 
     fn show(&self) -> Result<bool> {
-        self.applying().put_down()
+        self.applying().put_down_by(self.deadline())
     }
 
     fn reach(&self, mark: u64) -> Result<()> {
         if faults::on(Fault::MarksAreIgnored) {
             return Ok(());
         }
-        self.wait_for(self.deadline(), "a state that was seen elsewhere", |reached| reached.changes >= mark)
+        let (deadline, soon) = (self.deadline(), ground::now() + MARK_COMES_SOON);
+        if self.applying().wait(soon.min(deadline), |reached| reached.changes >= mark) {
+            return Ok(());
+        }
+        // This member may be behind; or nobody has made so many, and who waits would wait in vain.
+        let before = self.latest(deadline.min(ground::now() + attempt(self.call_deadline())))?;
+        self.wait_for(deadline, "a state that was seen elsewhere", |reached| {
+            reached.changes >= mark || reached.before >= before
+        })?;
+        let made = self.progress().mark().changes;
+        if made >= mark {
+            return Ok(());
+        }
+        let told = format!("the client has seen {mark} changes, and this group has made {made}: the client saw another one");
+        Err(refuse(Code::DeviceError, told))
+    }
+
+    fn epoch(&self) -> Option<u64> {
+        let group = *self.wires().group.read();
+        let (name, _) = group.split_first_chunk().expect("a group's name is longer than a number");
+        Some(u64::from_be_bytes(*name)).filter(|_| group != NOBODY)
     }
 }
 
 impl Group {
+    /// Before which index a member must have applied to lack nothing that is committed now.
+    fn latest(&self, deadline: Instant) -> Result<u64> {
+        self.by_leader(
+            deadline,
+            "asking for the latest state",
+            |deadline| self.read_index_here(deadline),
+            |to, member, left| match self.wires().ask(to, member, Ask::ReadIndex, attempt(left)).map_err(Retry::Again)? {
+                Answer::Before { index } => Ok(index),
+                other => Err(Retry::Again(unexpected(to, &other))),
+            },
+        )
+    }
+
     /// Has on the disk that all is committed which is applied here: a revocation then outlives a power failure, also where the member is cut off
     /// afterwards. Tells whether it is so.
     pub(super) fn keep_committed(&self, deadline: Instant) -> bool {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::codec::{self, LogIdRow, VoteRow};
+use super::fence;
 use super::group::Group;
 use super::storage::Tail;
 use super::types::{Entry, LeaderId, LogId, Member, Membership, NodeId, Payload, Vote};
@@ -14,7 +15,7 @@ use crate::sys::awslc::random;
 impl Group {
     /// Makes a stopped member, whose log is in `dir`, the only one of a new group. Its log is kept whole, the entries too that no quorum is known
     /// to have; what the lost members alone had committed is lost. The others of the old group are never heard again: they carry the old group's
-    /// name. They come back as new members, under new numbers, with their data removed.
+    /// name, and whoever of them reaches this member is told that their group has ended ([`super::fence`]). They come back as new members, under new numbers, with their data removed.
     ///
     /// Errors: `DeviceError`: the member is running. `ArgumentsBad`: the log is empty or another member's.
     pub fn force_new(dir: &Path, node: NodeId, member: Member) -> Result<()> {
@@ -31,13 +32,14 @@ impl Group {
         let alone = alone.doing(Code::DeviceError, "a group of one member")?;
         let id = LogId { leader_id: leader, index: last.index + 1 };
         let entry = Entry { log_id: id, payload: Payload::Membership(alone) };
-        let mut group = [0; 16];
+        let (mut group, forebears) = ([0; 16], fence::forebears_after(&journal)?);
         random::fill(&mut group)?;
         journal.write(|write| {
             write.put(id.index, &codec::encode_entry(&entry))?;
             write.set(JournalFact::Vote, &codec::encode(&VoteRow::from(Vote { leader_id: leader, committed: false })))?;
             // Nobody is left who could contradict.
             write.set(JournalFact::Committed, &codec::encode(&LogIdRow::from(id)))?;
+            write.set(JournalFact::Forebears, &forebears)?;
             write.set(JournalFact::Group, &group)
         })
     }

@@ -47,6 +47,8 @@ pub struct GroupStatus {
     pub expelled: Option<String>,
     /// Members that had not applied revocations when these were acknowledged here, and have not since.
     pub unreached: Vec<NodeId>,
+    /// What of this member's disk stands still, if something does: it does not lead meanwhile, where another one can.
+    pub stalled: Option<&'static str>,
     /// Why this member has stopped for good, if it has: it must be started anew, or replaced.
     pub poisoned: Option<String>,
 }
@@ -78,6 +80,7 @@ impl Group {
             standing: self.lease().standing(),
             expelled: self.lease().expelled(),
             unreached: self.lease().unreached.lock().keys().copied().collect(),
+            stalled: *self.stalled.lock(),
             poisoned: self
                 .applying()
                 .failed()

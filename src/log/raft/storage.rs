@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -174,6 +175,17 @@ impl LogStore {
     /// Lets the writing thread end, once what is queued is written.
     pub fn close(&self) {
         self.disk.close();
+    }
+
+    /// Since when the writing thread is at what it does, if it does something.
+    pub fn writing_since(&self) -> Option<Instant> {
+        self.disk.writing_since()
+    }
+
+    /// Holds the writing thread up until the other end is dropped.
+    #[cfg(test)]
+    pub fn hang_disk(&self, until: std::sync::mpsc::Receiver<()>) {
+        self.disk.send(Write::Hang(until)).unwrap();
     }
 
     /// Lets every sync of the log fail from now on.

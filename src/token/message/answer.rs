@@ -26,6 +26,9 @@ pub struct Answer {
     /// Whether the node is cut off from the quorum: another one, if there is one, knows more.
     #[n(3)]
     pub isolated: Option<bool>,
+    /// Names the group whose changes `mark` counts. Absent in older nodes.
+    #[n(4)]
+    pub epoch: Option<u64>,
 }
 
 /// What came of a request.

@@ -64,6 +64,9 @@ pub struct Request {
     /// Whether a look-up need not show more than what is applied at `mark`.
     #[n(10)]
     pub mark_is_enough: Option<bool>,
+    /// Of which group `mark` counts the changes, as its nodes named it: to others it says nothing. Absent in older modules, and before any node has named it.
+    #[n(11)]
+    pub epoch: Option<u64>,
 }
 
 impl Request {
@@ -81,6 +84,7 @@ impl Request {
             use_number: None,
             alone: None,
             mark_is_enough: None,
+            epoch: None,
         }
     }
 }

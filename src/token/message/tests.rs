@@ -188,6 +188,7 @@ fn request(ask: Ask) -> Request {
         use_number: Some(70_000),
         alone: None,
         mark_is_enough: None,
+        epoch: None,
     }
 }
 
@@ -262,9 +263,15 @@ fn samples() -> BTreeMap<String, String> {
         samples.insert(format!("request Run-{name}"), hex(encode(&request(ask))));
     }
     for (name, verdict) in verdicts() {
-        let answer = Answer { mark: 600, ticket: Some(Blob(b"ticket".to_vec())), verdict, isolated: None };
+        let answer = Answer { mark: 600, ticket: Some(Blob(b"ticket".to_vec())), verdict, isolated: None, epoch: None };
         samples.insert(format!("answer {name}"), hex(encode(&answer)));
     }
+    // What came after the first release, all of it.
+    let late = Request { alone: Some(true), mark_is_enough: Some(true), epoch: Some(0x99), ..request(Ask::Describe) };
+    samples.insert("request Describe-late".to_string(), hex(encode(&late)));
+    let (verdict, isolated, epoch) = (Verdict::Done(Reply::Nothing), Some(true), Some(0x99));
+    let late = Answer { mark: 600, ticket: None, verdict, isolated, epoch };
+    samples.insert("answer Nothing-late".to_string(), hex(encode(&late)));
     samples
 }
 

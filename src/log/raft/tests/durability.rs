@@ -1,6 +1,7 @@
 //! What is acknowledged survives the loss of a zone, of most members, and of a disk that lies.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use super::super::Group;
@@ -8,7 +9,7 @@ use super::super::codec::{self, LogIdRow};
 use super::super::types::LogId;
 use super::{Cluster, eventually, member};
 use crate::error::Code;
-use crate::log::Log;
+use crate::log::{Log, Standing};
 use crate::store::tests::fixtures::{create, row};
 use crate::store::{Journal, JournalFact, Outcome};
 
@@ -72,11 +73,16 @@ fn a_survivor_goes_on_alone_and_the_old_group_is_fenced() {
     assert_eq!(status.voters.keys().copied().collect::<Vec<_>>(), [3]);
     assert!(status.term > old.term && status.group != old.group);
     assert_eq!(cluster.count(3), 11);
-    // The two others still are a quorum of the old group; neither group changes the other.
-    assert_eq!(cluster.create(1, 500), Outcome::Done);
+    // The two others still are a quorum of the old group. They have reached the survivor: neither group changes the other, and only one goes on.
+    for node in [1, 2] {
+        eventually("end of the old group", || (cluster.get(node).standing() == Standing::Expelled).then_some(()));
+        assert!(cluster.get(node).status().expelled.unwrap().contains("formed anew"));
+        let error = cluster.try_propose(node, create(vec![row(500)])).unwrap_err();
+        assert!(error.to_string().contains("formed anew"), "{error}");
+        assert_eq!(cluster.count(node), 10);
+    }
     assert_eq!(cluster.create(3, 11), Outcome::Done);
     assert_eq!(cluster.count(3), 12);
-    assert_eq!(cluster.count(1), 11);
     [1, 2].into_iter().for_each(|node| cluster.kill(node));
     // The new group grows by new members.
     cluster.add(11, "a");
@@ -84,6 +90,60 @@ fn a_survivor_goes_on_alone_and_the_old_group_is_fenced() {
     cluster.get(3).change_voters(BTreeSet::from([3, 11]), false).unwrap();
     assert_eq!(cluster.create(11, 12), Outcome::Done);
     cluster.assert_same();
+}
+
+/// Two zones that were taken for lost come back, and only one of them reaches the survivor.
+#[test]
+fn one_member_that_hears_of_the_survivor_ends_the_old_group_for_good() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    assert_eq!(cluster.create(1, 0), Outcome::Done);
+    cluster.assert_same();
+    cluster.kill(3);
+    Group::force_new(&cluster.directory(3), 3, member("c")).unwrap();
+    cluster.net.isolate(3, true);
+    cluster.start(3);
+    assert_eq!(cluster.create(1, 500), Outcome::Done, "nobody has heard of the survivor");
+    eventually("lease", || (cluster.get(2).standing() == Standing::Ordinary).then_some(()));
+    cluster.net.cut(1, 3, false);
+    for node in [1, 2] {
+        eventually("end of the old group", || (cluster.get(node).standing() == Standing::Expelled).then_some(()));
+        assert!(cluster.try_propose(node, create(vec![row(501)])).is_err());
+    }
+    // It is written down, and the two alone are no quorum of anything any more.
+    cluster.net.cut(1, 3, true);
+    for node in [1, 2] {
+        let is_kept = || cluster.get(node).is_fence_kept().then_some(());
+        eventually("record of it", is_kept);
+    }
+    [1, 2].into_iter().for_each(|node| cluster.kill(node));
+    cluster.net.isolate(3, true);
+    [1, 2].into_iter().for_each(|node| cluster.start(node));
+    for node in [1, 2] {
+        assert_eq!(cluster.get(node).standing(), Standing::Expelled);
+        assert!(cluster.try_propose(node, create(vec![row(502)])).is_err());
+        assert_eq!(cluster.count(node), 2);
+    }
+    assert_eq!(cluster.create(3, 1), Outcome::Done);
+    assert_eq!(cluster.count(3), 2);
+}
+
+#[test]
+fn a_survivor_that_begins_anew_twice_is_heard_by_the_first_group_too_and_may_be_of_those_that_were_given_up() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    assert_eq!(cluster.create(1, 0), Outcome::Done);
+    cluster.assert_same();
+    [1, 2].into_iter().for_each(|node| cluster.kill(node));
+    for _ in 0..2 {
+        Group::force_new(&cluster.directory(2), 2, member("b")).unwrap();
+    }
+    [1, 2].into_iter().for_each(|node| cluster.start(node));
+    eventually("record of it", || cluster.get(1).is_fence_kept().then_some(()));
+    [1, 2].into_iter().for_each(|node| cluster.kill(node));
+    // The operator has another mind: it is the other one that goes on.
+    Group::force_new(&cluster.directory(1), 1, member("a")).unwrap();
+    cluster.start(1);
+    assert_eq!(cluster.create(1, 1), Outcome::Done);
+    eventually("lease", || (cluster.get(1).standing() == Standing::Ordinary).then_some(()));
 }
 
 #[test]
@@ -123,6 +183,56 @@ fn a_member_whose_state_lost_its_last_changes_applies_them_again() {
     cluster.get(2).barrier().unwrap();
     assert_eq!(cluster.count(2), 60);
     cluster.assert_same();
+}
+
+/// Checks that others lead and take changes while the leader's disk hangs, which `hang` sees to until what it gives is dropped.
+fn another_leads_while_the_disk_hangs<T>(hang: impl Fn(&Group) -> T) {
+    let cluster = Cluster::new(&["a", "b", "c"]);
+    assert_eq!(cluster.create(1, 0), Outcome::Done);
+    let leader = cluster.leader(&[1, 2, 3]);
+    let others: Vec<_> = cluster.nodes().into_iter().filter(|node| *node != leader).collect();
+    let hanging = hang(cluster.get(leader));
+    std::thread::scope(|threads| {
+        // It is found out by its next change.
+        let asked = threads.spawn(|| cluster.try_propose(leader, create(vec![row(1)])));
+        let begun = Instant::now();
+        assert_eq!(cluster.create(others[0], 2), Outcome::Done);
+        assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+        assert_ne!(cluster.leader(&others), leader);
+        eventually("word of it", || cluster.get(leader).status().stalled);
+        assert_eq!(cluster.create(others[1], 3), Outcome::Done);
+        drop(hanging);
+        asked.join().unwrap().unwrap();
+    });
+    eventually("a disk that goes on", || cluster.get(leader).status().stalled.is_none().then_some(()));
+    cluster.get(leader).barrier().unwrap();
+    assert_eq!(cluster.count(leader), 4);
+    cluster.assert_same();
+}
+
+#[test]
+fn a_leader_whose_store_hangs_lets_another_lead() {
+    another_leads_while_the_disk_hangs(|group| {
+        let ((end, until), (held, is_held)) = (channel::<()>(), channel());
+        let applying = group.applying().clone();
+        std::thread::spawn(move || {
+            let _stuck = applying.stuck.lock();
+            held.send(()).unwrap();
+            // Nothing is sent.
+            let _ = until.recv();
+        });
+        is_held.recv().unwrap();
+        end
+    });
+}
+
+#[test]
+fn a_leader_whose_log_hangs_lets_another_lead() {
+    another_leads_while_the_disk_hangs(|group| {
+        let (end, until) = channel();
+        group.log().hang_disk(until);
+        end
+    });
 }
 
 #[test]

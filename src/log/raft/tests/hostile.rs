@@ -78,7 +78,7 @@ fn a_node_that_is_no_member_gets_nothing_done_and_none_speaks_for_another() {
         let envelope = codec::encode(&Envelope { group, from: 9, to: 2, ask });
         let answer: Answer = minicbor::decode(&cluster.get(2).answer_node(9, &envelope).unwrap()).unwrap();
         match answer {
-            Answer::Refused { fault: Fault::Forbidden | Fault::NoMember, told } => {
+            Answer::Refused { fault: Fault::Forbidden | Fault::NoMember, told, .. } => {
                 assert!(told.contains("node 9 is no member"), "{told}");
             }
             // Only the leader can say who is one by now, and nobody learns anything from the others.

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Cluster, eventually};
+use super::super::Group;
+use super::{Cluster, eventually, member};
 use crate::log::{Log, Proposal};
 use crate::store::tests::fixtures::{TOKEN, create, row};
 use crate::store::{Change, Outcome};
@@ -42,6 +43,33 @@ fn a_repeated_request_is_applied_once_and_answered_the_same_by_anybody() {
     }
     assert_eq!(cluster.propose(3, attempt()), Outcome::Attempt { attempts: 2 });
     cluster.assert_same();
+}
+
+#[test]
+fn a_state_that_this_group_never_had_is_not_waited_for() {
+    let mut cluster = Cluster::new(&ZONES);
+    (0..5).for_each(|number| assert_eq!(cluster.create(1, number), Outcome::Done));
+    let (mark, epoch) = (cluster.get(1).mark(), cluster.get(1).epoch());
+    for node in cluster.nodes() {
+        cluster.get(node).reach(mark).unwrap();
+        assert!(epoch.is_some() && cluster.get(node).epoch() == epoch);
+        let begun = Instant::now();
+        let error = cluster.get(node).reach(mark + 1).unwrap_err();
+        assert!(error.to_string().contains("another one") && begun.elapsed() < Duration::from_secs(3), "{error}");
+    }
+    // One that is cut off cannot know, and does not wait for long either.
+    cluster.net.isolate(3, true);
+    assert_eq!(cluster.create(1, 5), Outcome::Done);
+    let begun = Instant::now();
+    assert!(cluster.get(3).reach(mark + 1).is_err() && begun.elapsed() < Duration::from_secs(5));
+    cluster.net.isolate(3, false);
+    cluster.get(3).reach(mark + 1).unwrap();
+    // A group that was formed anew counts for itself.
+    cluster.nodes().into_iter().for_each(|node| cluster.kill(node));
+    Group::force_new(&cluster.directory(3), 3, member("c")).unwrap();
+    cluster.start(3);
+    cluster.get(3).barrier().unwrap();
+    assert_ne!(cluster.get(3).epoch(), epoch);
 }
 
 #[test]
