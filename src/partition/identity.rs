@@ -128,7 +128,7 @@ impl Partition {
     fn note_decided(&self, origin: Option<&Origin>, token: TokenId) -> Result<()> {
         if let Some(name) = origin.and_then(|origin| origin.numbered(DECIDED)) {
             // Changes nothing, as nobody has that role, and is answered so.
-            self.propose_as(Some(name), Change::ReserveAttempt { token, role: u8::MAX })?;
+            self.propose_as(origin, Some(name), Change::ReserveAttempt { token, role: u8::MAX })?;
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Partition {
                 },
             };
             self.may_change(origin)?;
-            let reserved = self.propose_as(name, reserve())?;
+            let reserved = self.propose_as(origin, name, reserve())?;
             if reserved != Outcome::Locked {
                 return Ok((reserved, Some(place)));
             }

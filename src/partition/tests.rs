@@ -156,7 +156,8 @@ fn a_request_that_is_carried_out_twice_at_once_makes_one_key_and_both_use_that()
     let first = home.open(Policy::Default);
     let second = home.open_with(Policy::Default, |log| Arc::new(Overtaken { log, first: before.clone() }));
     let id = ready_token(&first).describe().map(|_| first.0.token_ids().unwrap()[0]).unwrap();
-    let origin = Origin { scope: SCOPE, sequence: Some(7), use_number: None, client: Arc::from("app"), held: Vec::new() };
+    let origin =
+        Origin { scope: SCOPE, sequence: Some(7), since: None, use_number: None, client: Arc::from("app"), held: Vec::new() };
     let (ours, theirs) = (first.0.token_on_behalf(id, origin.clone()), second.0.token_on_behalf(id, origin.clone()));
     let (access, other) = (user(&*first.tokens().unwrap()[0]), user(&*second.tokens().unwrap()[0]));
     let generate = Mechanism { kind: MechanismType::GENERIC_SECRET_KEY_GEN, params: Params::None };
@@ -201,7 +202,8 @@ fn a_request_that_comes_again_is_acknowledged_only_when_its_change_is_safe() {
     let (first, unsure) = (home.open(Policy::Default), home.open_with(Policy::Default, |log| Arc::new(Unsure(log))));
     ready_token(&first);
     let id = first.0.token_ids().unwrap()[0];
-    let origin = Origin { scope: SCOPE, sequence: Some(7), use_number: None, client: Arc::from("app"), held: Vec::new() };
+    let origin =
+        Origin { scope: SCOPE, sequence: Some(7), since: None, use_number: None, client: Arc::from("app"), held: Vec::new() };
     let make = |admin: &LocalAdmin| {
         let access = user(&*admin.tokens().unwrap()[0]);
         let template = Template::from_iter([(A::TOKEN, Value::Bool(true)), (A::VALUE_LEN, Value::Ulong(32))]);

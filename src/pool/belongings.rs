@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::inherit::Kin;
 use super::numbers::Numbers;
+use super::since::Moment;
 use crate::limits::{BEGUN_KEPT_MILLISECONDS, INHERITED_AT_ONCE_MAX_BYTES};
 use crate::object::ObjectId;
 use crate::token::message::{Begun, Blob, Capsule, Held, Named, Tally, Who};
@@ -19,6 +20,8 @@ use crate::token::{Access, LoginId, Scope, TokenId};
 pub struct Belongings {
     /// The highest mark that was seen: how much the application knows of the past.
     mark: AtomicU64,
+    /// When the mark was last known to be all that there was.
+    pub(super) heard_all: Mutex<Option<Moment>>,
     /// Whether this is a forked child of who began with them.
     pub kin: Kin,
     /// Numbers changes.
@@ -131,6 +134,16 @@ impl Belongings {
     /// All that was seen.
     pub fn mark(&self) -> u64 {
         self.mark.load(Ordering::Relaxed)
+    }
+
+    /// All that was seen was all that there was, at this moment.
+    pub fn hear_all(&self, at: Moment) {
+        *self.heard_all.lock() = Some(at);
+    }
+
+    /// When it was so last.
+    pub fn heard_all(&self) -> Option<Moment> {
+        *self.heard_all.lock()
     }
 
     /// What must be applied where these objects are used.

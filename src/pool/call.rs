@@ -137,6 +137,10 @@ impl Pool {
     ) -> Result<Outcome> {
         request.sequence = number.as_ref().map(Number::value);
         let deadline = self.world.elapsed() + CALL_DEADLINE;
+        if number.is_some() && request.since.is_none() {
+            let changes = self.changes_by_now(deadline);
+            request.since = Some(changes.map_err(|why| self.gave_up(&request.ask, Some(why)))?);
+        }
         let mut last = None;
         for round in 0.. {
             self.probe_one();
@@ -363,6 +367,7 @@ impl Pool {
 
     /// Remembers what must be applied where a changed object is used.
     fn note_change(&self, ask: &Ask, reply: &Reply, mark: u64) {
+        self.note_all_heard();
         if let Ask::Update { id, .. } | Ask::Destroy { id } = ask {
             self.belongings.changed(*id, mark);
             self.belongings.forget_begun();
@@ -403,13 +408,18 @@ impl Pool {
 
     /// How a node is. Errors: `DeviceError` when it does not say.
     pub fn health_of(&self, node: usize) -> Result<Health> {
+        self.look_at(node, patience(&Ask::Health, 0)).map(|(health, _)| health)
+    }
+
+    /// The same within so long, and how many changes it has applied.
+    pub(super) fn look_at(&self, node: usize, patience: Duration) -> Result<(Health, u64)> {
         let who = Who::from(&Access::public(Scope([0; 16]), false));
         let request = Request::new(None, who, 0, Ask::Health);
-        let (patience, begun) = (patience(&request.ask, 0), self.world.elapsed());
+        let begun = self.world.elapsed();
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
         self.answered(node, &request.ask, begun);
-        match decode::<Answer>(answer.expose())?.verdict {
-            Verdict::Done(Reply::Health(health)) => Ok(health),
+        match decode::<Answer>(answer.expose())? {
+            Answer { mark, verdict: Verdict::Done(Reply::Health(health)), .. } => Ok((health, mark)),
             _ => Err(self.odd(node)),
         }
     }
@@ -431,7 +441,7 @@ impl Pool {
         }
     }
 
-    fn dice(&self) -> u8 {
+    pub(super) fn dice(&self) -> u8 {
         let mut byte = [0];
         // Without randomness there is no jitter, which only costs evenness.
         let _ = self.world.fill_random(&mut byte);

@@ -23,6 +23,7 @@ mod race;
 mod retry;
 mod route;
 mod sign;
+mod since;
 mod stream;
 mod together;
 mod token;

@@ -64,6 +64,10 @@ pub struct Request {
     /// Whether a look-up need not show more than what is applied at `mark`.
     #[n(10)]
     pub mark_is_enough: Option<bool>,
+    /// How many changes the pool had made at least when a request with a number was first sent: it was not carried out before. One that arrives when the answers
+    /// of that time may be forgotten is not carried out. Absent in older modules.
+    #[n(11)]
+    pub since: Option<u64>,
 }
 
 impl Request {
@@ -81,6 +85,7 @@ impl Request {
             use_number: None,
             alone: None,
             mark_is_enough: None,
+            since: None,
         }
     }
 }

@@ -177,6 +177,7 @@ fn request(ask: Ask) -> Request {
         use_number: Some(70_000),
         alone: None,
         mark_is_enough: None,
+        since: None,
     }
 }
 
