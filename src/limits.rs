@@ -125,6 +125,9 @@ pub const REQUEST_STEPS: u64 = 8;
 pub const REQUESTS_KEPT_PER_CLIENT: u64 = 1024 * REQUEST_STEPS;
 /// Latest changes whose answers are kept, all clients together.
 pub const REQUESTS_KEPT_CHANGES: u64 = 1 << 17;
+/// Of these, how many are left for changes that come into the log between a look at how many there are and a change's own place: each connection of a leader
+/// has one under way.
+pub const REQUESTS_OVERTAKING_MAX: u64 = 1 << 14;
 /// Highest number of a request: SQLite orders signed numbers.
 pub const REQUEST_SEQUENCE_MAX: u64 = u64::MAX >> 1;
 /// Latest changes that a single member's log keeps.
@@ -211,3 +214,5 @@ const _: () = assert!(PIN_LEN_MIN_BYTES < PIN_LEN_MAX_BYTES);
 const _: () = assert!(TICKET_RENEWED_AFTER_SECONDS < TICKET_MAX_AGE_SECONDS);
 const _: () = assert!(ATTRIBUTE_VALUE_MAX_BYTES < OBJECT_MAX_BYTES);
 const _: () = assert!(REQUESTS_KEPT_PER_CLIENT < REQUESTS_KEPT_CHANGES);
+const _: () =
+    assert!(REQUESTS_OVERTAKING_MAX >= 2 * CONNECTIONS_MAX as u64 && REQUESTS_OVERTAKING_MAX < REQUESTS_KEPT_CHANGES / 2);

@@ -13,6 +13,7 @@ mod solo;
 mod tests;
 
 pub use crate::store::{Committed, Proposal, RequestId};
+pub use dedup::is_remembered;
 pub use solo::Solo;
 
 use std::fmt;
@@ -30,6 +31,12 @@ pub trait Log: Send + Sync {
     /// [`REQUESTS_KEPT_PER_CLIENT`](crate::limits::REQUESTS_KEPT_PER_CLIENT) of them under way. Errors: `DeviceError`: an id further back than that, whose
     /// answer is forgotten, or the store could not be written; `DeviceMemory`: the disk is full.
     fn propose(&self, proposal: Proposal) -> Result<Outcome>;
+
+    /// The same, of a request that was first sent when there were `since` changes. Where a group has made so many since that it may have forgotten the
+    /// answer, nothing is done: a request that was carried out then would be carried out once more. Errors: `DeviceError` then, and as those of `propose`.
+    fn propose_since(&self, proposal: Proposal, _since: u64) -> Result<Outcome> {
+        self.propose(proposal)
+    }
 
     /// Returns when a change that is applied here is as safe as [`Log::propose`] makes one before it answers: somebody else may have proposed it,
     /// and wait for that still. `proposal` has the change's request id, and is answered, not applied. Errors: as those of `propose`.

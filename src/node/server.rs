@@ -213,9 +213,9 @@ impl Server {
         self.scopes.touch(request.who.scope, self.world.now());
         self.may_answer(request)?;
         self.come_to(request)?;
-        let (sequence, use_number) = (request.sequence, request.use_number);
-        let origin =
-            Origin { scope: request.who.scope, sequence, use_number, client: caller.name.clone(), held: request.held.clone() };
+        let Request { sequence, since, use_number, ref held, .. } = *request;
+        let (scope, client, held) = (request.who.scope, caller.name.clone(), held.clone());
+        let origin = Origin { scope, sequence, since, use_number, client, held };
         let Some(id) = request.token else { return self.all_tokens(caller, &origin, &request.ask) };
         self.may_see(caller, id)?;
         let token = self.partition.token_on_behalf(id, origin.clone());

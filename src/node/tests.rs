@@ -1,6 +1,7 @@
 //! What a server answers, by what its partition may do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -8,6 +9,7 @@ use parking_lot::Mutex;
 use super::server::{Caller, Server, Standing as Whereabouts};
 use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
 use crate::error::{Code, Result, refuse};
+use crate::limits::{REQUESTS_KEPT_CHANGES, REQUESTS_OVERTAKING_MAX};
 use crate::log::{Log, Proposal, Solo, Standing, Version};
 use crate::mechanism::{Mechanism, Params};
 use crate::object::policy::Policy;
@@ -27,6 +29,9 @@ const GROUP: u64 = 7;
 struct Posed {
     solo: Solo,
     standing: Mutex<Standing>,
+    mark: AtomicU64,
+    /// What the mark is once it has caught up.
+    latest: AtomicU64,
 }
 
 impl Log for Posed {
@@ -54,13 +59,23 @@ impl Log for Posed {
     fn epoch(&self) -> Option<u64> {
         Some(GROUP)
     }
+
+    fn mark(&self) -> u64 {
+        self.mark.load(Ordering::Relaxed)
+    }
+
+    fn barrier(&self) -> Result<()> {
+        self.mark.fetch_max(self.latest.load(Ordering::Relaxed), Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 fn server(directory: &Directory) -> (Server, Arc<Posed>) {
     let world: Arc<dyn World> = Arc::new(Real);
     let store = Arc::new(Store::open(directory.path()).unwrap());
     let root_key = load_root_key(&RootKeySource::File(directory.path().join("hsmpool.key")), true, &*world).unwrap();
-    let log = Arc::new(Posed { solo: Solo::new(store.clone()), standing: Mutex::new(Standing::Ordinary) });
+    let (solo, standing) = (Solo::new(store.clone()), Mutex::new(Standing::Ordinary));
+    let log = Arc::new(Posed { solo, standing, mark: AtomicU64::new(0), latest: AtomicU64::new(0) });
     let settings = Settings { pin_attempts_max: 3, policy: Policy::Default, root_key, tickets: true };
     let partition = Partition::new(store, log.clone(), world.clone(), settings).unwrap();
     let whereabouts = Whereabouts { node: 1, zone: "a".to_string() };
@@ -203,4 +218,36 @@ fn at_once_a_node_answers_what_waits_for_nobody_and_in_its_lease_only() {
     *log.standing.lock() = Standing::Ordinary;
     server.drain();
     assert!(told(session(0)).is_none(), "it is being stopped");
+}
+
+/// A request that was in a node that stood still comes to itself when the log has forgotten that another node carried it out.
+#[test]
+fn a_change_whose_answer_may_be_forgotten_is_not_carried_out() {
+    let directory = Directory::new();
+    let (server, log) = server(&directory);
+    let is_made = |sequence: u64, since: Option<u64>| {
+        let so_pin = Secret::new(b"12345678".to_vec());
+        let ask = Ask::InitToken { existing: None, so_pin, label: [b' '; 32] };
+        let caller = Caller { name: "test".into(), tokens: None, operates: false };
+        let request = Request { sequence: Some(sequence), since, ..Request::new(None, public(), 0, ask) };
+        match decode::<Answer>(server.answer(&caller, encode(&request).expose()).expose()).unwrap().verdict {
+            Verdict::Done(Reply::Token(_)) => true,
+            Verdict::Elsewhere(why) => {
+                assert!(why.contains("too old"), "{why}");
+                false
+            }
+            _ => panic!("neither done nor sent elsewhere"),
+        }
+    };
+    let longest = REQUESTS_KEPT_CHANGES - REQUESTS_OVERTAKING_MAX;
+    assert!(is_made(0, Some(5)));
+    log.mark.store(5 + longest, Ordering::Relaxed);
+    assert!(is_made(1, Some(5)));
+    assert!(!is_made(2, Some(4)));
+    assert!(is_made(2, None), "an older module does not say from when its request is");
+    // The node was asleep: what it has is as old as the request.
+    log.latest.store(6 + longest, Ordering::Relaxed);
+    assert!(is_made(3, Some(5)));
+    *log.standing.lock() = Standing::Behind;
+    assert!(!is_made(4, Some(5)), "it catches up first");
 }

@@ -45,7 +45,6 @@ pub(super) struct Birth {
     pub label: [u8; 32],
     pub policy: Policy,
     pub generation: u64,
-    pub expected_generation: Option<u64>,
 }
 
 /// A token that is not written down yet.
@@ -125,11 +124,9 @@ impl Partition {
             }
         }
         let id = TokenId(id);
-        self.give_birth(
-            Birth { id, serial, label, policy: self.settings.policy, generation: 1, expected_generation: None },
-            origin,
-            so_pin,
-        )?;
+        let policy = self.settings.policy;
+        let born = self.conceive(&Birth { id, serial, label, policy, generation: 1 }, so_pin)?;
+        self.give_birth(origin, born, None)?;
         Ok(id)
     }
 
@@ -139,28 +136,28 @@ impl Partition {
             return Ok(id);
         }
         let state = self.state(id);
-        let facts = state.facts(self)?;
-        self.prove_pin(origin, &facts, Role::SecurityOfficer, so_pin)?;
-        let row = &facts.row;
-        let birth = Birth {
-            id,
-            serial: row.serial,
-            label,
-            policy: facts.policy,
-            generation: row.generation + 1,
-            expected_generation: Some(row.generation),
-        };
-        self.give_birth(birth, origin, so_pin)?;
+        let proven = self.prove_pin(origin, &state, Role::SecurityOfficer, so_pin)?;
+        let (facts, row) = (&proven.facts, &proven.facts.row);
+        let birth = Birth { id, serial: row.serial, label, policy: facts.policy, generation: row.generation + 1 };
+        let born = self.conceive(&birth, so_pin)?;
+        // The change does not name the PIN that allows it, and making the keys took a while.
+        match self.holds_still(&state, Role::SecurityOfficer, &proven) {
+            // Another partition has carried out this request meanwhile.
+            Err(_) if self.did_for_good(origin, Step::InitToken)? => {}
+            other => {
+                other?;
+                self.give_birth(origin, born, Some(row.generation))?;
+            }
+        }
         // Whoever reads the new life first puts the old one away; nobody else may come for long.
         drop(state.facts(self));
         self.spread(origin)?;
         Ok(id)
     }
 
-    fn give_birth(&self, birth: Birth, origin: Option<&Origin>, so_pin: &Secret) -> Result<()> {
-        let born = self.conceive(&birth, so_pin)?;
-        let (token, so) = (born.token, born.so);
-        match self.propose_for(origin, Change::InitToken { token, so, expected_generation: birth.expected_generation })? {
+    fn give_birth(&self, origin: Option<&Origin>, born: Born, expected_generation: Option<u64>) -> Result<()> {
+        let Born { token, so, .. } = born;
+        match self.propose_for(origin, Change::InitToken { token, so, expected_generation })? {
             Outcome::Done => Ok(()),
             _ => Err(refuse(Code::FunctionFailed, "somebody else initialised the token at the same time: try again")),
         }

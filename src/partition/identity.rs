@@ -8,7 +8,7 @@ use super::origin::{Origin, Step};
 use super::seal::{Key32, ObjectSeals, unwrap_under_pin, wrap_under_pin};
 use super::state::{Facts, Login, TokenState, role_number};
 use super::{Partition, Place};
-use crate::error::{Code, Result, refuse};
+use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::limits::{PIN_LEN_MAX_BYTES, PIN_LEN_MIN_BYTES};
 use crate::secret::Secret;
@@ -50,6 +50,19 @@ pub(super) fn check_pin_len(pin: &Secret) -> Result<()> {
     Err(refuse(Code::PinLenRange, format!("a PIN has {PIN_LEN_MIN_BYTES} to {PIN_LEN_MAX_BYTES} bytes")))
 }
 
+/// A PIN that was right.
+pub(super) struct Proven {
+    pub token_key: Key32,
+    /// As of after the attempt was counted.
+    pub facts: Arc<Facts>,
+    /// The PIN's.
+    pub generation: u64,
+}
+
+fn replaced() -> Error {
+    refuse(Code::PinIncorrect, "the PIN has been replaced by another one at this moment")
+}
+
 /// What a PIN's wrapping is bound to.
 fn pin_aad(token: TokenId, role: Role, generation: u64) -> [u8; 25] {
     let mut aad = [0; 25];
@@ -83,15 +96,16 @@ impl Partition {
         })
     }
 
-    /// Proves a PIN and returns the token key. The attempt is on disk before the PIN is looked at, so that guesses
-    /// in parallel, or a kill in time, do not beat the count.
+    /// Proves a PIN. The attempt is on disk before the PIN is looked at, so that guesses in parallel, or a kill in time, do not beat the count; and it is looked
+    /// at by what holds after the attempt, as a partition that is a little behind would else take a PIN that was replaced.
     ///
     /// Errors: `PinIncorrect`, `PinLocked`, `UserPinNotInitialized`.
-    pub(super) fn prove_pin(&self, origin: Option<&Origin>, facts: &Facts, role: Role, pin: &Secret) -> Result<Key32> {
-        let token = facts.row.id;
-        let Some(holder) = facts.holder(role) else {
-            return Err(refuse(Code::UserPinNotInitialized, "the SO has not set the user's PIN yet"));
-        };
+    pub(super) fn prove_pin(&self, origin: Option<&Origin>, state: &TokenState, role: Role, pin: &Secret) -> Result<Proven> {
+        let (token, not_set) = (state.id, || refuse(Code::UserPinNotInitialized, "the SO has not set the user's PIN yet"));
+        self.on_duty()?;
+        if state.facts(self)?.holder(role).is_none() {
+            return Err(not_set());
+        }
         let (reserved, _attempt) = match faults::on(Fault::WrongPinsAreNotCounted) {
             true => (Outcome::Attempt { attempts: 1 }, None),
             false => self.reserve_attempt(origin, token, role)?,
@@ -108,6 +122,8 @@ impl Partition {
             let exponent = (attempts - SO_DELAY_FROM_ATTEMPTS).min(10);
             self.world.sleep(SO_DELAY_MAX.min(Duration::from_millis(100 << exponent)));
         }
+        let facts = state.facts(self)?;
+        let holder = facts.holder(role).ok_or_else(not_set)?;
         let aad = pin_aad(token, role, holder.generation);
         let under_pin = self.settings.root_key.unwrap(&aad, holder.wrapped.as_bytes())?;
         let place = self.stretching.get().enter(&*self.world)?;
@@ -118,9 +134,22 @@ impl Partition {
             self.note_decided(origin, token)?;
             return Err(refuse(Code::PinIncorrect, format!("wrong PIN; {attempts} wrong in a row")));
         };
-        let right = Change::ClearAttempts { token, role: role_number(role), generation: holder.generation };
-        self.propose_for(origin, right)?;
-        Ok(token_key)
+        let generation = holder.generation;
+        match self.propose_for(origin, Change::ClearAttempts { token, role: role_number(role), generation })? {
+            Outcome::Conflict => Err(replaced()),
+            Outcome::Gone => Err(refuse(Code::TokenNotPresent, "the token has been deleted or initialised again")),
+            _ => Ok(Proven { token_key, facts, generation }),
+        }
+    }
+
+    /// Whether a PIN that was proven is the one that holds still, as far as this partition knows: if it is on duty, no call that replaced it has returned.
+    /// Errors: `PinIncorrect`: it is not.
+    pub(super) fn holds_still(&self, state: &TokenState, role: Role, proven: &Proven) -> Result<()> {
+        self.on_duty()?;
+        match state.facts(self)?.holder(role) {
+            Some(holder) if holder.generation == proven.generation => Ok(()),
+            _ => Err(replaced()),
+        }
     }
 
     /// Has the log remember that the request's PIN was wrong. Its attempt is counted once, however often it arrives: with another PIN each time it would
@@ -128,7 +157,7 @@ impl Partition {
     fn note_decided(&self, origin: Option<&Origin>, token: TokenId) -> Result<()> {
         if let Some(name) = origin.and_then(|origin| origin.numbered(DECIDED)) {
             // Changes nothing, as nobody has that role, and is answered so.
-            self.propose_as(Some(name), Change::ReserveAttempt { token, role: u8::MAX })?;
+            self.propose_as(origin, Some(name), Change::ReserveAttempt { token, role: u8::MAX })?;
         }
         Ok(())
     }
@@ -162,7 +191,7 @@ impl Partition {
                 },
             };
             self.may_change(origin)?;
-            let reserved = self.propose_as(name, reserve())?;
+            let reserved = self.propose_as(origin, name, reserve())?;
             if reserved != Outcome::Locked {
                 return Ok((reserved, Some(place)));
             }
@@ -195,11 +224,9 @@ impl Partition {
         role: Role,
         pin: &Secret,
     ) -> Result<Access> {
-        let facts = state.facts(self)?;
-        let token_key = self.prove_pin(origin, &facts, role, pin)?;
+        let Proven { token_key, facts, generation } = self.prove_pin(origin, state, role, pin)?;
         let mut id = [0; 16];
         self.world.fill_random(&mut id)?;
-        let generation = facts.holder(role).map_or(0, |holder| holder.generation);
         let login = Login {
             scope: *scope,
             role,
@@ -260,9 +287,7 @@ impl Partition {
         if self.did_for_good(origin, Step::SetUser)? {
             return self.spread(origin);
         }
-        let facts = state.facts(self)?;
-        let token_key = self.prove_pin(origin, &facts, role, old)?;
-        let generation = facts.holder(role).map_or(0, |holder| holder.generation);
+        let Proven { token_key, generation, .. } = self.prove_pin(origin, state, role, old)?;
         let user = self.holder_row(state.id, role, generation + 1, new, &token_key)?;
         self.replace_holder(origin, state, access, user, Some(generation))
     }

@@ -52,14 +52,7 @@ impl Partition {
         let mut id = [0; 16];
         self.world.fill_random(&mut id)?;
         let id = TokenId(id);
-        let birth = Birth {
-            id,
-            serial: from.serial,
-            label: from.label,
-            policy: Policy::Compatible,
-            generation: 1,
-            expected_generation: None,
-        };
+        let birth = Birth { id, serial: from.serial, label: from.label, policy: Policy::Compatible, generation: 1 };
         if self.store.tokens()?.iter().any(|other| other.serial == from.serial) {
             return Err(there_already(&birth));
         }

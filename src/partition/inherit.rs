@@ -22,8 +22,7 @@ impl LocalToken {
         let (partition, state, origin) = self.parts();
         let parent = Access { scope: from, ..access.clone() };
         if let Some(origin) = origin {
-            let of_parent =
-                Origin { scope: from, sequence: None, use_number: None, client: origin.client.clone(), held: Vec::new() };
+            let of_parent = Origin { scope: from, sequence: None, since: None, held: Vec::new(), ..origin.clone() };
             partition.admit(state, &parent, &of_parent)?;
         }
         let own = parent.login.map(|login| self.inherit_login(&parent, login, access.scope)).transpose()?;

@@ -46,7 +46,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Code, Error, Result, refuse};
 use crate::limits::CALL_DEADLINE_SECONDS;
-use crate::log::{Log, Proposal, RequestId, Standing};
+use crate::log::{Log, Proposal, RequestId, Standing, is_remembered};
 use crate::object::policy::Policy;
 use crate::store::Store;
 use crate::store::{Change, Outcome};
@@ -165,14 +165,21 @@ impl Partition {
     }
 
     /// Refuses a client's change at once where no quorum is heard of: the client tries other nodes, and waits for the quorum by itself. One without
-    /// a client waits here.
+    /// a client waits here. Refuses one, too, that may have been made so long ago that its answer is forgotten: its client waits no more.
     fn may_change(&self, origin: Option<&Origin>) -> Result<()> {
+        let Some(origin) = origin else { return Ok(()) };
         match self.log.standing() {
-            standing if origin.is_some() && !standing.in_contact() => {
-                Err(refuse(Code::DeviceError, format!("this partition takes no change: {standing}")))
+            // One that was asleep knows neither how old the request is nor which PINs are good.
+            Standing::Behind => self.log.barrier()?,
+            standing if !standing.in_contact() => {
+                return Err(refuse(Code::DeviceError, format!("this partition takes no change: {standing}")));
             }
-            _ => Ok(()),
+            _ => {}
         }
+        if origin.since.is_some_and(|since| !is_remembered(since, self.log.mark())) {
+            return Err(refuse(Code::DeviceError, "the request is too old to tell whether it was carried out"));
+        }
+        Ok(())
     }
 
     /// What took something away, and is applied here, holds everywhere when this returns. A request that comes again waits for the rest only.
@@ -197,16 +204,20 @@ impl Partition {
     /// Proposes a change that carries out somebody's request: proposed again, it is answered, not applied again.
     fn propose_for(&self, origin: Option<&Origin>, change: Change) -> Result<Outcome> {
         self.may_change(origin)?;
-        self.propose_as(origin.and_then(|origin| origin.request(&change)), change)
+        self.propose_as(origin, origin.and_then(|origin| origin.request(&change)), change)
     }
 
     /// Proposes under that name, or under one of the partition's own.
-    fn propose_as(&self, request: Option<RequestId>, change: Change) -> Result<Outcome> {
+    fn propose_as(&self, origin: Option<&Origin>, request: Option<RequestId>, change: Change) -> Result<Outcome> {
         let request = match request {
             Some(request) => request,
             None => self.names.get().next(&*self.world)?,
         };
-        self.log.propose(Proposal { request, change })
+        let proposal = Proposal { request, change };
+        match origin.and_then(|origin| origin.since) {
+            Some(since) => self.log.propose_since(proposal, since),
+            None => self.log.propose(proposal),
+        }
     }
 
     /// Decides, proposes, and decides again when the facts had changed meanwhile.

@@ -19,6 +19,9 @@ pub struct Origin {
     pub scope: Scope,
     /// Numbers the application's changes; none for requests that change nothing.
     pub sequence: Option<u64>,
+    /// How many changes the pool had made when the request was first sent, so that it was not carried out before. `None`: it is of an older module, or
+    /// changes nothing.
+    pub since: Option<u64>,
     /// Names one use of a key within the application.
     pub use_number: Option<u64>,
     /// Who sent it, as the connection proved: a certificate's name, or a user of this machine.
@@ -139,6 +142,7 @@ mod tests {
         Origin {
             scope: Scope([scope; 16]),
             sequence: Some(sequence),
+            since: None,
             use_number: None,
             client: Arc::from("test"),
             held: Vec::new(),

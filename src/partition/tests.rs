@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -156,7 +157,8 @@ fn a_request_that_is_carried_out_twice_at_once_makes_one_key_and_both_use_that()
     let first = home.open(Policy::Default);
     let second = home.open_with(Policy::Default, |log| Arc::new(Overtaken { log, first: before.clone() }));
     let id = ready_token(&first).describe().map(|_| first.0.token_ids().unwrap()[0]).unwrap();
-    let origin = Origin { scope: SCOPE, sequence: Some(7), use_number: None, client: Arc::from("app"), held: Vec::new() };
+    let origin =
+        Origin { scope: SCOPE, sequence: Some(7), since: None, use_number: None, client: Arc::from("app"), held: Vec::new() };
     let (ours, theirs) = (first.0.token_on_behalf(id, origin.clone()), second.0.token_on_behalf(id, origin.clone()));
     let (access, other) = (user(&*first.tokens().unwrap()[0]), user(&*second.tokens().unwrap()[0]));
     let generate = Mechanism { kind: MechanismType::GENERIC_SECRET_KEY_GEN, params: Params::None };
@@ -201,7 +203,8 @@ fn a_request_that_comes_again_is_acknowledged_only_when_its_change_is_safe() {
     let (first, unsure) = (home.open(Policy::Default), home.open_with(Policy::Default, |log| Arc::new(Unsure(log))));
     ready_token(&first);
     let id = first.0.token_ids().unwrap()[0];
-    let origin = Origin { scope: SCOPE, sequence: Some(7), use_number: None, client: Arc::from("app"), held: Vec::new() };
+    let origin =
+        Origin { scope: SCOPE, sequence: Some(7), since: None, use_number: None, client: Arc::from("app"), held: Vec::new() };
     let make = |admin: &LocalAdmin| {
         let access = user(&*admin.tokens().unwrap()[0]);
         let template = Template::from_iter([(A::TOKEN, Value::Bool(true)), (A::VALUE_LEN, Value::Ulong(32))]);
@@ -305,6 +308,110 @@ fn a_changed_pin_ends_other_logins_and_keeps_the_objects() {
     assert_eq!(code(token.login(&SCOPE, Role::User, &pin("user-pin"))), Some(Code::PinIncorrect));
     let again = token.login(&Scope([2; 16]), Role::User, &pin("other-pin")).unwrap();
     assert_eq!(token.find(&again, &labelled("kept")).unwrap().len(), 1);
+}
+
+/// When somebody else comes in between, while a PIN is proven at a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// The partition catches up, as it was behind.
+    CatchingUp,
+    /// Before its so-manieth proposal.
+    Before(usize),
+    /// After it.
+    After(usize),
+}
+
+/// A log in which something else happens then.
+struct Interrupted {
+    log: Solo,
+    when: When,
+    proposals: AtomicUsize,
+    then: Once,
+}
+
+impl Interrupted {
+    fn is_time(&self, now: When) {
+        if self.when == now
+            && let Some(then) = self.then.lock().take()
+        {
+            then();
+        }
+    }
+}
+
+impl Log for Interrupted {
+    fn propose(&self, proposal: Proposal) -> Result<Outcome> {
+        let number = self.proposals.fetch_add(1, Ordering::Relaxed) + 1;
+        self.is_time(When::Before(number));
+        let outcome = self.log.propose(proposal);
+        self.is_time(When::After(number));
+        outcome
+    }
+
+    fn standing(&self) -> Standing {
+        if self.when == When::CatchingUp { Standing::Behind } else { Standing::Ordinary }
+    }
+
+    fn barrier(&self) -> Result<()> {
+        self.is_time(When::CatchingUp);
+        Ok(())
+    }
+
+    fn version(&self) -> Version {
+        self.log.version()
+    }
+}
+
+/// A token with an object, and the same token at a partition at which somebody else replaces a PIN then, while one is proven.
+fn replaced_meanwhile(home: &Home, role: Role, when: When) -> (Arc<dyn Token>, LocalAdmin) {
+    let first = home.open(Policy::Default);
+    let token = ready_token(&first);
+    token.create(&user(&*token), data("kept", true)).unwrap();
+    let old = if role == Role::User { "user-pin" } else { "so-pin" };
+    let access = token.login(&SCOPE, role, &pin(old)).unwrap();
+    let changer = token.clone();
+    let change: Box<dyn FnOnce() + Send> = Box::new(move || changer.set_pin(&access, &pin(old), &pin("new-pin")).unwrap());
+    let (proposals, then) = (AtomicUsize::new(0), Arc::new(Mutex::new(Some(change))));
+    (token, home.open_with(Policy::Default, |log| Arc::new(Interrupted { log, when, proposals, then })))
+}
+
+#[test]
+fn a_pin_that_was_replaced_meanwhile_logs_nobody_in_and_the_new_one_does() {
+    use When::{Before, CatchingUp};
+    // The first proposal counts the attempt, the second ends the count.
+    for (at, when) in [CatchingUp, Before(1), Before(2)].into_iter().enumerate() {
+        for role in [Role::User, Role::SecurityOfficer] {
+            let home = Home::new(&format!("old-pin-{at}-{role:?}"));
+            let (token, second) = replaced_meanwhile(&home, role, when);
+            let there = second.tokens().unwrap().remove(0);
+            let old = if role == Role::User { "user-pin" } else { "so-pin" };
+            assert_eq!(code(there.login(&SCOPE, role, &pin(old))), Some(Code::PinIncorrect), "{role:?}, {when:?}");
+            token.login(&SCOPE, role, &pin("new-pin")).unwrap();
+        }
+    }
+    for (at, when) in [CatchingUp, Before(1)].into_iter().enumerate() {
+        let home = Home::new(&format!("new-pin-{at}"));
+        let (token, second) = replaced_meanwhile(&home, Role::User, when);
+        let there = second.tokens().unwrap().remove(0);
+        there.login(&SCOPE, Role::User, &pin("new-pin")).unwrap();
+        assert_eq!(token.describe().unwrap().user_pin, PinState::Good, "{when:?}: no attempt is counted");
+    }
+}
+
+#[test]
+fn a_token_is_not_emptied_by_a_pin_that_was_replaced_meanwhile() {
+    use When::{After, Before, CatchingUp};
+    for (at, when) in [CatchingUp, Before(1), Before(2), After(2)].into_iter().enumerate() {
+        let home = Home::new(&format!("emptied-{at}"));
+        let (token, second) = replaced_meanwhile(&home, Role::SecurityOfficer, when);
+        let id = second.0.token_ids().unwrap()[0];
+        let emptied = second.init_token(Some(id), &pin("so-pin"), *b"emptied                         ");
+        assert_eq!(code(emptied), Some(Code::PinIncorrect), "{when:?}");
+        assert_eq!(token.find(&user(&*token), &labelled("kept")).unwrap().len(), 1, "{when:?}");
+        token.login(&SCOPE, Role::SecurityOfficer, &pin("new-pin")).unwrap();
+        let again = second.init_token(Some(id), &pin("new-pin"), *b"emptied                         ");
+        assert_eq!(code(again), None, "{when:?}: the new PIN allows it");
+    }
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Token for LocalToken {
     fn authenticate(&self, access: &Access, pin: &Secret) -> Result<Permit> {
         let facts = self.state.facts(&self.partition)?;
         let login = self.state.login_of(access, &facts)?;
-        self.partition.prove_pin(self.origin.as_ref(), &facts, login.role, pin)?;
+        self.partition.prove_pin(self.origin.as_ref(), &self.state, login.role, pin)?;
         self.partition.permit(self.state.id, access)
     }
 

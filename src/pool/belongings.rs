@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use super::inherit::Kin;
 use super::numbers::Numbers;
 use super::seen::Seen;
+use super::since::Moment;
 use crate::limits::{BEGUN_KEPT_MILLISECONDS, CAPSULES_AT_ONCE_MAX_BYTES};
 use crate::object::ObjectId;
 use crate::token::message::{Begun, Blob, Capsule, Held, Named, Tally, Who};
@@ -20,6 +21,8 @@ use crate::token::{Access, LoginId, Scope, TokenId};
 pub struct Belongings {
     /// How much the application knows of the past.
     pub seen: Seen,
+    /// When the mark was last known to be all that there was.
+    pub(super) heard_all: Mutex<Option<Moment>>,
     /// Whether this is a forked child of who began with them.
     pub kin: Kin,
     /// Numbers changes.
@@ -132,6 +135,16 @@ impl Belongings {
     /// The number of the next use of a key.
     pub fn next_use(&self) -> u64 {
         self.uses.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// All that was seen was all that there was, at this moment.
+    pub fn hear_all(&self, at: Moment) {
+        *self.heard_all.lock() = Some(at);
+    }
+
+    /// When it was so last.
+    pub fn heard_all(&self) -> Option<Moment> {
+        *self.heard_all.lock()
     }
 
     /// The login as nodes know it.

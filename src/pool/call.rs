@@ -140,6 +140,10 @@ impl Pool {
     ) -> Result<Outcome> {
         request.sequence = number.as_ref().map(Number::value);
         let deadline = self.world.elapsed() + CALL_DEADLINE;
+        if number.is_some() && request.since.is_none() {
+            let changes = self.changes_by_now(deadline);
+            request.since = Some(changes.map_err(|why| self.gave_up(&request.ask, Some(why)))?);
+        }
         let mut last = None;
         for round in 0.. {
             self.probe_one();
@@ -397,6 +401,7 @@ impl Pool {
 
     /// Remembers what must be applied where a changed object is used.
     fn note_change(&self, ask: &Ask, reply: &Reply, mark: Mark) {
+        self.note_all_heard();
         if let Ask::Update { id, .. } | Ask::Destroy { id } = ask {
             self.belongings.seen.changed(*id, mark);
             self.belongings.forget_begun();
@@ -429,7 +434,7 @@ impl Pool {
         let now = self.world.elapsed();
         let due = self.view.nodes.iter().position(|node| node.health.lock().claim_probe(now));
         let Some(at) = due else { return };
-        let is_well = self.health_and_epoch_of(at).is_ok_and(|(health, epoch)| {
+        let is_well = self.look_at(at, patience(&Ask::Health, 0)).is_ok_and(|(health, Mark { epoch, .. })| {
             health.is_useful() && self.belongings.seen.is_reached_by(Mark { changes: health.applied, epoch })
         });
         let (now, jitter) = (self.world.elapsed(), self.dice());
@@ -439,18 +444,19 @@ impl Pool {
 
     /// How a node is. Errors: `DeviceError` when it does not say.
     pub fn health_of(&self, node: usize) -> Result<Health> {
-        self.health_and_epoch_of(node).map(|(health, _)| health)
+        self.look_at(node, patience(&Ask::Health, 0)).map(|(health, _)| health)
     }
 
-    fn health_and_epoch_of(&self, node: usize) -> Result<(Health, Option<u64>)> {
+    /// The same within so long, and how many changes it has applied, of which group.
+    pub(super) fn look_at(&self, node: usize, patience: Duration) -> Result<(Health, Mark)> {
         let who = Who::from(&Access::public(Scope([0; 16]), false));
         let request = Request::new(None, who, 0, Ask::Health);
-        let (patience, begun) = (patience(&request.ask, 0), self.world.elapsed());
+        let begun = self.world.elapsed();
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
         self.answered(node, &request.ask, begun);
-        let Answer { verdict, epoch, .. } = decode(answer.expose())?;
+        let Answer { mark, verdict, epoch, .. } = decode(answer.expose())?;
         match verdict {
-            Verdict::Done(Reply::Health(health)) => Ok((health, epoch)),
+            Verdict::Done(Reply::Health(health)) => Ok((health, Mark { changes: mark, epoch })),
             _ => Err(self.odd(node)),
         }
     }
@@ -477,7 +483,7 @@ impl Pool {
         }
     }
 
-    fn dice(&self) -> u8 {
+    pub(super) fn dice(&self) -> u8 {
         let mut byte = [0];
         // Without randomness there is no jitter, which only costs evenness.
         let _ = self.world.fill_random(&mut byte);

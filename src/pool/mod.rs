@@ -24,6 +24,7 @@ mod retry;
 mod route;
 mod seen;
 mod sign;
+mod since;
 mod stream;
 mod together;
 mod token;

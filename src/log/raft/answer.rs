@@ -112,7 +112,7 @@ impl Group {
                 self.take_piece(from, copy, offset, &bytes)?;
                 last.map_or(Ok(Answer::Done), |place| self.install(from, vote, place))
             }
-            Ask::Propose { proposal, wait_milliseconds } => {
+            Ask::Propose { proposal, wait_milliseconds, since } => {
                 if proposal.len() > PROPOSAL_MAX_BYTES {
                     return Err(refuse(Code::DeviceError, "the proposal is longer than the log takes").into());
                 }
@@ -121,7 +121,7 @@ impl Group {
                 codec::proposal(&command)?;
                 // Who asks waits until it has applied it as well.
                 self.wires().wanted.urge();
-                let proposed = self.propose_here(&command, soon(wait_milliseconds));
+                let proposed = self.propose_here(&command, since, soon(wait_milliseconds));
                 self.wires().wanted.urge();
                 let (index, decision) = proposed?;
                 Ok(Answer::Committed { index, decision: decision.into() })

@@ -84,7 +84,7 @@ mod samples {
             Ask::Vote { vote, last, transfer: false, rehearsal: true },
             Ask::Transfer { from: vote, last, heir: 2 },
             Ask::Piece { vote, copy: 1, offset: 2, bytes: vec![3; 40], last: Some(place()) },
-            Ask::Propose { proposal: vec![4; 40], wait_milliseconds: 1000 },
+            Ask::Propose { proposal: vec![4; 40], wait_milliseconds: 1000, since: None },
             Ask::ReadIndex,
             Ask::Reach { before: 6, wait_milliseconds: 1000 },
             Ask::Manage { manage: Manage::AddLearner { node: 4, member: member("a") } },

@@ -86,6 +86,9 @@ pub enum Ask {
         proposal: Vec<u8>,
         #[n(1)]
         wait_milliseconds: u64,
+        /// How many changes there were when the request was first sent, if it may be too old. Older members neither say nor ask.
+        #[n(2)]
+        since: Option<u64>,
     },
     /// Up to where must one have applied to have seen all that is committed now?
     #[n(5)]

@@ -19,7 +19,7 @@ use crate::error::{Code, Doing, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MARGIN_MILLISECONDS};
 use crate::log::decide::Decision;
-use crate::log::{Log, Proposal, Standing, Version};
+use crate::log::{Log, Proposal, Standing, Version, is_remembered};
 use crate::store::Outcome;
 
 /// How much earlier than its asker a leader gives up, so that the refusal still arrives.
@@ -31,6 +31,9 @@ const MARK_COMES_SOON: Duration = Duration::from_millis(200);
 /// The pause before a silent member is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
+/// A request that may have been carried out so long ago that nobody knows any more.
+struct TooOld;
+
 /// One attempt's time: after that the leader may be another.
 fn attempt(left: Duration) -> Duration {
     left.min(Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS))
@@ -38,22 +41,11 @@ fn attempt(left: Duration) -> Duration {
 
 impl Log for Group {
     fn propose(&self, proposal: Proposal) -> Result<Outcome> {
-        let (command, deadline) = (codec::command(proposal)?, self.deadline());
-        let decided = self.by_leader(
-            deadline,
-            "proposing a change",
-            |deadline| self.propose_here(&command, deadline),
-            |to, member, left| self.propose_there(&command, to, member, attempt(left)),
-        );
-        if decided.is_err() && faults::on(Fault::LateIsDone) {
-            return Ok(Outcome::Done);
-        }
-        let (index, decision) = decided?;
-        if !self.applying().wait(deadline, |mark| mark.before > index) {
-            let told = "the change was made, but this member did not get it in time: it is cut off from the group";
-            return Err(refuse(Code::DeviceError, told));
-        }
-        decision.told()
+        self.propose_by_leader(proposal, None)
+    }
+
+    fn propose_since(&self, proposal: Proposal, since: u64) -> Result<Outcome> {
+        self.propose_by_leader(proposal, Some(since))
     }
 
     fn confirm(&self, proposal: Proposal) -> Result<()> {
@@ -188,6 +180,34 @@ impl Group {
         )
     }
 
+    fn propose_by_leader(&self, proposal: Proposal, since: Option<u64>) -> Result<Outcome> {
+        let (command, deadline) = (codec::command(proposal)?, self.deadline());
+        let decided = self.by_leader(
+            deadline,
+            "proposing a change",
+            |deadline| self.propose_here(&command, since, deadline),
+            |to, member, left| self.propose_there(&command, since, to, member, attempt(left)),
+        );
+        if decided.is_err() && faults::on(Fault::LateIsDone) {
+            return Ok(Outcome::Done);
+        }
+        let (index, decision) = decided?;
+        if !self.applying().wait(deadline, |mark| mark.before > index) {
+            let told = "the change was made, but this member did not get it in time: it is cut off from the group";
+            return Err(refuse(Code::DeviceError, told));
+        }
+        decision.told()
+    }
+
+    /// Whether the log knows still whether it has a request that was first sent when there were `since` changes. The leader says it: what it has is what is
+    /// decided on, while another member may have been asleep.
+    fn remembers(&self, since: u64) -> bool {
+        let mark = self.progress().mark();
+        let last = self.look(|metrics| metrics.last_log_index);
+        let not_applied = last.map_or(0, |last| (last + 1).saturating_sub(mark.before));
+        is_remembered(since, mark.changes + not_applied)
+    }
+
     /// Has on the disk that all is committed which is applied here: a revocation then outlives a power failure, also where the member is cut off
     /// afterwards. Tells whether it is so.
     pub(super) fn keep_committed(&self, deadline: Instant) -> bool {
@@ -205,15 +225,21 @@ impl Group {
         Err(refuse(Code::DeviceError, told))
     }
 
-    /// Proposes, if this member leads. Returns the entry's index, when it is committed and safe from the loss of any one zone.
-    pub(super) fn propose_here(&self, command: &Command, deadline: Instant) -> Tried<(u64, Decision)> {
+    /// Proposes, if this member leads, unless the request is too old. Returns the entry's index, when it is committed and safe from the loss of any one zone.
+    pub(super) fn propose_here(&self, command: &Command, since: Option<u64>, deadline: Instant) -> Tried<(u64, Decision)> {
         let bytes = command.0.len().clamp(1, PROPOSALS_UNDER_WAY_MAX_BYTES);
         let bytes = u32::try_from(bytes).expect("the bound is below 2^32");
         let written = self.within(deadline, async {
             // Never closed, so a permit always comes.
             let _permit = self.room.acquire_many(bytes).await;
-            self.gather().propose(command.clone()).await
+            // After the wait for it, as that may be long.
+            let is_known = since.is_none_or(|since| self.remembers(since));
+            if is_known { Ok(self.gather().propose(command.clone()).await) } else { Err(TooOld) }
         })?;
+        let Ok(written) = written else {
+            // No entry: whoever waits for its being applied waits for nothing.
+            return Ok((0, Decision::TooOld(codec::proposal(command)?.request.sequence)));
+        };
         let ended = || status::poisoned(&self.look(|metrics| metrics.running_state.clone()).err().unwrap_or(Fatal::Stopped));
         let written = written.ok_or_else(ended)?.map_err(|error| match error {
             error @ (ClientWriteError::ForwardToLeader(_) | ClientWriteError::LogEntryDiscarded(_)) => {
@@ -263,9 +289,16 @@ impl Group {
         }
     }
 
-    fn propose_there(&self, command: &Command, to: NodeId, member: &Member, left: Duration) -> Tried<(u64, Decision)> {
+    fn propose_there(
+        &self,
+        command: &Command,
+        since: Option<u64>,
+        to: NodeId,
+        member: &Member,
+        left: Duration,
+    ) -> Tried<(u64, Decision)> {
         let wait_milliseconds = u64::try_from(left.saturating_sub(ANSWER_MARGIN).as_millis()).unwrap_or(u64::MAX);
-        let ask = Ask::Propose { proposal: command.0.to_vec(), wait_milliseconds };
+        let ask = Ask::Propose { proposal: command.0.to_vec(), wait_milliseconds, since };
         match self.wires().ask(to, member, ask, left).map_err(Retry::Again)? {
             Answer::Committed { index, decision } => Ok((index, decision.into())),
             // Whatever became of it: the request's id makes a second attempt harmless.

@@ -67,6 +67,10 @@ pub struct Request {
     /// Of which group `mark` counts the changes, as its nodes named it: to others it says nothing. Absent in older modules, and before any node has named it.
     #[n(11)]
     pub epoch: Option<u64>,
+    /// How many changes the pool had made at least when a request with a number was first sent: it was not carried out before. One that arrives when the answers
+    /// of that time may be forgotten is not carried out. Absent in older modules.
+    #[n(12)]
+    pub since: Option<u64>,
 }
 
 impl Request {
@@ -85,6 +89,7 @@ impl Request {
             alone: None,
             mark_is_enough: None,
             epoch: None,
+            since: None,
         }
     }
 }

@@ -189,6 +189,7 @@ fn request(ask: Ask) -> Request {
         alone: None,
         mark_is_enough: None,
         epoch: None,
+        since: None,
     }
 }
 

@@ -53,7 +53,7 @@ fn hostile_requests_are_refused_and_change_nothing() {
         pieces(1, 0, piece, None),
         pieces(2, 7, vec![1], None),
         pieces(3, 0, vec![1; 100], place()),
-        Ask::Propose { proposal: vec![0x9f; 50], wait_milliseconds: huge },
+        Ask::Propose { proposal: vec![0x9f; 50], wait_milliseconds: huge, since: None },
         Ask::Manage { manage: Manage::AddLearner { node: 5, member: Member { zone: "z".repeat(300), ..member("a") } } },
     ];
     for (number, request) in refused.into_iter().enumerate() {
@@ -72,8 +72,13 @@ fn a_node_that_is_no_member_gets_nothing_done_and_none_speaks_for_another() {
     let cluster = Cluster::new(&["a", "b", "c"]);
     let group = cluster.get(2).status().group;
     let manage = Manage::AddLearner { node: 9, member: member("a") };
-    let asks =
-        || [Ask::Propose { proposal: vec![1], wait_milliseconds: 1 }, Ask::ReadIndex, Ask::Manage { manage: manage.clone() }];
+    let asks = || {
+        [
+            Ask::Propose { proposal: vec![1], wait_milliseconds: 1, since: None },
+            Ask::ReadIndex,
+            Ask::Manage { manage: manage.clone() },
+        ]
+    };
     for ask in asks() {
         let envelope = codec::encode(&Envelope { group, from: 9, to: 2, ask });
         let answer: Answer = minicbor::decode(&cluster.get(2).answer_node(9, &envelope).unwrap()).unwrap();

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::super::Group;
 use super::{Cluster, eventually, member};
+use crate::limits::{REQUESTS_KEPT_CHANGES, REQUESTS_OVERTAKING_MAX};
+use crate::log::raft::message::Ask;
+use crate::log::raft::progress::Mark;
 use crate::log::{Log, Proposal};
 use crate::store::tests::fixtures::{TOKEN, create, row};
 use crate::store::{Change, Outcome};
@@ -226,4 +229,44 @@ fn an_older_client_s_request_is_refused_by_all_alike() {
     assert!(error.to_string().contains("above all bounds"), "{error}");
     assert_eq!(cluster.propose(1, create(vec![row(1), row(2)])), Outcome::Done);
     cluster.assert_same();
+}
+
+/// Whoever proposes may have been asleep, so the leader judges.
+#[test]
+fn a_request_whose_answer_may_be_forgotten_does_not_come_into_the_log() {
+    let cluster = Cluster::new(&ZONES);
+    let leader = cluster.leader(&[1, 2, 3]);
+    let progress = || cluster.get(leader).progress();
+    let propose = |node, number, since| {
+        let proposal = Proposal { request: cluster.request(), change: create(vec![row(number)]) };
+        cluster.get(node).propose_since(proposal, since)
+    };
+    let since = cluster.get(leader).mark();
+    for node in 1..=3 {
+        assert_eq!(propose(node, node, since).unwrap(), Outcome::Done);
+    }
+    cluster.get(leader).show().unwrap();
+    let mark = progress().mark();
+    // As if so many had been made since.
+    progress().show(Mark { changes: since + REQUESTS_KEPT_CHANGES - REQUESTS_OVERTAKING_MAX + 1, ..mark });
+    for node in 1..=3 {
+        let begun = Instant::now();
+        let refused = propose(node, 10 + node, since).unwrap_err();
+        assert!(refused.to_string().contains("too old"), "{refused}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "it is not tried again");
+    }
+    progress().show(mark);
+    assert_eq!(propose(leader, 20, since).unwrap(), Outcome::Done);
+    assert_eq!(cluster.count(leader), 4);
+    cluster.assert_same();
+}
+
+/// What a member asks of a leader of an older version, or of a newer one, is read by it.
+#[test]
+fn proposals_are_read_by_members_of_other_versions() {
+    let ask = |since| minicbor::to_vec(Ask::Propose { proposal: vec![7; 2], wait_milliseconds: 9, since }).unwrap();
+    assert_eq!(ask(None), [0x82, 4, 0x82, 0x42, 7, 7, 9], "as it was before");
+    assert_eq!(ask(Some(5)), [0x82, 4, 0x83, 0x42, 7, 7, 9, 5], "what comes last is skipped by who does not know it");
+    let read: Ask = minicbor::decode(&ask(None)).unwrap();
+    assert!(matches!(read, Ask::Propose { since: None, .. }));
 }
