@@ -103,14 +103,15 @@ mod tests {
                 Ask::Health => {
                     *self.looks.lock() += 1;
                     let (in_contact, leader, zone) = (true, None, String::new());
-                    Reply::Health(Health { node: 0, zone, serves: true, in_contact, leader, applied: mark, duty: Some(duty) })
+                    let duty = Some(duty);
+                    Reply::Health(Health { node: 0, zone, serves: true, in_contact, leader, applied: mark, duty, changes: None })
                 }
                 _ => {
                     self.got.lock().push(request.since);
                     Reply::Token(TokenId([1; 16]))
                 }
             };
-            Ok(encode(&Answer { mark, ticket: None, verdict: Verdict::Done(reply), isolated: None }))
+            Ok(encode(&Answer { mark, ticket: None, verdict: Verdict::Done(reply), isolated: None, epoch: None }))
         }
     }
 

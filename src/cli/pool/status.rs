@@ -418,6 +418,7 @@ mod tests {
             leader: None,
             applied: 5,
             duty: Some(duty),
+            changes: None,
         };
         let status = NodeStatus {
             health,

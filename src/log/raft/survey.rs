@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::codec;
+use super::fence::Fence;
 use super::group::{Group, Peers};
 use super::lease::Lease;
 use super::message::{Answer, Ask, Envelope};
@@ -60,7 +62,7 @@ impl Group {
             held_before: tail.last().map_or(0, |id| id.index + 1),
             committed_before: tail.committed().map_or(0, |id| id.index + 1),
             changes: 0,
-            contact_age: Lease::new(Duration::ZERO, &journal)?.age(),
+            contact_age: Lease::new(Duration::ZERO, &journal, Arc::new(Fence::load(&journal, group)?))?.age(),
             others: BTreeMap::new(),
         };
         if Store::is_in(dir) {
