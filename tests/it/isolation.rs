@@ -114,10 +114,14 @@ fn with_session_consistency_an_application_sees_what_it_did_at_any_node() {
     pool.signal(libc::SIGKILL, 0);
     let ended = application.wait();
     assert!(ended.status.success() && ended.text().contains("none failed"), "{}", ended.all());
+    let list_slots = || pool.pkcs11_tool().arg("--list-slots").env("HSMPOOL_LOG", "error");
+    list_slots().ok().says(LABEL);
     std::fs::write(&file, format!("consistency = \"eventual\"\n{text}")).expect("the pool's file");
-    pool.pkcs11_tool().arg("--list-slots").end().never_says(LABEL);
+    let refused = list_slots().end();
     // With a file that is refused the pool could not be stopped either.
     std::fs::write(&file, text).expect("the pool's file");
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.all());
+    refused.says("pool.toml").says("unknown variant `eventual`").never_says(LABEL);
 }
 
 /// A receiver of events, for as long as the test runs: what it was sent.

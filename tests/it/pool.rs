@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cryptoki_sys::*;
@@ -11,8 +11,12 @@ use crate::abi::{Mechanism, Template};
 use crate::harness::{Jobs, LABEL, PIN, Run, SO_PIN, Server, Token, child, full, loaded_module, wait_until};
 use crate::processes::key_pair;
 
-pub const JOBS: Jobs =
-    &[("work on a pool", work), ("check what the pool acknowledged", check), ("one life of a session", one_life)];
+pub const JOBS: Jobs = &[
+    ("work on a pool", work),
+    ("check what the pool acknowledged", check),
+    ("one life of a session", one_life),
+    ("keep what nobody may read", keep_secrets),
+];
 
 /// How long `work` works; less if `ENOUGH` appears.
 pub const SECONDS: &str = "HSMPOOL_IT_SECONDS";
@@ -60,8 +64,12 @@ impl LocalPool {
     }
 
     pub fn make_token(&self) {
-        self.pkcs11_tool().args(["--init-token", "--slot-index", "0", "--label", LABEL, "--so-pin", SO_PIN]).ok();
-        let so = ["--token-label", LABEL, "--login", "--login-type", "so", "--so-pin", SO_PIN, "--init-pin", "--pin", PIN];
+        self.make_token_of(LABEL, SO_PIN, PIN);
+    }
+
+    fn make_token_of(&self, label: &str, so_pin: &str, pin: &str) {
+        self.pkcs11_tool().args(["--init-token", "--slot-index", "0", "--label", label, "--so-pin", so_pin]).ok();
+        let so = ["--token-label", label, "--login", "--login-type", "so", "--so-pin", so_pin, "--init-pin", "--pin", pin];
         self.pkcs11_tool().args(so).ok();
     }
 
@@ -91,6 +99,15 @@ impl LocalPool {
 
     pub fn health(&self) -> Vec<String> {
         self.nodes().iter().map(|node| node["health"].as_str().unwrap_or_default().to_string()).collect()
+    }
+
+    /// Whether each node has applied all that any of them knows to be committed.
+    fn have_all_applied(&self) -> bool {
+        let nodes = self.nodes();
+        let of = |what: &str| nodes.iter().map(|node| node[what].as_u64()).collect::<Vec<_>>();
+        // Of a node that does not answer there is neither.
+        let newest = of("log_committed").into_iter().max().flatten();
+        newest.is_some() && of("log_applied").into_iter().all(|applied| applied >= newest)
     }
 
     /// What a node answers in plain HTTP, up to where `until` comes.
@@ -147,26 +164,36 @@ pub fn goes_on(application: &Server, more: usize) {
     wait_until("the application goes on", || acknowledged(application) >= before + more);
 }
 
+/// Signatures are promised in less than 100 ms while a zone is lost. On a machine that many share a test can tell a stall from none; `hsmpool chaos`
+/// measures against the promise.
+const KEY_USE_MILLISECONDS_MAX: u64 = 2000;
+
+/// What `work` says of the signature that took longest.
+fn longest_signature_milliseconds(said: &str) -> u64 {
+    let told = said.split("the longest signature took ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    told.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no longest signature: {said}"))
+}
+
 #[test]
 fn no_call_fails_while_each_zone_is_killed_and_brought_back() {
     let pool = LocalPool::create("");
     pool.make_token();
-    let seconds = if full() { 60 } else { 20 };
-    let application = pool.application("work on a pool").env(SECONDS, seconds.to_string()).spawn();
-    let (begun, mut killed) = (Instant::now(), 0);
+    let application = pool.application("work on a pool").env(SECONDS, "600").deadline(Duration::from_secs(900)).spawn();
     wait_until("the application works", || acknowledged(&application) > 0);
-    while begun.elapsed() < Duration::from_secs(seconds - 5) {
-        pool.signal(libc::SIGKILL, killed % 3);
+    for zone in (0..ZONES.len()).cycle().take(if full() { 12 } else { 3 }) {
+        pool.signal(libc::SIGKILL, zone);
         goes_on(&application, 10);
-        pool.command("start").args(["--zone", ZONES[killed % 3]]).ok();
+        pool.command("start").args(["--zone", ZONES[zone]]).ok();
         // The node is one of the pool's again before the next one dies.
         wait_until("all nodes are well", || pool.health() == ["well", "well", "well"]);
-        killed += 1;
     }
-    assert!(killed >= 3, "each zone was killed");
+    // The work ends when the test says so, and not by a clock of its own that the kills would have to keep up with.
+    pool.token.write(ENOUGH, "");
     let ended = application.wait();
     assert!(ended.status.success(), "{}", ended.all());
     let said = ended.text();
+    let longest = longest_signature_milliseconds(&said);
+    assert!(longest < KEY_USE_MILLISECONDS_MAX, "a signature took {longest} ms: {said}");
     let lines = acknowledged_labels(&said);
     assert!(lines.len() > 20, "{said}");
     pool.token.write(ACKNOWLEDGED, lines.join("\n"));
@@ -379,10 +406,12 @@ fn certificates_are_issued_and_renewed_under_a_running_pool() {
     let held_to = pool.token.run("openssl").words("x509 -noout -ext subjectAltName -in").arg(pool.directory().join("web.pem"));
     held_to.ok().says(&format!("/client/web?tokens={LABEL}"));
     pool.pkcs11_tool().args(user).words("--list-objects --id 01").ok().says("k");
-    // Whoever may see another token only sees none.
+    // Whoever may see another token only sees none, and is let in all the same: the spare slot is there.
+    let list_slots = || pool.pkcs11_tool().words("--list-slots").ok().says("Available slots");
+    list_slots().says(LABEL);
     let other = std::fs::read_to_string(&file).expect("the pool's file").replace("web.", "other.");
     std::fs::write(&file, other).expect("the pool's file");
-    pool.pkcs11_tool().words("--list-slots").end().never_says(LABEL);
+    list_slots().says("uninitialized").never_says(LABEL);
 }
 
 #[test]
@@ -467,25 +496,92 @@ fn tokens_are_listed_by_command_and_a_store_s_commands_say_that_there_is_none() 
     pool.hsmpool("check").fails().says("names a pool");
 }
 
+/// A token's label stands in clear: slots are listed before anybody logs in.
+const TOKEN_LABEL: &str = "a label that stands in clear";
+/// Nothing of these may be read in a node's files: an object's label, id, value and application, and both PINs.
+const UNREADABLE: [&str; 6] = [
+    "a-label-nobody-may-read",
+    "an-id-nobody-may-read",
+    "the-treasure-is-buried-under-the-old-oak",
+    "an-application-nobody-may-know",
+    "a-user-PIN-nobody-may-read",
+    "a-so-PIN-nobody-may-read",
+];
+/// How many objects `keep_secrets` makes.
+const SECRET_OBJECTS: u64 = 2;
+
 #[test]
 fn nothing_readable_lies_in_a_nodes_directory() {
     let pool = LocalPool::create("");
-    pool.make_token();
-    let user = ["--token-label", LABEL, "--login", "--pin", PIN];
-    pool.token.write("secret.bin", "the-treasure-is-buried-under-the-old-oak");
-    pool.pkcs11_tool().args(user).words("--write-object secret.bin --type data --private --label hidden-label").ok();
+    let [.., pin, so_pin] = UNREADABLE;
+    pool.make_token_of(TOKEN_LABEL, so_pin, pin);
+    pool.application("keep what nobody may read").ok();
+    wait_until("every node has applied all", || pool.have_all_applied());
+    // What is applied may stand in a transaction that is open still: it is committed when the node ends.
+    pool.command("stop").ok();
     for number in 1..=3 {
-        let data = pool.directory().join(format!("node{number}/data"));
-        let mut files = 0;
-        for entry in std::fs::read_dir(&data).expect("the node has a directory").flatten() {
-            let bytes = std::fs::read(entry.path()).expect("a file of the node");
-            for readable in [&b"the-treasure-is-buried"[..], b"hidden-label"] {
-                assert!(!bytes.windows(readable.len()).any(|window| window == readable), "{:?}", entry.path());
-            }
-            files += 1;
+        let directory = pool.directory().join(format!("node{number}"));
+        // All of them, the log of the process and the key files too: those are keys, and hold no text.
+        let files = files_below(&directory);
+        let name = |path: &PathBuf| path.strip_prefix(&directory).expect("it is below").display().to_string();
+        for file in ["log", "hsmpool.key", "node.key", "data/hsmpool.db", "data/log.db"] {
+            assert!(files.iter().any(|path| name(path) == file), "node {number} has no {file}: {files:?}");
         }
-        assert!(files >= 2, "the log and the state of node {number}");
+        let mut holds_token = false;
+        for path in &files {
+            let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+            for secret in UNREADABLE {
+                assert!(!holds(secret), "{path:?} holds {secret} in the clear");
+            }
+            holds_token |= holds(TOKEN_LABEL);
+        }
+        assert!(holds_token, "node {number} has the token, and its label can be read: the search finds what is there");
+        let objects = objects_of(&pool, &directory.join("data/hsmpool.db"));
+        assert!(objects >= SECRET_OBJECTS, "{objects} objects are at node {number}");
     }
+}
+
+/// How many objects a node's store has, by SQLite.
+fn objects_of(pool: &LocalPool, store: &Path) -> u64 {
+    let script = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('select count(*) from object').fetchone()[0])";
+    let told = pool.token.run("python3").arg("-c").arg(script).arg(store).ok().text();
+    told.trim().parse().unwrap_or_else(|error| panic!("{told:?}: {error}"))
+}
+
+/// Every file in a directory, and in those in it. Sockets are none.
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("the node has a directory").flatten() {
+        let kind = entry.file_type().expect("a file has a kind");
+        if kind.is_dir() {
+            files.extend(files_below(&entry.path()));
+        } else if kind.is_file() {
+            files.push(entry.path());
+        }
+    }
+    files
+}
+
+/// Makes a key and a data object that say nothing to whoever has no PIN.
+fn keep_secrets() {
+    let [label, id, value, application, pin, _] = UNREADABLE;
+    let module = loaded_module();
+    module.initialize().expect("initialises");
+    let session = module.user_session(TOKEN_LABEL, pin).expect("logs in");
+    let private = |template: Template| template.truth(CKA_TOKEN, true).truth(CKA_PRIVATE, true).bytes(CKA_LABEL, label);
+    let key = private(Template::key(CKO_SECRET_KEY, CKK_GENERIC_SECRET)).bytes(CKA_ID, id).bytes(CKA_VALUE, value);
+    let key = session.create(key.yes(&[CKA_SIGN, CKA_VERIFY])).expect("a key is made");
+    let data = private(Template::new().number(CKA_CLASS, CKO_DATA)).bytes(CKA_APPLICATION, application).bytes(CKA_VALUE, value);
+    let data = session.create(data).expect("a data object is made");
+    // They hold what is looked for.
+    assert_eq!(session.attribute(data, CKA_VALUE).expect("it may be read"), value.as_bytes());
+    assert_eq!(session.attribute(key, CKA_ID).expect("it may be read"), id.as_bytes());
+    assert_eq!(session.find(Template::new().bytes(CKA_ID, id)).expect("searches"), [key]);
+    session.sign(&Mechanism::plain(CKM_SHA256_HMAC), key, value.as_bytes()).expect("signs");
+    session.logout().expect("logs out");
+    let wrong = session.login(CKU_USER, label).expect_err("a wrong PIN");
+    assert_eq!(wrong.0, CKR_PIN_INCORRECT);
 }
 
 /// Signs, encrypts, searches and generates for so long; every call must succeed. Prints what was acknowledged.
@@ -518,7 +614,7 @@ fn work() {
             break;
         }
     }
-    println!("{calls} calls, none failed; the longest signature took {longest:?}");
+    println!("{calls} calls, none failed; the longest signature took {} ms", longest.as_millis());
 }
 
 fn check() {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cryptoki_sys::*;
 use hsmpool::wire::pki::{Authority, Issued};
@@ -305,7 +305,11 @@ fn work_in_a_zone() {
 /// How long a zone is away when stalls are measured: the time is what the measurement is of, and nothing is waited for.
 const AWAY: Duration = Duration::from_secs(2);
 
-/// `cargo test --release --test it stalls_of_key_use -- --ignored --nocapture`: how long signatures take while zones die and fall silent.
+/// Where `sign_and_measure` leaves when each signature began, and how long it took, in microseconds.
+const SIGNATURES: &str = "signatures.txt";
+
+/// `cargo test --release --test it stalls_of_key_use -- --ignored --nocapture`: how long signatures take while zones die and fall silent. One that
+/// signs without pause has one signature delayed by each blow: so the longest under each is told, besides quantiles over all of them.
 #[test]
 #[ignore = "a measurement"]
 fn stalls_of_key_use_are_measured() {
@@ -314,10 +318,12 @@ fn stalls_of_key_use_are_measured() {
     for (what, signal) in [("undisturbed", 0), ("killed", libc::SIGKILL), ("silent", libc::SIGSTOP)] {
         let application = pool.application("sign and measure").spawn();
         wait_until("the application works", || application.said_so_far().contains("begun"));
+        let mut blows = Vec::new();
         for zone in [0, 1, 0, 2, 0] {
             if signal == 0 {
                 break;
             }
+            let begun = wall_clock_micros();
             pool.signal(signal, zone);
             std::thread::sleep(AWAY);
             if signal == libc::SIGSTOP {
@@ -326,6 +332,7 @@ fn stalls_of_key_use_are_measured() {
                 pool.command("start").args(["--zone", ["a", "b", "c"][zone]]).ok();
             }
             wait_until("all nodes are well", || pool.health() == ["well", "well", "well"]);
+            blows.push((zone, begun, wall_clock_micros()));
         }
         pool.token().write("enough", "");
         let ended = application.wait();
@@ -333,6 +340,31 @@ fn stalls_of_key_use_are_measured() {
         std::fs::remove_file(pool.token().file("enough")).expect("just written");
         let told = ended.text();
         println!("{what}: {}", told.lines().find(|line| line.contains("signatures")).unwrap_or(&told));
+        tell_blows(what, &String::from_utf8_lossy(&pool.token().read(SIGNATURES)), &blows);
+    }
+}
+
+/// Microseconds of a clock that the test shares with its application.
+fn wall_clock_micros() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the clock is past 1970");
+    u64::try_from(since.as_micros()).expect("some hundred thousand years are left")
+}
+
+/// The longest signature under each blow (zone, from when, to when), and the median and the longest of those. The application stands in zone a.
+fn tell_blows(what: &str, signatures: &str, blows: &[(usize, u64, u64)]) {
+    let parse = |line: &str| line.split_once(' ').and_then(|(begun, took)| Some((begun.parse().ok()?, took.parse().ok()?)));
+    let signatures: Vec<(u64, u64)> = signatures.lines().filter_map(parse).collect();
+    let under = |from: u64, to: u64| signatures.iter().filter(move |(begun, took)| *begun <= to && begun + took >= from);
+    let longest = |(_, from, to): &(usize, u64, u64)| under(*from, *to).map(|(_, took)| *took).max().unwrap_or(0);
+    let milliseconds = |micros: u64| format!("{:.1} ms", micros as f64 / 1000.0);
+    let each: Vec<String> =
+        blows.iter().map(|blow| format!("zone {} {}", ["a", "b", "c"][blow.0], milliseconds(longest(blow)))).collect();
+    let mut all: Vec<u64> = blows.iter().map(longest).collect();
+    all.sort_unstable();
+    if let Some(most) = all.last() {
+        let median = all[all.len() / 2];
+        println!("{what}, the longest of each blow: {}", each.join(", "));
+        println!("{what}, over blows: median {}, longest {}", milliseconds(median), milliseconds(*most));
     }
 }
 
@@ -341,21 +373,24 @@ fn sign_and_measure() {
     module.initialize().expect("initialises");
     let session = module.user_session(LABEL, PIN).expect("logs in");
     let (_, private) = key_pair(&session, "measured");
-    let (ecdsa, mut took) = (Mechanism::plain(CKM_ECDSA), Vec::new());
+    let (ecdsa, mut calls) = (Mechanism::plain(CKM_ECDSA), Vec::new());
     println!("begun");
     let begun = std::time::Instant::now();
     while !Path::new("enough").exists() && begun.elapsed() < Duration::from_secs(100) {
         for _ in 0..50 {
-            let call = std::time::Instant::now();
+            let (when, call) = (wall_clock_micros(), std::time::Instant::now());
             session.sign(&ecdsa, private, &[7; 32]).expect("signs");
-            took.push(call.elapsed());
+            calls.push((when, call.elapsed()));
         }
     }
+    let lines: String = calls.iter().map(|(when, took)| format!("{when} {}\n", took.as_micros())).collect();
+    std::fs::write(SIGNATURES, lines).expect("the directory is writable");
+    let mut took: Vec<Duration> = calls.into_iter().map(|(_, took)| took).collect();
     took.sort();
     let at = |thousandths: usize| took[(took.len() - 1) * thousandths / 1000];
     let over = |limit: u64| took.iter().filter(|time| **time > Duration::from_millis(limit)).count();
     println!(
-        "{} signatures: median {:?}, p99 {:?}, p99.9 {:?}, longest {:?}; {} over 50 ms, {} over 100 ms",
+        "{} signatures: of calls the median {:?}, p99 {:?}, p99.9 {:?}, the longest {:?}; {} over 50 ms, {} over 100 ms",
         took.len(),
         at(500),
         at(990),

@@ -94,7 +94,8 @@ fn a_changed_row_is_never_answered() {
     let token = initialised("log.target = stderr\n");
     token.write("note", "meet me at noon, and bring the key");
     token.as_user().words("--write-object note --type data --label note --private").ok();
-    token.openssl("rand -out noise 64").ok();
+    let read = || token.as_user().words("--read-object --type data --label note");
+    read().ok().says("meet me at noon");
     let script = "import sqlite3, sys\n\
                   store = sqlite3.connect(sys.argv[1])\n\
                   tables = [row[0] for row in store.execute(\"select name from sqlite_master where type = 'table' and name = 'object'\")]\n\
@@ -107,8 +108,7 @@ fn a_changed_row_is_never_answered() {
                   \x20   store.execute('update object set sealed = ? where rowid = ?', (bytes(changed), rowid))\n\
                   store.commit()\n";
     token.run("python3").arg("-c").arg(script).arg(database(&token)).ok();
-    let output = token.as_user().words("--read-object --type data --label note").end();
-    output.never_says("meet me at noon");
+    read().fails().says("is not what was written").never_says("meet me at noon");
 }
 
 #[test]
