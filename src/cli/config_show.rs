@@ -85,8 +85,10 @@ mod tests {
         let again = read(&as_file(&defaults));
         let log_target = again.log_target.clone().filter(|target| *target != config::LogTarget::Syslog);
         assert_eq!(Config { log_target, ..again }, defaults);
-        // Paths with what means something in TOML.
-        let odd = read("pool.file = '/etc/a \"b\"\\c.toml'\npool.peer = '/etc/it.toml'\nstore.directory = \"/srv/\\u007f#\"\n");
+        // Paths with what means something in TOML; the target is one that is shown.
+        let odd = read(
+            "pool.file = '/etc/a \"b\"\\c.toml'\npool.peer = '/etc/it.toml'\nlog.target = 'syslog'\nstore.directory = \"/srv/\\u007f#\"\n",
+        );
         assert_eq!(odd.pool_file.as_deref(), Some(std::path::Path::new("/etc/a \"b\"\\c.toml")));
         assert_eq!(read(&as_file(&odd)), odd);
     }

@@ -90,14 +90,22 @@ enum Command {
         shell: clap_complete::Shell,
     },
     /// Takes softhsm2-util's place: every flag, the same output lines (also when called by that name)
-    #[command(name = "softhsm2-util", disable_help_flag = true)]
+    #[command(
+        name = "softhsm2-util",
+        disable_help_flag = true,
+        after_help = "Example: hsmpool softhsm2-util --init-token --free --label demo --so-pin 12345678 --pin 123456"
+    )]
     SoftHsm2Util {
         /// softhsm2-util's own arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
     /// Takes softhsm2-keyconv's place: BIND .private files to PKCS#8 (also when called by that name)
-    #[command(name = "softhsm2-keyconv", disable_help_flag = true)]
+    #[command(
+        name = "softhsm2-keyconv",
+        disable_help_flag = true,
+        after_help = "Example: hsmpool softhsm2-keyconv --in Kexample.org.+013+12345.private --out key.pem"
+    )]
     SoftHsm2Keyconv {
         /// softhsm2-keyconv's own arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -203,6 +211,45 @@ mod tests {
             seen += 1;
         }
         assert!(seen >= 17, "{seen} commands");
+    }
+
+    #[test]
+    fn every_command_and_group_that_is_shown_has_an_example() {
+        fn look(command: &clap::Command, bare: &mut Vec<String>) {
+            for below in command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help") {
+                let help = below.get_after_help().map(ToString::to_string).unwrap_or_default();
+                if !help.contains("Example") {
+                    bare.push(below.get_name().to_string());
+                }
+                look(below, bare);
+            }
+        }
+        let mut bare = Vec::new();
+        look(&Arguments::command(), &mut bare);
+        assert_eq!(bare, Vec::<String>::new());
+    }
+
+    #[test]
+    fn json_is_answered_where_it_is_asked_for() {
+        for (line, expected) in [
+            ("token list --json", true),
+            ("token --json list", true),
+            ("pool status --dir pool --json", true),
+            ("pool status --dir pool", false),
+            ("cert rotate --dir pool --json", true),
+            ("node check --json", true),
+            ("config --json", true),
+            ("docs configuration", false),
+            ("chaos zone-back --json report.json", false),
+        ] {
+            let words = std::iter::once("hsmpool").chain(line.split(' '));
+            assert_eq!(Arguments::try_parse_from(words).unwrap().command.answers_in_json(), expected, "{line}");
+        }
+        let parsed = |line: &str| Arguments::try_parse_from(line.split(' ')).map(drop).map_err(|error| error.exit_code());
+        assert_eq!(parsed("hsmpool cert issue --dir pool --operator bob --token web"), Err(2), "an operator is held to no token");
+        assert_eq!(parsed("hsmpool cert issue --dir pool --client bob --token web"), Ok(()));
+        assert_eq!(parsed("hsmpool cert rotate --dir pool --client web --operator bob"), Err(2));
+        assert_eq!(parsed(&format!("hsmpool token init --label {}", "x".repeat(33))), Err(2));
     }
 
     #[test]

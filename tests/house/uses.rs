@@ -111,6 +111,24 @@ fn a_key_that_is_destroyed_or_forbidden_ends_its_operations_in_parts() {
 }
 
 #[test]
+fn what_an_application_s_calls_came_to_is_told_when_it_leaves() {
+    let house = House::new(9);
+    let (token, _) = house.token();
+    let told = || house.servers.iter().map(|server| server.metrics().availability().module_calls).sum::<u64>();
+    for _ in 0..20 {
+        token.describe().unwrap();
+    }
+    let before = told();
+    assert!(before < 20, "{before} of them were told at once");
+    house.network.kill_only(0);
+    token.leave(&SCOPE);
+    let after = told();
+    assert!(after >= 20, "{before}, then {after}");
+    token.leave(&SCOPE);
+    assert_eq!(told(), after, "once");
+}
+
+#[test]
 fn session_objects_and_logins_come_along_and_die_with_the_logout() {
     let house = House::new(4);
     let (token, user) = house.token();

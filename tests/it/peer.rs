@@ -200,6 +200,7 @@ fn c_finalize_ends_the_node_in_order_and_c_initialize_brings_it_back() {
         pool.tell(&format!("initialise {round}"));
         pool.wait_well();
     }
+    assert!(!host.said_so_far().contains("has failed"), "it was stopped on purpose: {}", host.said_so_far());
     pool.tell(HOST_ENOUGH);
     pool.tell(ENOUGH);
     let said = ended_well(host);
