@@ -191,8 +191,9 @@ mod tests {
         }
 
         fn race(&self, patience: Duration, may_ask: &dyn Fn() -> bool) -> Finish {
-            let entrants: Vec<_> = (0..self.nodes.len()).map(|node| Entrant { node, head_start: HEAD_START }).collect();
-            self.wires.race(&Race { entrants: &entrants, patience, connecting: LATE, may_ask }, b"request")
+            let entrant = |node| Entrant { node, head_start: HEAD_START, connecting: LATE };
+            let entrants: Vec<_> = (0..self.nodes.len()).map(entrant).collect();
+            self.wires.race(&Race { entrants: &entrants, patience, may_ask }, b"request")
         }
 
         fn asked(&self) -> Vec<usize> {

@@ -24,6 +24,8 @@ mod retry;
 mod route;
 mod sign;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod together;
 mod token;
 mod view;
