@@ -163,8 +163,10 @@ pub const SNAPSHOT_INSTALL_MAX_MILLISECONDS: u64 = 120_000;
 pub const SNAPSHOT_PIECE_MAX_BYTES: usize = 512 << 10;
 /// Largest snapshot that is taken in.
 pub const SNAPSHOT_MAX_BYTES: u64 = 1 << 40;
-/// Longest encoded proposal.
+/// Longest encoded proposal that is read: logs may have some from when a longer one was taken than frames carry.
 pub const PROPOSAL_MAX_BYTES: usize = OBJECT_MAX_BYTES + (4 << 20);
+/// Longest that is taken: as an entry, and what stands around it, it has to fit a frame, or no other member would ever have it.
+pub const PROPOSED_MAX_BYTES: usize = OBJECT_MAX_BYTES + (512 << 10);
 /// Most bytes of proposals that a leader has under way.
 pub const PROPOSALS_UNDER_WAY_MAX_BYTES: usize = 2 * PROPOSAL_MAX_BYTES;
 /// Entries are sent to a member together up to this many bytes; a longer one goes alone.
@@ -206,6 +208,7 @@ const _: () = assert!(
 // A lease outlives an election that begins right before its renewal; clocks may differ by a twentieth.
 const _: () = assert!(SERVING_LEASE_MILLISECONDS > LEASE_RENEWED_EVERY_MILLISECONDS + ELECTION_MAX_MILLISECONDS);
 const _: () = assert!(SERVING_LEASE_MARGIN_MILLISECONDS * 20 >= SERVING_LEASE_MILLISECONDS);
+const _: () = assert!(PROPOSED_MAX_BYTES + (256 << 10) <= FRAME_MAX_BYTES && PROPOSED_MAX_BYTES <= PROPOSAL_MAX_BYTES);
 const _: () = assert!(REQUEST_INPUT_MAX_BYTES < FRAME_MAX_BYTES && REQUEST_INPUT_MAX_BYTES < COLLECTED_INPUT_MAX_BYTES);
 const _: () = assert!(REQUEST_PART_MAX_BYTES <= REQUEST_INPUT_MAX_BYTES);
 const _: () = assert!(STRANGERS_MAX < CONNECTIONS_MAX && HELLO_MAX_BYTES < FRAME_MAX_BYTES);

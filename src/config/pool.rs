@@ -45,7 +45,7 @@ pub enum Consistency {
 pub struct NodeEntry {
     /// Its zone.
     pub zone: String,
-    /// `unix:/path` or `tcp:host:port`, in the order in which they are tried.
+    /// `unix:/path` or `tcp:host:port`, in the order in which they are tried; each but the last for half of the time.
     pub addresses: Vec<String>,
 }
 
@@ -277,7 +277,11 @@ const POOL_KEYS: Rows = &[
         "How much look-ups show. `linearizable`: all that was acknowledged to anybody before. `session`: all that this application has seen or done, and what else its node has; faster by a round to the leader, and it needs none.",
     ),
     ("[[node]] zone", "–", "The zone of one node."),
-    ("[[node]] addresses", "–", "`unix:/path` or `tcp:host:port`, in the order in which they are tried."),
+    (
+        "[[node]] addresses",
+        "–",
+        "`unix:/path` or `tcp:host:port`, in the order in which they are tried; each but the last for half of the time.",
+    ),
 ];
 
 const NODE_KEYS: Rows = &[

@@ -10,7 +10,7 @@ use super::make::Makings;
 use super::numbers::Number;
 use super::pace::Work;
 use super::race::{Entrant, Finish, Lost, Race, one_by_one};
-use super::retry::{CALL_DEADLINE, may_race, patience, pause};
+use super::retry::{CALL_DEADLINE, connecting_patience, may_race, patience, pause, probe_patience, telling_patience};
 use super::route::candidates;
 use super::seen::Mark;
 use super::view::View;
@@ -205,13 +205,18 @@ impl Pool {
             Err(error) => return (order[0], At::Refused(error)),
         };
         let work = Work::of(&request.ask).unwrap_or(Work::LookUp);
-        let entrant = |node: &usize| Entrant { node: *node, head_start: self.view.nodes[*node].pace.head_start(work) };
-        let entrants: Vec<Entrant> = order.iter().map(entrant).collect();
         let (first, begun) = (order[0], self.world.elapsed());
+        let pace = |node: usize| &self.view.nodes[node].pace;
         // Work that takes long is not begun anew for that.
-        let patience = patience.max(entrants[0].head_start * 4).min(left);
+        let patience = patience.max(pace(first).head_start(work) * 4).min(left);
+        let entrant = |node: &usize| Entrant {
+            node: *node,
+            head_start: pace(*node).head_start(work),
+            connecting: connecting_patience(patience, pace(*node).reach(begun)),
+        };
+        let entrants: Vec<Entrant> = order.iter().map(entrant).collect();
         let may_ask = || self.budget.spare(self.world.elapsed());
-        let race = Race { entrants: &entrants, patience, connecting: patience / 4, may_ask: &may_ask };
+        let race = Race { entrants: &entrants, patience, may_ask: &may_ask };
         let Finish { won, lost } = self.link.race(&race, encoded.expose());
         let mut why = refuse(Code::DeviceError, "no node answered in time");
         for (node, how) in lost {
@@ -451,7 +456,9 @@ impl Pool {
     pub(super) fn look_at(&self, node: usize, patience: Duration) -> Result<(Health, Mark)> {
         let who = Who::from(&Access::public(Scope([0; 16]), false));
         let request = Request::new(None, who, 0, Ask::Health);
-        let begun = self.world.elapsed();
+        let (of_view, begun) = (&self.view.nodes[node], self.world.elapsed());
+        let failed = of_view.health.lock().failed_probes();
+        let patience = patience.max(probe_patience(failed, of_view.pace.reach(begun)));
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
         self.answered(node, &request.ask, begun);
         let Answer { mark, verdict, epoch, .. } = decode(answer.expose())?;
@@ -468,18 +475,31 @@ impl Pool {
         }
     }
 
-    /// The same for one node.
+    /// The same for one node. One that hears it too late may only be far: whether it is gone shows when an answer is needed.
     pub(super) fn tell_one(&self, token: TokenId, access: &Access, ask: Ask, node: usize) {
-        if self.view.nodes[node].health.lock().is_up() {
-            // Without a name of its own a child has nothing to tell.
-            let Ok(mut request) = self.complete(Call::new(Some(token), access, ask, &[])) else { return };
-            // Short-lived applications count as well: what they have not told goes with their farewell.
-            request.tally = matches!(request.ask, Ask::Leave).then(|| self.belongings.last_tally()).flatten();
-            let patience = patience(&request.ask, 0);
-            self.at(node, &mut request, patience);
-            if let Some(tally) = request.tally.take() {
-                self.belongings.not_told(tally);
+        let (of_view, begun) = (&self.view.nodes[node], self.world.elapsed());
+        // The end of a login is told all the same.
+        let is_spared = of_view.is_deaf(begun) && !matches!(ask, Ask::Logout);
+        if is_spared || !of_view.health.lock().is_up() {
+            return;
+        }
+        // Without a name of its own a child has nothing to tell.
+        let Ok(mut request) = self.complete(Call::new(Some(token), access, ask, &[])) else { return };
+        request.alone = Some(self.view.is_alone(node));
+        // Short-lived applications count as well: what they have not told goes with their farewell.
+        request.tally = matches!(request.ask, Ask::Leave).then(|| self.belongings.last_tally()).flatten();
+        let Ok(encoded) = framed(&request) else { return };
+        let patience = telling_patience(&request.ask, of_view.pace.reach(begun));
+        match self.link.call(node, encoded.expose(), patience) {
+            Ok(answer) => {
+                self.answered(node, &request.ask, begun);
+                // Whatever it says, there is nothing to be done about it.
+                drop(self.read(node, &mut request, &answer));
             }
+            Err(Failure(_)) => of_view.was_deaf(self.world.elapsed()),
+        }
+        if let Some(tally) = request.tally.take() {
+            self.belongings.not_told(tally);
         }
     }
 

@@ -1,12 +1,13 @@
 //! Connections to the nodes: one for each caller at a time, kept for the next. No thread of ours runs in the application.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::call::{Failure, Link};
 use super::race::{Finish, Heard, Lost, Race, Track, run};
 use crate::error::{self, Code, refuse};
 use crate::secret::Secret;
+use crate::sync::standard::{Mutex, PoisonError};
 use crate::sys::process::PerProcess;
 use crate::sys::socket::wait_readable;
 use crate::token::message::FRAME_KIND;
@@ -27,9 +28,27 @@ struct Way {
     idle: Kept,
     /// The newest set of messages that the node spoke when it was connected to last; 0: it never was.
     minor: AtomicU32,
-    /// The address by which it was reached last: it is tried first.
-    reached: AtomicUsize,
+    /// The address by which it was reached, where that is not the first of them, and since when.
+    reached: Mutex<Option<(usize, Instant)>>,
     places: Places,
+}
+
+/// Another address than the first is tried before it for so long: the order is the operator's, who may have put a socket of this machine first.
+const REACHED_FOR: Duration = Duration::from_secs(60);
+
+impl Way {
+    /// Which address is tried first.
+    fn first(&self) -> usize {
+        let reached = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.filter(|(_, since)| since.elapsed() < REACHED_FOR).map_or(0, |(at, _)| at)
+    }
+
+    fn was_reached_by(&self, at: usize) {
+        let is_news = at != self.first();
+        if is_news || at == 0 {
+            *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = (at != 0).then(|| (at, Instant::now()));
+        }
+    }
 }
 
 impl Wires {
@@ -43,15 +62,15 @@ impl Wires {
     fn connect(&self, node: usize, patience: Duration) -> error::Result<Connection> {
         let (way, deadline) = (&self.ways.get()[node], Instant::now() + patience);
         let mut addresses: Vec<_> = self.nodes[node].iter().enumerate().collect();
-        let reached = way.reached.load(Ordering::Relaxed);
-        addresses.sort_by_key(|(at, _)| *at != reached);
+        let first = way.first();
+        addresses.sort_by_key(|(at, _)| *at != first);
         let opened = first_of(&addresses, deadline, |(_, address), patience| {
             Connection::open_by(&way.places, address, self.identity.as_ref(), &self.hello, patience)
         });
         let unreached = || Err(refuse(Code::DeviceError, "the node could not be reached in time"));
         let (at, connection) = opened.unwrap_or_else(unreached)?;
         way.minor.store(connection.minor(), Ordering::Relaxed);
-        way.reached.store(addresses[at].0, Ordering::Relaxed);
+        way.was_reached_by(addresses[at].0);
         Ok(connection)
     }
 }
@@ -191,8 +210,9 @@ mod tests {
         }
 
         fn race(&self, patience: Duration, may_ask: &dyn Fn() -> bool) -> Finish {
-            let entrants: Vec<_> = (0..self.nodes.len()).map(|node| Entrant { node, head_start: HEAD_START }).collect();
-            self.wires.race(&Race { entrants: &entrants, patience, connecting: LATE, may_ask }, b"request")
+            let entrant = |node| Entrant { node, head_start: HEAD_START, connecting: LATE };
+            let entrants: Vec<_> = (0..self.nodes.len()).map(entrant).collect();
+            self.wires.race(&Race { entrants: &entrants, patience, may_ask }, b"request")
         }
 
         fn asked(&self) -> Vec<usize> {
@@ -231,6 +251,12 @@ mod tests {
         let begun = Instant::now();
         street.wires.connect(0, patience).unwrap();
         assert!(begun.elapsed() < patience / 2, "the one that was reached comes first: {:?}", begun.elapsed());
+        // After a while the order is the operator's again.
+        let way = &street.wires.ways.get()[0];
+        *way.reached.lock().unwrap() = Some((1, Instant::now().checked_sub(REACHED_FOR).unwrap()));
+        assert_eq!(way.first(), 0);
+        way.was_reached_by(1);
+        assert_eq!(way.first(), 1);
         // It is gone, and the other one is tried as well.
         street.listeners[0] = None;
         assert!(street.wires.connect(0, patience).is_err());

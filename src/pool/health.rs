@@ -85,6 +85,11 @@ impl Health {
         }
     }
 
+    /// Looks at it that failed since it did.
+    pub fn failed_probes(self) -> u32 {
+        if let Health::Down { failed, .. } = self { failed } else { 0 }
+    }
+
     /// Whether calls go to it.
     pub fn is_up(self) -> bool {
         !matches!(self, Health::Down { .. })
@@ -131,6 +136,7 @@ mod tests {
     fn a_bad_probe_starts_the_count_anew_and_the_distance_grows_to_its_bound() {
         let mut health = Health::Up.failed(at(0), 0).probed_well(at(100)).failed(at(200), 0);
         assert_eq!(health, Health::Down { failed: 1, good: 0, next: at(400) });
+        assert_eq!((health.failed_probes(), Health::Silent(2).failed_probes()), (1, 0));
         for _ in 0..40 {
             health = health.failed(at(0), 0);
         }

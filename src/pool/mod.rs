@@ -26,6 +26,8 @@ mod seen;
 mod sign;
 mod since;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod together;
 mod token;
 mod view;

@@ -13,6 +13,8 @@ pub struct Entrant {
     pub node: usize,
     /// How long it may be silent before the next one is asked as well.
     pub head_start: Duration,
+    /// How long a connection to it may take to be made.
+    pub connecting: Duration,
 }
 
 /// Who is asked, and for how long.
@@ -21,8 +23,6 @@ pub struct Race<'a> {
     pub entrants: &'a [Entrant],
     /// After this time nobody is waited for any more.
     pub patience: Duration,
-    /// How long a connection to one of them may take to be made.
-    pub connecting: Duration,
     /// Whether one more may be asked. Asked anew after a moment if not.
     pub may_ask: &'a dyn Fn() -> bool,
 }
@@ -71,7 +71,8 @@ pub fn run(race: &Race<'_>, track: &mut dyn Track) -> Finish {
     let won = course.run();
     let Course { running, mut lost, track, .. } = course;
     let now = track.now();
-    lost.extend(running.into_iter().map(|(node, since)| (node, Lost::Silent(now.saturating_duration_since(since)))));
+    let silent = |(entrant, since): (Entrant, Instant)| (entrant.node, Lost::Silent(now.saturating_duration_since(since)));
+    lost.extend(running.into_iter().map(silent));
     Finish { won, lost }
 }
 
@@ -85,7 +86,7 @@ struct Course<'a> {
     begun: Instant,
     ends: Instant,
     /// Nodes that were asked and have not answered, and since when.
-    running: Vec<(usize, Instant)>,
+    running: Vec<(Entrant, Instant)>,
     lost: Vec<(usize, Lost)>,
 }
 
@@ -99,10 +100,10 @@ impl Course<'_> {
             let is_over = now >= self.ends;
             if !is_over && waiting.len() > 0 && (now >= next_start || self.running.is_empty()) {
                 if is_first || (self.race.may_ask)() {
-                    let Entrant { node, head_start } = waiting.next()?;
+                    let entrant = waiting.next()?;
                     is_first = false;
-                    self.start(*node);
-                    next_start = self.track.now() + *head_start;
+                    self.start(*entrant);
+                    next_start = self.track.now() + entrant.head_start;
                     continue;
                 }
                 next_start = now + ASK_AGAIN;
@@ -122,22 +123,22 @@ impl Course<'_> {
     }
 
     /// Sends the request to one more node.
-    fn start(&mut self, node: usize) {
+    fn start(&mut self, entrant: Entrant) {
         let since = self.track.now();
-        match self.track.start(node, self.ends.min(since + self.race.connecting)) {
-            Ok(()) => self.running.push((node, since)),
-            Err(error) => self.lost.push((node, Lost::Failed(error))),
+        match self.track.start(entrant.node, self.ends.min(since + entrant.connecting)) {
+            Ok(()) => self.running.push((entrant, since)),
+            Err(error) => self.lost.push((entrant.node, Lost::Failed(error))),
         }
     }
 
     /// Waits for an answer of any. `None` also when one of them has failed.
     fn wait(&mut self, until: Instant) -> Option<(usize, Secret, Duration)> {
         let (node, heard) = self.track.wait(until)?;
-        let at = self.running.iter().position(|(other, _)| *other == node)?;
-        let (node, since) = self.running.remove(at);
+        let at = self.running.iter().position(|(other, _)| other.node == node)?;
+        let (entrant, since) = self.running.remove(at);
         match heard {
             Heard::Answer(answer) => return Some((node, answer, since - self.begun)),
-            Heard::Stale => self.start(node),
+            Heard::Stale => self.start(entrant),
             Heard::Failed(error) => self.lost.push((node, Lost::Failed(error))),
         }
         None

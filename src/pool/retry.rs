@@ -29,12 +29,38 @@ pub fn may_race(ask: &Ask) -> bool {
 /// that waits for it would fail though the pool is well again.
 const PATIENCE_MAX: Duration = Duration::from_secs(CALL_DEADLINE_SECONDS / 6);
 
+/// How long a look at a node takes: more than a near one needs.
+const PROBE: Duration = Duration::from_millis(40);
+/// And how long at most, however far it is.
+const PROBE_MAX: Duration = Duration::from_secs(2);
+
+/// How long a look at a node may take that failed to answer so many before, and of which is known within which time it answers. Of a silent node of which
+/// nothing is known most looks are short, since the call that looks waits for it; each second one takes four times as long, each fourth sixteen times and
+/// each eighth as long as any: so one that is far is found again.
+pub fn probe_patience(failed: u32, reach: Option<Duration>) -> Duration {
+    let doublings = match reach {
+        Some(_) => failed.min(2),
+        None => 2 * failed.saturating_add(1).trailing_zeros().min(3),
+    };
+    PROBE_MAX.min(PROBE.max(reach.unwrap_or_default()) * 2_u32.pow(doublings))
+}
+
+/// How long a node is told what it need not know: no longer than a healthy one takes, however far it is.
+pub fn telling_patience(ask: &Ask, reach: Option<Duration>) -> Duration {
+    patience(ask, 0).max(PROBE_MAX.min(reach.unwrap_or_default()))
+}
+
+/// How long a connection may take to be made in a race of this patience.
+pub fn connecting_patience(patience: Duration, reach: Option<Duration>) -> Duration {
+    (patience / 4).max(reach.unwrap_or_default()).min(patience)
+}
+
 /// What a call costs a healthy node, at most: beyond it another node is asked; in a [race](may_race), where others have been asked meanwhile,
 /// connections are given up and all are asked anew. Each round doubles it up to a bound, so that a pool that is slow as a whole is waited for, and asks
 /// no node more often than it can answer.
 pub fn patience(ask: &Ask, round: u32) -> Duration {
     let first = match ask {
-        Ask::Health => Duration::from_millis(40),
+        Ask::Health => PROBE,
         Ask::Part { .. } | Ask::Drop { .. } | Ask::Forget { .. } => Duration::from_millis(75),
         Ask::Start { .. } | Ask::Run { .. } | Ask::Digest { .. } | Ask::Wrap { .. } => Duration::from_millis(300),
         Ask::Tokens | Ask::Describe | Ask::Find { .. } | Ask::Read { .. } | Ask::Size { .. } => Duration::from_millis(500),
@@ -81,6 +107,30 @@ mod tests {
         assert_eq!(patience(&Ask::Logout, 1), Duration::from_millis(1000));
         assert_eq!(patience(&Ask::Logout, 31), PATIENCE_MAX);
         assert!(PATIENCE_MAX * 4 < CALL_DEADLINE);
+    }
+
+    #[test]
+    fn looks_at_a_node_are_as_patient_as_it_is_far_and_find_a_far_one_of_which_nothing_is_known() {
+        let ms = Duration::from_millis;
+        let unknown: Vec<Duration> = (0..8).map(|failed| probe_patience(failed, None)).collect();
+        assert_eq!(unknown, [40, 160, 40, 640, 40, 160, 40, 2000].map(ms));
+        assert!(unknown.iter().sum::<Duration>() < ms(500) * 8, "a node that is dead costs little");
+        for failed in [0, 1, 2, 100, u32::MAX] {
+            let near = probe_patience(failed, Some(ms(4)));
+            assert!(near >= PROBE && near <= PROBE * 4, "{failed}: {near:?}");
+            let far = probe_patience(failed, Some(ms(800)));
+            assert!(far >= ms(800) && far <= PROBE_MAX, "{failed}: {far:?}");
+            assert!(probe_patience(failed, Some(ms(90_000))) == PROBE_MAX);
+        }
+    }
+
+    #[test]
+    fn far_nodes_are_told_and_connected_to_as_long_as_that_takes() {
+        let (ms, forget) = (Duration::from_millis, Ask::Forget { ids: Vec::new() });
+        for (reach, telling, connecting) in [(None, 75, 75), (Some(10), 75, 75), (Some(200), 200, 200), (Some(9000), 2000, 300)] {
+            assert_eq!(telling_patience(&forget, reach.map(ms)), ms(telling));
+            assert_eq!(connecting_patience(ms(300), reach.map(ms)), ms(connecting));
+        }
     }
 
     #[test]

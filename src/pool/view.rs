@@ -26,8 +26,12 @@ pub struct Node {
     heard: AtomicU64,
     /// Milliseconds of the application's clock up to which it is taken for cut off.
     isolated_until: AtomicU64,
+    /// The same up to which it is not told what it need not know.
+    deaf_until: AtomicU64,
 }
 
+/// For how long a node that could not be told something is told nothing more: each attempt costs the call that makes it.
+const DEAF_FOR: Duration = Duration::from_secs(5);
 /// For how long a node that said that it is cut off from the quorum is asked after others.
 const ISOLATED_FOR: Duration = Duration::from_secs(2);
 
@@ -42,6 +46,16 @@ impl Node {
     /// Whether it has answered anything since.
     pub fn was_heard_since(&self, moment: Duration) -> bool {
         self.heard.load(Ordering::Relaxed) > moment.as_micros() as u64
+    }
+
+    /// It could not be told something in time.
+    pub fn was_deaf(&self, now: Duration) {
+        self.deaf_until.store((now + DEAF_FOR).as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether that was so lately.
+    pub fn is_deaf(&self, now: Duration) -> bool {
+        (now.as_millis() as u64) < self.deaf_until.load(Ordering::Relaxed)
     }
 
     /// It said that it is cut off.
@@ -83,6 +97,7 @@ impl View {
             pace: Pace::default(),
             heard: AtomicU64::new(0),
             isolated_until: AtomicU64::new(0),
+            deaf_until: AtomicU64::new(0),
         };
         Self {
             zone,

@@ -12,22 +12,26 @@ use crate::house::{House, mechanism};
 
 const VALUE: &[u8] = b"a value of thirty-two bytes, 32.";
 
+/// A key that may go into a digest.
+pub fn digestible() -> Template {
+    let flag = |kind, value| (kind, Value::Bool(value));
+    Template::from_iter([
+        (AttributeType::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0)),
+        (AttributeType::KEY_TYPE, Value::Ulong(KeyType::GENERIC_SECRET.0)),
+        (AttributeType::VALUE, Value::Secret(Secret::copy_of(VALUE))),
+        flag(AttributeType::TOKEN, true),
+        flag(AttributeType::PRIVATE, true),
+        flag(AttributeType::SENSITIVE, false),
+        flag(AttributeType::EXTRACTABLE, true),
+    ])
+}
+
 #[test]
 fn a_digest_with_a_key_in_it_comes_out_right_whichever_nodes_die_meanwhile() {
     for seed in 120..123 {
         let house = House::new(seed);
         let (token, user) = house.token();
-        let flag = |kind, value| (kind, Value::Bool(value));
-        let template = Template::from_iter([
-            (AttributeType::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0)),
-            (AttributeType::KEY_TYPE, Value::Ulong(KeyType::GENERIC_SECRET.0)),
-            (AttributeType::VALUE, Value::Secret(Secret::copy_of(VALUE))),
-            flag(AttributeType::TOKEN, true),
-            flag(AttributeType::PRIVATE, true),
-            flag(AttributeType::SENSITIVE, false),
-            flag(AttributeType::EXTRACTABLE, true),
-        ]);
-        let key = token.create(&user, template).unwrap();
+        let key = token.create(&user, digestible()).unwrap();
         house.network.lose(15, 15);
         for round in 0..6 {
             let kill = |dead: usize| (0..3).for_each(|node| house.network.dead[node].store(node == dead, Ordering::Relaxed));

@@ -9,6 +9,7 @@ use hsmpool::limits::{OBJECT_MAX_BYTES, REQUEST_INPUT_MAX_BYTES};
 use hsmpool::mechanism::{Mechanism, Params};
 use hsmpool::object::{Template, Value};
 
+use crate::digests::digestible;
 use crate::house::{House, aes, mechanism};
 
 /// A call that goes from node to node in vain takes 30 s.
@@ -63,7 +64,7 @@ fn input_longer_than_a_request_takes_is_refused_at_once_where_there_are_none() {
     let key = token.generate(&user, &mechanism(MechanismType::AES_KEY_GEN), aes(true)).unwrap().id;
     let ccm = |data_len: usize| Mechanism {
         kind: MechanismType::AES_CCM,
-        params: Params::Ccm { data_len: data_len as u64, nonce: vec![1; 12], aad: Vec::new(), mac_len: 16 },
+        params: Params::Ccm { data_len: data_len as u64, nonce: vec![1; 7], aad: Vec::new(), mac_len: 16 },
     };
     let input = vec![0; REQUEST_INPUT_MAX_BYTES + 1];
     let mut out = vec![0; input.len() + 16];
@@ -78,9 +79,21 @@ fn input_longer_than_a_request_takes_is_refused_at_once_where_there_are_none() {
         cipher.update(&input[1..], &mut out)?;
         cipher.update(&[0], &mut out).map(drop)
     });
-    let mut digest = token.digest(&mechanism(MechanismType::SHA256)).unwrap();
-    refused_at_once(&house, Code::KeyIndigestible, || token.digest_key(&user, key, &mut *digest));
     token.generate(&user, &mechanism(MechanismType::AES_KEY_GEN), aes(false)).unwrap();
+}
+
+#[test]
+fn a_digest_with_a_key_takes_as_much_behind_it_as_a_request_does() {
+    let house = House::new(134);
+    let (token, user) = house.token();
+    let key = token.create(&user, digestible()).unwrap().id;
+    let input = vec![7; REQUEST_INPUT_MAX_BYTES + 1];
+    let mut digest = token.digest(&mechanism(MechanismType::SHA256)).unwrap();
+    digest.update(&input).unwrap();
+    token.digest_key(&user, key, &mut *digest).unwrap();
+    digest.update(&input[1..]).unwrap();
+    refused_at_once(&house, Code::DataLenRange, || digest.update(&[7]));
+    digest.finish(&mut [0; 32]).unwrap();
 }
 
 #[test]

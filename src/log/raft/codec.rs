@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 
 use super::types::{Command, Entry, LeaderId, LogId, Member, Membership, NodeId, Payload, StoredMembership, Vote};
 use crate::error::{Code, Doing, Result, refuse};
-use crate::limits::{MEMBER_NAME_MAX_BYTES, MEMBERS_MAX, PROPOSAL_MAX_BYTES};
+use crate::limits::{MEMBER_NAME_MAX_BYTES, MEMBERS_MAX, PROPOSAL_MAX_BYTES, PROPOSED_MAX_BYTES};
 use crate::store::{Change, Outcome, Place, Proposal, RequestId};
 
 /// Most sets of voters at once: one, and two while the group goes from one to the other.
@@ -265,8 +265,8 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry> {
 pub fn command(proposal: Proposal) -> Result<Command> {
     let RequestId { client, sequence } = proposal.request;
     let bytes = encode(&ProposalRow { client, sequence, change: proposal.change });
-    if bytes.len() > PROPOSAL_MAX_BYTES {
-        let told = format!("the change has {} bytes, at most {PROPOSAL_MAX_BYTES} are possible; send less at once", bytes.len());
+    if bytes.len() > PROPOSED_MAX_BYTES {
+        let told = format!("the change has {} bytes, at most {PROPOSED_MAX_BYTES} are possible; send less at once", bytes.len());
         return Err(refuse(Code::PastLimit, told));
     }
     Ok(Command(Arc::from(bytes)))
@@ -308,4 +308,24 @@ pub fn standing(place: &Place) -> Result<(Option<LogId>, StoredMembership)> {
         None => StoredMembership::default(),
     };
     Ok((applied.map(LogIdRow::read).transpose()?, membership))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{FRAME_MAX_BYTES, OBJECT_MAX_BYTES};
+    use crate::store::tests::fixtures::{create, row};
+    use crate::store::{ObjectRow, Sealed};
+
+    #[test]
+    fn what_is_taken_into_the_log_fits_a_frame_as_the_longest_object_does() {
+        let of = |bytes: usize| {
+            let objects = vec![ObjectRow { sealed: Sealed::from_ciphertext(vec![7; bytes]), ..row(1) }];
+            command(Proposal { request: RequestId { client: [1; 16], sequence: 1 }, change: create(objects) })
+        };
+        let longest = of(PROPOSED_MAX_BYTES - 1000).unwrap();
+        assert!(longest.0.len() + (256 << 10) <= FRAME_MAX_BYTES);
+        assert!(of(OBJECT_MAX_BYTES + 1000).is_ok());
+        assert_eq!(of(PROPOSED_MAX_BYTES).err().map(|error| error.code()), Some(Code::PastLimit));
+    }
 }

@@ -1,0 +1,77 @@
+//! What a pool believes of nodes that it looks at and tells things, over a link that notes what goes by.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::call::{Failure, Link, Pool};
+use super::pace::Work;
+use super::retry::{patience, probe_patience};
+use super::view::{Place, View};
+use crate::error::{Code, refuse};
+use crate::secret::Secret;
+use crate::token::message::{Answer, Ask, Reply, Request, Verdict, decode, encode};
+use crate::token::{Access, Scope, TokenId};
+use crate::world::Real;
+
+/// Notes for how long it would have waited for which verb.
+#[derive(Default)]
+struct Notes {
+    waited: Mutex<Vec<(&'static str, Duration)>>,
+    is_silent: AtomicBool,
+}
+
+struct Noting(Arc<Notes>);
+
+impl Link for Noting {
+    fn call(&self, _: usize, request: &[u8], patience: Duration) -> Result<Secret, Failure> {
+        let ask = decode::<Request>(request).map_err(Failure)?.ask;
+        self.0.waited.lock().push((ask.verb(), patience));
+        match self.0.is_silent.load(Ordering::Relaxed) {
+            true => Err(Failure(refuse(Code::DeviceError, "silent"))),
+            false => Ok(encode(&Answer { mark: 0, ticket: None, verdict: Verdict::Done(Reply::Nothing), isolated: None })),
+        }
+    }
+}
+
+fn pool() -> (Arc<Pool>, Arc<Notes>) {
+    let notes = Arc::new(Notes::default());
+    let places = vec![Place { zone: "a".to_string(), name: "node".to_string() }];
+    (Pool::new(View::new("a".to_string(), places), Box::new(Noting(notes.clone())), Arc::new(Real)), notes)
+}
+
+#[test]
+fn a_node_that_is_told_something_too_late_is_not_left_and_is_spared_for_a_while() {
+    let (pool, notes) = pool();
+    notes.is_silent.store(true, Ordering::Relaxed);
+    let access = Access::public(Scope([1; 16]), false);
+    let tell = |ask: fn() -> Ask| pool.tell(TokenId([2; 16]), &access, &ask);
+    let forget = || Ask::Forget { ids: Vec::new() };
+    tell(forget);
+    tell(forget);
+    tell(|| Ask::Leave);
+    assert_eq!(*notes.waited.lock(), [("Forget", patience(&forget(), 0))], "it did not hear the first");
+    tell(|| Ask::Logout);
+    assert_eq!(notes.waited.lock().last().map(|(verb, _)| *verb), Some("Logout"), "that one counts");
+    assert!(pool.view.nodes[0].health.lock().is_up());
+}
+
+#[test]
+fn a_node_is_looked_at_as_long_as_is_known_of_it_to_be_far() {
+    let (pool, notes) = pool();
+    let last = || notes.waited.lock().last().copied();
+    notes.is_silent.store(true, Ordering::Relaxed);
+    for failed in 0..8 {
+        let mut health = pool.view.nodes[0].health.lock();
+        *health = health.failed(Duration::ZERO, 0);
+        drop(health);
+        assert!(pool.health_of(0).is_err());
+        assert_eq!(last(), Some(("Health", probe_patience(failed, None))));
+    }
+    let far = Duration::from_millis(200);
+    pool.view.nodes[0].pace.took(Work::Nothing, far, pool.world.elapsed());
+    assert!(pool.health_of(0).is_err());
+    assert!(last().is_some_and(|(_, waited)| waited >= far * 4));
+}
