@@ -31,7 +31,9 @@ impl Link for Noting {
         self.0.waited.lock().push((ask.verb(), patience));
         match self.0.is_silent.load(Ordering::Relaxed) {
             true => Err(Failure(refuse(Code::DeviceError, "silent"))),
-            false => Ok(encode(&Answer { mark: 0, ticket: None, verdict: Verdict::Done(Reply::Nothing), isolated: None })),
+            false => {
+                Ok(encode(&Answer { mark: 0, ticket: None, verdict: Verdict::Done(Reply::Nothing), isolated: None, epoch: None }))
+            }
         }
     }
 }

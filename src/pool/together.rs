@@ -43,6 +43,9 @@ pub struct Turn<'a, A: Copy + Eq + Hash, C, R> {
     asker: A,
 }
 
+/// What a call that waited is to do, and its turn if it has one.
+pub type Waited<'a, A, C, R> = (Told<C, R>, Option<Turn<'a, A, C, R>>);
+
 /// Calls that go together.
 pub struct Batch<C, R> {
     calls: Vec<C>,
@@ -70,7 +73,7 @@ impl<A: Copy + Eq + Hash, C, R> Together<A, C, R> {
     }
 
     /// Waits for a turn, or to be taken along, but to be taken along for at most so long. A turn comes with it when the call is to carry others.
-    pub fn wait(&self, asker: A, call: C, patience: Duration) -> (Told<C, R>, Option<Turn<'_, A, C, R>>) {
+    pub fn wait(&self, asker: A, call: C, patience: Duration) -> Waited<'_, A, C, R> {
         let seat = Arc::new(Seat { told: Mutex::new(None), heard: Condvar::new() });
         {
             let mut lines = self.0.lock();
