@@ -115,9 +115,7 @@ impl Coming<'_> {
     fn undo(&self, error: Error) -> Error {
         let number = self.number;
         // Whoever did not answer may have done it all the same.
-        let statuses = self.operator.statuses(self.before.to_vec());
-        let mut members = statuses.iter().filter_map(|(_, status)| status.as_ref().ok()).flat_map(|status| &status.members);
-        if members.any(|member| member.node == number)
+        if is_member(self.operator, self.before, number)
             && let Err(cause) = self.operator.ask_any(self.before, &Operate::Remove { node: number })
         {
             let told = format!(
@@ -149,6 +147,13 @@ impl Coming<'_> {
     }
 }
 
+/// Whether any node that answers has this one among its group's members.
+fn is_member(operator: &Operator, nodes: &[NodeFile], number: u64) -> bool {
+    let statuses = operator.statuses(nodes.to_vec());
+    let mut members = statuses.iter().filter_map(|(_, status)| status.as_ref().ok()).flat_map(|status| &status.members);
+    members.any(|member| member.node == number)
+}
+
 /// What is left to people.
 fn what_now(layout: &Layout, arguments: &AddNode, number: u64) -> String {
     let promote = format!("`hsmpool pool promote --dir {} {number}` lets it vote", layout.directory.display());
@@ -175,12 +180,28 @@ fn one(layout: &Layout, number: u64) -> Result<NodeFile> {
 
 pub fn remove_node(directory: &Path, number: u64, yes: bool, as_json: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
-    let node = one(&layout, number)?;
+    let others: Vec<NodeFile> = layout.nodes()?.into_iter().filter(|other| other.node != number).collect();
+    let operator = Operator::shown(&layout)?;
+    let node = match one(&layout, number) {
+        Ok(node) => node,
+        // Its files may be lost, and it a member all the same.
+        Err(_) if is_member(&operator, &others, number) => {
+            if !yes {
+                confirm::typed(&format!("Remove node {number}, whose files are not here?"), "yes")?;
+            }
+            operator.ask_any(&others, &Operate::Remove { node: number })?;
+            tell(
+                as_json,
+                format!("node {number} is removed; its files were not here"),
+                &json!({ "node": number, "files": null }),
+            );
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
     if !yes {
         confirm::typed(&format!("Remove node {number} of zone {}, with its copy of the keys?", node.zone), "yes")?;
     }
-    let others: Vec<NodeFile> = layout.nodes()?.into_iter().filter(|other| other.node != number).collect();
-    let operator = Operator::shown(&layout)?;
     operator.ask_any(&others, &Operate::Remove { node: number })?;
     if let Some(pid) = local::running(&layout, &node) {
         operator.progress().now(&format!("node {number} of zone {} drains", node.zone));

@@ -113,11 +113,14 @@ fn plan_is_good(plan: &Plan, is_local: bool) -> std::result::Result<(), String> 
             "a pool has three or more different zones, an odd number of them: then it outlives the loss of one (--zones a,b,c)";
         return Err(told.to_string());
     }
-    let mut places: Vec<(String, &str)> = Vec::new();
+    let (mut places, mut placed): (Vec<(String, &str)>, BTreeSet<&str>) = Default::default();
     for address in &plan.addresses {
         let (zone, place) = address.split_once('=').ok_or_else(|| format!("--address {address} is not ZONE=HOST:PORT"))?;
         if !zones.iter().any(|known| known == zone) {
             return Err(format!("--address {address}: zone {zone:?} is not among --zones {}", zones.join(",")));
+        }
+        if !placed.insert(zone) {
+            return Err(format!("--address {address}: zone {zone} has an address already, and one node"));
         }
         let (host, port) = host_and_port(place).map_err(|error| error.to_string())?;
         let new = NewNode { number: 0, zone: zone.to_string(), host, port, policy: plan.policy };
@@ -130,7 +133,7 @@ fn plan_is_good(plan: &Plan, is_local: bool) -> std::result::Result<(), String> 
             places.push((place, address));
         }
     }
-    let missing = zones.iter().find(|zone| !plan.addresses.iter().any(|address| address.starts_with(&format!("{zone}="))));
+    let missing = zones.iter().find(|zone| !placed.contains(zone.as_str()));
     match missing.filter(|_| !is_local) {
         Some(zone) => Err(format!("--address {zone}=HOST:PORT is missing")),
         None => Ok(()),
@@ -282,6 +285,7 @@ mod tests {
             ("a,b,c", &all[..2], "--address c=HOST:PORT is missing"),
             ("a,b,c", &[all[0], all[1], all[2], "d=h4:7100"], "\"d\" is not among --zones a,b,c"),
             ("a,b,c", &[all[0], all[1], "h3:7100"], "is not ZONE=HOST:PORT"),
+            ("a,b,c", &[all[0], all[1], all[2], "a=h4:7100"], "zone a has an address already"),
             ("a,b,c", &[all[0], all[1], "c=H1:7102"], "meets a=h1:7100 at h1:7102"),
         ] {
             let told = plan_is_good(&plan(zones, addresses), false).unwrap_err();

@@ -292,7 +292,7 @@ fn certificate(layout: &Layout) -> (Option<Identity>, Option<String>) {
             "the operator's certificate {shown} is refused: {fault}. `hsmpool cert rotate --dir {directory} --operator {name}` makes a new one"
         )),
         (Ok(Name::Operator(_)), Ok(None)) => None,
-        (Err(error), _) | (Ok(Name::Operator(_)), Err(error)) => Some(format!("{shown}: {error}: {issue}")),
+        (Ok(Name::Operator(_)), Err(error)) | (Err(error), _) => Some(format!("{shown}: {error}: {issue}")),
         (Ok(other), _) => Some(format!("{shown} is for {}, which is no operator: {issue}", other.uri(&layout.pool.0))),
     };
     (Some(identity), fault)

@@ -210,6 +210,13 @@ impl Picture {
                 alone.node
             ));
         }
+        for member in self.members.iter().filter(|member| !nodes.iter().any(|seen| seen.node.node == member.node)) {
+            self.warnings.push(format!(
+                "node {0} of zone {1} is a member, and its directory is not in {directory}, so that it was not asked; one that is no more goes by \
+                 `hsmpool pool remove-node --dir {directory} {0}`",
+                member.node, member.zone
+            ));
+        }
         for seen in nodes {
             let (number, zone) = (seen.node.node, &seen.node.zone);
             if self.is_left_behind(seen) {
@@ -488,6 +495,13 @@ mod tests {
         assert!(Picture::of(&nodes, "pool", None).trouble.unwrap().told().contains("force-new"));
         assert_eq!(health_in(&nodes[1], &Picture::of(&nodes, "pool", None)), "down");
         assert_eq!(health_in(&shut_out(2), &Picture::of(&nodes, "pool", None)), "refuses");
+    }
+
+    #[test]
+    fn a_member_without_files_is_named() {
+        let nodes = [1, 2].map(|number| answers(number, Duty::Ordinary, &[1, 2, 4], GROUP));
+        let picture = Picture::of(&nodes, "/p", None);
+        assert!(picture.trouble.is_none() && picture.warnings.concat().contains("node 4 of zone z4 is a member"));
     }
 
     #[test]
