@@ -194,6 +194,12 @@ pub const CLIENTS_NOTED_MAX: usize = 4096;
 pub const SNAPSHOT_EVERY_ENTRIES: u64 = 8192;
 /// Entries that are kept when it is cut, for members that lag.
 pub const LOG_KEPT_ENTRIES: u64 = 8192;
+/// Most entries that are dropped from the log's file with one write.
+pub const LOG_DROPPED_AT_ONCE_ENTRIES: u64 = SNAPSHOT_EVERY_ENTRIES;
+/// Most bytes that are written while the log is not cut, for a member that was sent a copy.
+pub const LOG_HELD_MAX_BYTES: u64 = 4 << 30;
+/// How long such a member may come no further.
+pub const COPY_WAITED_FOR_SECONDS: u64 = 60;
 /// Most members of a group.
 pub const MEMBERS_MAX: usize = 64;
 /// Longest name of a zone or region, and longest address.

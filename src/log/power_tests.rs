@@ -344,7 +344,7 @@ fn each_write_of_the_group_s_log_survives_a_power_failure_at_each_operation() {
             1 => write.set(JournalFact::Vote, b"a vote"),
             2 => write.drop_from(15),
             3 => (15..18).try_for_each(|at| write.put(at, b"of another leader")),
-            4 => write.set(JournalFact::Purged, b"up to 9").and_then(|()| write.drop_before(10)),
+            4 => write.set(JournalFact::Purged, b"up to 9").and_then(|()| write.drop_before(10, 1000).map(drop)),
             5 => write.set(JournalFact::Vote, b"a newer vote"),
             _ => (18..60).try_for_each(|at| write.put(at, &[at as u8; 5000])),
         })

@@ -117,10 +117,11 @@ impl Server {
     pub fn at_once(&self, caller: &Caller, request: &[u8]) -> Option<Secret> {
         let begun = self.world.elapsed();
         let request = decode::<Request>(request).ok()?;
-        let looks_up = looks_up(&request.ask);
+        let looks_up = request.ask.looks_up();
         let waits = request.ask.changes() || (looks_up && request.mark_is_enough != Some(true));
         let mark = || if looks_up { self.log.shown() } else { self.log.mark() };
-        let is_ready = || self.log.serves_for(AT_ONCE) && self.awaited(&request).is_some_and(|awaited| mark() >= awaited);
+        let has_come = || request.mark_in(self.log.epoch()).is_some_and(|awaited| mark() >= awaited);
+        let is_ready = || self.log.serves_for(AT_ONCE) && has_come();
         let may_begin = !waits && is_ready() && !self.drains.load(Ordering::Acquire);
         if may_begin { self.answer_to(caller, &request, begun, false) } else { None }
     }
@@ -261,7 +262,7 @@ impl Server {
     /// A node that is cut off sends clients elsewhere with what another one does better, if they know of one.
     fn may_answer(&self, request: &Request) -> std::result::Result<(), Stop> {
         let standing = self.log.standing();
-        let knows_better = request.alone == Some(false) && looks_up(&request.ask);
+        let knows_better = request.alone == Some(false) && request.ask.looks_up();
         match standing {
             log::Standing::Ordinary | log::Standing::Behind => Ok(()),
             log::Standing::Isolated { .. } | log::Standing::Stopped if !knows_better => Ok(()),
@@ -269,18 +270,12 @@ impl Server {
         }
     }
 
-    /// The mark that must be reached here before the request is answered. `None`: it counts the changes of another group than this node's.
-    fn awaited(&self, request: &Request) -> Option<u64> {
-        let is_other = request.epoch.zip(self.log.epoch()).is_some_and(|(theirs, ours)| theirs != ours);
-        if is_other { None } else { Some(request.mark) }
-    }
-
     /// Has here what the request's client has seen, and what it must see.
     fn come_to(&self, request: &Request) -> Result<()> {
         // Nobody knows how much of what it has seen is in this group: it is shown all that is.
-        let Some(mark) = self.awaited(request) else { return self.catch_up() };
+        let Some(mark) = request.mark_in(self.log.epoch()) else { return self.catch_up() };
         self.log.reach(mark)?;
-        match (looks_up(&request.ask), request.mark_is_enough) {
+        match (request.ask.looks_up(), request.mark_is_enough) {
             (false, _) => Ok(()),
             (true, Some(true)) if self.log.shown() >= mark => Ok(()),
             (true, Some(true)) => self.log.show().map(drop),
@@ -477,11 +472,6 @@ fn names_no_object(error: &Error) -> bool {
         error.code(),
         Code::ObjectHandleInvalid | Code::KeyHandleInvalid | Code::WrappingKeyHandleInvalid | Code::UnwrappingKeyHandleInvalid
     )
-}
-
-/// Whether the answer must show all that was committed anywhere before.
-fn looks_up(ask: &Ask) -> bool {
-    matches!(ask, Ask::Tokens | Ask::Describe | Ask::Find { .. } | Ask::Read { .. } | Ask::Size { .. })
 }
 
 fn named(token: &LocalToken, access: &Access, reference: Reference) -> Result<Named> {

@@ -119,10 +119,11 @@ impl JournalWrite<'_> {
         Ok(())
     }
 
-    /// Drops all entries before a position.
-    pub fn drop_before(&self, position: u64) -> InnerResult<()> {
-        self.0.prepare_cached("DELETE FROM entry WHERE position < ?")?.execute([position.cast_signed()])?;
-        Ok(())
+    /// Drops entries before a position, the first ones, so many at most. Whether that was all.
+    pub fn drop_before(&self, position: u64, at_most: u64) -> InnerResult<bool> {
+        let drop = "DELETE FROM entry WHERE position < min(?, (SELECT min(position) FROM entry) + ?)";
+        let dropped = self.0.prepare_cached(drop)?.execute([position.cast_signed(), at_most.cast_signed()])?;
+        Ok((dropped as u64) < at_most)
     }
 
     /// Writes a fact in place of what it was.
@@ -230,7 +231,12 @@ mod tests {
                 write.set(JournalFact::Vote, b"vote")
             })
             .unwrap();
-        journal.write(|write| write.drop_before(4).and_then(|()| write.drop_from(9))).unwrap();
+        journal
+            .write(|write| {
+                assert!(write.drop_before(4, 2)?, "there was one");
+                write.drop_from(9)
+            })
+            .unwrap();
         drop(journal);
         let journal = Journal::open(directory.path()).unwrap();
         assert_eq!(journal.ends().unwrap(), Some((4, 8)));
@@ -240,6 +246,14 @@ mod tests {
         assert_eq!(positions(usize::MAX), [5, 6, 7, 8]);
         assert_eq!(positions(200), [5, 6]);
         assert_eq!(positions(1), [5]);
+        let mut journal = journal;
+        journal
+            .write(|write| {
+                assert!(!write.drop_before(8, 2)?, "there may be more");
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(journal.ends().unwrap(), Some((6, 8)));
     }
 
     #[test]

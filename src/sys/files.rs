@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::vfs::memory::Disk;
 
@@ -58,6 +58,14 @@ pub fn make_directories(path: &Path, mode: u32) -> io::Result<()> {
 /// Removes a file.
 pub fn remove(path: &Path) -> io::Result<()> {
     Disk::of(path).map_or_else(|| fs::remove_file(path), |disk| disk.remove(path))
+}
+
+/// What stands in a directory.
+pub fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    match Disk::of(directory) {
+        Some(disk) => Ok(disk.names().into_iter().filter(|path| path.parent() == Some(directory)).collect()),
+        None => fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect(),
+    }
 }
 
 /// Makes the names in a directory durable.

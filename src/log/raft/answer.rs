@@ -8,7 +8,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeader
 
 use super::codec::{self, EntryRow, LogIdRow, VoteRow};
 use super::group::{Group, Retry, Tried};
-use super::machine::{Carried, Draft};
+use super::machine::{Carried, DRAFTS, Draft};
 use super::message::{Answer, Ask, Ended, Envelope, Fault, PlaceRow};
 use super::network::GroupId;
 use super::types::{Command, Entry, LogId, NodeId, Snapshot, SnapshotMeta, Types, Vote};
@@ -188,7 +188,7 @@ impl Group {
         let mut arriving = self.arriving.lock();
         if offset == 0 {
             *arriving = None;
-            let draft = Draft::new(&self.wires().dir, "arriving").doing(Code::DeviceError, told)?;
+            let draft = Draft::new(&self.wires().dir, DRAFTS[1]).doing(Code::DeviceError, told)?;
             let file = files::create_new(draft.path()).doing(Code::DeviceError, told)?;
             *arriving = Some(Arriving { from, copy, bytes: 0, draft, file });
         }

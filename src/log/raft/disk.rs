@@ -18,7 +18,7 @@ use super::ground::{self, Ground};
 use super::types::{Entry, LogId, Types, Vote};
 use crate::error::{Code, Doing, Result};
 use crate::faults::{self, Fault};
-use crate::limits::{APPEND_MAX_BYTES, JOURNAL_QUEUE_MAX, JOURNAL_QUEUE_MAX_BYTES};
+use crate::limits::{APPEND_MAX_BYTES, JOURNAL_QUEUE_MAX, JOURNAL_QUEUE_MAX_BYTES, LOG_DROPPED_AT_ONCE_ENTRIES};
 use crate::store::{Journal, JournalFact, JournalWrite, Trouble};
 
 /// Permits are counted in units of this many bytes.
@@ -149,7 +149,8 @@ impl Disk {
         let queue = Arc::new(Queue { to_thread, waiting: Mutex::default() });
         let committed = Arc::<Mutex<Committed>>::default();
         let writing = Arc::<Mutex<Option<Instant>>>::default();
-        let writer = Writer { journal, committed: committed.clone(), writing: writing.clone(), failed: None };
+        let writer =
+            Writer { journal, committed: committed.clone(), writing: writing.clone(), purges_before: None, failed: None };
         let thread = match ground::current() {
             None => {
                 let thread = std::thread::Builder::new().name("raft-log".into()).spawn(move || run(writer, writes));
@@ -240,6 +241,8 @@ struct Writer {
     committed: Arc<Mutex<Committed>>,
     /// Since when it is at what it does.
     writing: Arc<Mutex<Option<Instant>>>,
+    /// Entries before this index are to be dropped.
+    purges_before: Option<u64>,
     /// Why nothing is written any more.
     failed: Option<String>,
 }
@@ -263,9 +266,18 @@ impl Writer {
         let is_write = batch.iter().any(|write| !matches!(write, Write::Read(..) | Write::Committed(_) | Write::End));
         let takes_along = is_write || batch.iter().any(|write| matches!(write, Write::Committed(_) | Write::End));
         let committed = if takes_along { self.committed.lock().unwritten.take() } else { None };
+        let purged = |write: &Write| if let Write::Purge(id) = write { Some(id.index + 1) } else { None };
+        self.purges_before = batch.iter().filter_map(purged).max().max(self.purges_before);
         if (is_write || committed.is_some()) && self.failed.is_none() {
+            let purges_before = &mut self.purges_before;
             let written = self.journal.write(|journal| {
                 batch.iter().try_for_each(|write| put(journal, write))?;
+                // A part with each write, as nobody is to wait for all of them. What is left at a stop is left to the next purge.
+                if let Some(before) = *purges_before
+                    && journal.drop_before(before, LOG_DROPPED_AT_ONCE_ENTRIES)?
+                {
+                    *purges_before = None;
+                }
                 committed.map_or(Ok(()), |id| journal.set(JournalFact::Committed, &codec::encode(&codec::LogIdRow::from(id))))
             });
             self.failed = written.err().map(|error| error.to_string());
@@ -309,10 +321,7 @@ fn put(journal: &JournalWrite<'_>, write: &Write) -> std::result::Result<(), Tro
         Write::Vote(..) if faults::on(Fault::VoteNotKept) => Ok(()),
         Write::Vote(vote, _) => journal.set(JournalFact::Vote, &codec::encode(&codec::VoteRow::from(*vote))),
         Write::DropFrom(index, _) => journal.drop_from(*index),
-        Write::Purge(id) => {
-            journal.set(JournalFact::Purged, &codec::encode(&codec::LogIdRow::from(*id)))?;
-            journal.drop_before(id.index + 1)
-        }
+        Write::Purge(id) => journal.set(JournalFact::Purged, &codec::encode(&codec::LogIdRow::from(*id))),
         Write::Set(name, bytes, _) => journal.set(*name, bytes),
         Write::Read(..) | Write::Committed(_) | Write::End => Ok(()),
         #[cfg(test)]

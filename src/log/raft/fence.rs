@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use minicbor::{Decode, Encode};
 
 use super::codec;
+use super::ground;
 use super::group::Group;
 use super::lease::LEASE;
 use super::message::{Answer, Fault};
 use super::network::GroupId;
 use super::types::NodeId;
-use super::{codec::decode, ground};
 use crate::error::{Code, Error, Result, refuse};
 use crate::store::{Journal, JournalFact};
 
@@ -59,7 +59,7 @@ impl Fence {
     /// As the journal of a member of `group` has it. Errors: `StoreRefused`: the log is damaged.
     pub fn load(journal: &Journal, group: GroupId) -> Result<Self> {
         let row = journal.fact(JournalFact::Fenced)?;
-        let row: Option<FenceRow> = row.map(|bytes| decode(&bytes, "the end of a group")).transpose()?;
+        let row: Option<FenceRow> = row.map(|bytes| codec::decode(&bytes, "the end of a group")).transpose()?;
         // One of a group that the member is no longer of says nothing of this one.
         let closed = row.filter(|row| row.group == group && group != NOBODY);
         let is_kept = closed.is_some().into();
@@ -104,7 +104,8 @@ impl Fence {
 /// The groups, newest first, from which the one of this journal was formed by force.
 fn forebears(journal: &Journal) -> Result<Vec<GroupId>> {
     let bytes = journal.fact(JournalFact::Forebears)?;
-    let rows: Vec<ForebearRow> = bytes.map(|bytes| decode(&bytes, "the groups before this one")).transpose()?.unwrap_or_default();
+    let rows: Vec<ForebearRow> =
+        bytes.map(|bytes| codec::decode(&bytes, "the groups before this one")).transpose()?.unwrap_or_default();
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 

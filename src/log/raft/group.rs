@@ -17,16 +17,18 @@ use tokio::sync::Semaphore;
 use super::answer::Arriving;
 use super::applying::Applying;
 use super::codec;
+use super::copies::Copies;
 use super::disk::Disk;
 use super::fence::Fence;
 use super::gather::Gather;
 use super::ground;
 use super::lease::Lease;
 use super::line::Wanted;
-use super::machine::Machine;
+use super::machine::{Draft, Machine};
 use super::message::Manage;
 use super::network::{GroupId, Network, Wires};
 use super::progress::Progress;
+use super::spread::Spread;
 use super::storage::{LogStore, Tail};
 use super::types::{Member, NodeId, Raft, Types};
 use crate::error::{Code, Doing, Error, Result, refuse};
@@ -176,12 +178,16 @@ pub struct Group {
     ended: RwLock<bool>,
     member: Member,
     call_deadline: Duration,
+    /// Entries that are kept when the log is cut.
+    pub(super) kept: u64,
     /// A copy of another member's store, as far as it has come.
     pub(super) arriving: Mutex<Option<Arriving>>,
     heard: Mutex<Option<Instant>>,
     lease: Arc<Lease>,
     /// The thread that renews it.
     pub(super) renewal: Mutex<Option<JoinHandle<()>>>,
+    /// Revocations that wait for other members.
+    pub(super) spread: Arc<Spread>,
     /// What of its disk stands still.
     pub(super) stalled: Mutex<Option<&'static str>>,
     /// Room for the bytes of proposals under way.
@@ -199,10 +205,13 @@ impl Group {
         codec::check_member(settings.node, &settings.member)?;
         let mut journal = Journal::open(&settings.dir)?;
         let group = claim(&mut journal, settings.node)?;
+        // The journal is this process's alone, and so is what stands beside it.
+        Draft::remove_all(&settings.dir);
         store.replicate()?;
         let progress = Arc::new(Progress::default());
         let applying = Arc::new(Applying::new(store, progress.clone())?);
-        let machine = Machine::new(applying.clone())?;
+        let copies = Arc::<Copies>::default();
+        let machine = Machine::new(applying.clone(), copies.clone())?;
         let applier = machine.thread();
         let (tail, fence) = (Tail::load(&journal)?, Arc::new(Fence::load(&journal, group)?));
         let lease = Arc::new(Lease::new(settings.isolated_use, &journal, fence.clone())?);
@@ -215,7 +224,8 @@ impl Group {
             group: RwLock::new(group),
             peers,
             dir: settings.dir,
-            copies: AtomicU64::new(0),
+            numbers: AtomicU64::new(0),
+            copies,
             wanted: Wanted::default(),
             fence,
         });
@@ -237,10 +247,12 @@ impl Group {
             ended: RwLock::new(false),
             member: settings.member,
             call_deadline: settings.call_deadline,
+            kept: settings.cut_after.1,
             arriving: Mutex::default(),
             heard: Mutex::default(),
             lease,
             renewal: Mutex::default(),
+            spread: Arc::default(),
             stalled: Mutex::default(),
             room: Arc::new(Semaphore::new(PROPOSALS_UNDER_WAY_MAX_BYTES)),
         });

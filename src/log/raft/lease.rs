@@ -326,6 +326,7 @@ fn renew(lease: &Lease, group: &Weak<Group>) {
         let Some(member) = group.upgrade() else { return };
         member.end_if_failed();
         member.watch_disk(&mut watch);
+        member.look_after_copies();
         if lease.fence.is_closed() {
             member.keep_fence();
             drop(member);

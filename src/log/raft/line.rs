@@ -372,7 +372,8 @@ mod tests {
             group: RwLock::new([1; 16]),
             peers: noted.clone(),
             dir: PathBuf::new(),
-            copies: AtomicU64::new(0),
+            numbers: AtomicU64::new(0),
+            copies: Default::default(),
             wanted: Wanted::default(),
         });
         if wanted {

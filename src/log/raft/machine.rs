@@ -15,6 +15,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
 
 use super::applying::Applying;
+use super::copies::Copies;
 use super::ground;
 use super::hand::Hand;
 use super::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, Types};
@@ -22,6 +23,17 @@ use crate::error::{Code, Doing, Result};
 use crate::limits::APPLY_MAX_ENTRIES;
 use crate::store::{CheckedCopy, Store};
 use crate::sys::files;
+
+/// What drafts are of: a copy for another member, and one of another member's.
+pub const DRAFTS: [&str; 2] = ["copy", "arriving"];
+
+/// Whether a file has a draft's name: what it is, of which process, and which one of that.
+fn is_draft(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    let parts: Vec<&str> = name.split('-').collect();
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(parts[..], [what, process, number] if DRAFTS.contains(&what) && is_number(process) && is_number(number))
+}
 
 /// A file that goes when it is dropped.
 #[derive(Debug)]
@@ -35,6 +47,14 @@ impl Draft {
         match files::remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(Self(path)),
+        }
+    }
+
+    /// Removes what a process has left that was killed. The caller alone has drafts in the directory. One that cannot be removed takes room, and nothing else.
+    pub fn remove_all(dir: &Path) {
+        let all = files::list(dir).unwrap_or_default();
+        for draft in all.iter().filter(|path| is_draft(path)) {
+            let _ = files::remove(draft);
         }
     }
 
@@ -62,15 +82,16 @@ pub enum Carried {
 #[derive(Clone)]
 pub struct Machine {
     applying: Arc<Applying>,
+    copies: Arc<Copies>,
     snapshot: Arc<Mutex<Option<SnapshotMeta>>>,
     applier: Hand,
 }
 
 impl Machine {
     /// The state machine over a store that this process replicates.
-    pub fn new(applying: Arc<Applying>) -> Result<Self> {
+    pub fn new(applying: Arc<Applying>, copies: Arc<Copies>) -> Result<Self> {
         let applier = Hand::start("raft-store").doing(Code::HostMemory, "cannot start the thread that applies the log")?;
-        Ok(Self { applying, snapshot: Arc::default(), applier })
+        Ok(Self { applying, copies, snapshot: Arc::default(), applier })
     }
 
     /// The thread that applies, to be waited for once the machine is dropped.
@@ -114,7 +135,7 @@ impl Machine {
     /// Takes over the store of a member in the same process.
     fn install_own(&self, meta: &SnapshotMeta, store: &Store) -> Result<()> {
         let dir = self.applying.store().path().parent().unwrap_or(Path::new("/"));
-        let draft = Draft::new(dir, "copy").doing(Code::DeviceError, "cannot make room for a copy of a store")?;
+        let draft = Draft::new(dir, DRAFTS[0]).doing(Code::DeviceError, "cannot make room for a copy of a store")?;
         let place = store.copy_to(draft.path())?;
         self.install(meta, &CheckedCopy::of(draft.path(), &place)?)
     }
@@ -176,6 +197,12 @@ impl RaftStateMachine<Types> for Machine {
             }
         }
         Ok(())
+    }
+
+    /// The log is cut at a snapshot, so none is made while somebody needs the entries after the last one.
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Self> {
+        let may_cut = force || !self.copies.hold_the_log();
+        may_cut.then(|| self.clone())
     }
 
     async fn get_snapshot_builder(&mut self) -> Self {

@@ -1,14 +1,15 @@
 //! The log of a group of members: openraft decides the order, and nothing outside this directory knows it.
 //!
 //! - `types`, `codec`, `message`: openraft's types as we use them, and their form on the disk and between members.
-//! - `disk`, `storage`: the log. `machine`, `progress`: the store, and how far it is.
+//! - `disk`, `storage`: the log. `machine`, `progress`: the store, and how far it is. `copies`: who is sent one.
 //! - `ground`, `hand`: time, chance and threads, which a simulation replaces.
 //! - `network`, `line`, `courier`, `answer`: what members ask of one another. `zones`: what keeps the loss of a zone from losing anything.
-//! - `lease`: until when a member may serve. `fence`: when it may never again. `watch`: whether its disk hangs. `group`, `propose`, `gather`, `manage`, `status`, `survey`, `rescue`: what room `node` uses.
+//! - `lease`: until when a member may serve. `fence`: when it may never again. `watch`: whether its disk hangs. `group`, `propose`, `spread`, `gather`, `manage`, `status`, `survey`, `rescue`: what room `node` uses.
 
 mod answer;
 mod applying;
 mod codec;
+mod copies;
 mod courier;
 mod disk;
 mod fence;
@@ -27,6 +28,7 @@ mod network;
 mod progress;
 mod propose;
 mod rescue;
+mod spread;
 mod status;
 mod storage;
 mod survey;

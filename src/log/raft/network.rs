@@ -21,11 +21,12 @@ use parking_lot::RwLock;
 
 use super::Peers;
 use super::codec::{self, EntryRow, LogIdRow, VoteRow};
+use super::copies::Copies;
 use super::courier::Courier;
 use super::fence::Fence;
 use super::ground;
 use super::line::{Answers, Line, Wanted};
-use super::machine::{Carried, Draft};
+use super::machine::{Carried, DRAFTS, Draft};
 use super::message::{Answer, Ask, Envelope, PlaceRow};
 use super::storage::weight;
 use super::types::{LogId, Member, NodeId, Snapshot, Types, Vote};
@@ -51,7 +52,9 @@ pub struct Wires {
     /// Where drafts may be made.
     pub dir: PathBuf,
     /// Numbers copies.
-    pub copies: AtomicU64,
+    pub numbers: AtomicU64,
+    /// Who is sent one.
+    pub copies: Arc<Copies>,
     /// Whether notices may wait.
     pub wanted: Wanted,
     /// Whether the group has ended.
@@ -86,10 +89,11 @@ impl Wires {
     /// Sends a copy of the store in pieces. Returns the receiver's vote.
     fn send_copy(&self, to: NodeId, member: &Member, vote: Vote, store: &Store) -> Result<Vote> {
         let told = "cannot make a copy of the store for another member";
-        let draft = Draft::new(&self.dir, "copy").doing(Code::DeviceError, told)?;
+        let _under_way = self.copies.begin(to);
+        let draft = Draft::new(&self.dir, DRAFTS[0]).doing(Code::DeviceError, told)?;
         let place = store.copy_to(draft.path())?;
         let mut file = files::open(draft.path()).doing(Code::DeviceError, told)?;
-        let copy = self.copies.fetch_add(1, Ordering::Relaxed);
+        let copy = self.numbers.fetch_add(1, Ordering::Relaxed);
         let mut offset = 0;
         let mut bytes = read_piece(&mut file).doing(Code::DeviceError, told)?;
         loop {

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
@@ -15,7 +14,7 @@ use super::message::{Answer, Ask};
 use super::network::unexpected;
 use super::types::{Command, Member, NodeId};
 use super::{ground, status, zones};
-use crate::error::{Code, Doing, Result, refuse};
+use crate::error::{Code, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::limits::{PEER_ANSWER_MAX_MILLISECONDS, PROPOSALS_UNDER_WAY_MAX_BYTES, SERVING_LEASE_MARGIN_MILLISECONDS};
 use crate::log::decide::Decision;
@@ -24,12 +23,8 @@ use crate::store::Outcome;
 
 /// How much earlier than its asker a leader gives up, so that the refusal still arrives.
 const ANSWER_MARGIN: Duration = Duration::from_millis(200);
-/// How long a member lets another wait that asks whether it has caught up.
-const REACH_WAIT: Duration = Duration::from_millis(500);
 /// How long a state that was seen elsewhere may take to come here before the leader is asked whether there is such a one.
 const MARK_COMES_SOON: Duration = Duration::from_millis(200);
-/// The pause before a silent member is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A request that may have been carried out so long ago that nobody knows any more.
 struct TooOld;
@@ -93,23 +88,10 @@ impl Log for Group {
         let mut others = self.progress().members();
         others.extend(self.others());
         others.remove(&self.wires().node);
-        let missed: Result<Vec<NodeId>> = self.block_on(async {
-            let each = others.into_iter().map(|(node, member)| {
-                let wires = self.wires().clone();
-                ground::aside(move || (node, reached(&wires, node, &member, before, until)))
-            });
-            let mut missed = Vec::new();
-            for ended in join_all(each).await {
-                let (node, has_reached) = ended.doing(Code::DeviceError, "waiting for the other members broke off")?;
-                if !has_reached {
-                    missed.push(node);
-                }
-            }
-            Ok(missed)
-        });
+        let missed = self.spread_to(&others, before, until)?;
         {
             let mut unreached = self.lease().unreached.lock();
-            for node in missed? {
+            for node in missed {
                 let waited = unreached.entry(node).or_default();
                 *waited = before.max(*waited);
             }
@@ -317,23 +299,6 @@ impl Group {
             Err(RaftError::APIError(error)) => {
                 Err(Retry::Again(refuse(Code::DeviceError, "this member leads no quorum").because(error)))
             }
-        }
-    }
-}
-
-/// Waits until one other member has applied the entries before an index: true. False: it has not said so by then.
-fn reached(wires: &super::network::Wires, node: NodeId, member: &Member, before: u64, until: Instant) -> bool {
-    loop {
-        // One is asked at least once, so that one that has it is not taken for one that has not.
-        let left = until.saturating_duration_since(ground::now()).max(ASK_AGAIN);
-        let wait_milliseconds = REACH_WAIT.min(left).as_millis() as u64;
-        match wires.ask(node, member, Ask::Reach { before, wait_milliseconds }, left) {
-            Ok(Answer::Done) => return true,
-            Ok(Answer::NotYet) => {}
-            Ok(_) | Err(_) => ground::sleep(ASK_AGAIN.min(until.saturating_duration_since(ground::now()))),
-        }
-        if ground::now() >= until {
-            return false;
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct Tail {
     /// The latest entries, without a gap up to `last`.
     entries: BTreeMap<u64, Entry>,
     bytes: usize,
+    /// How many bytes it has been given since it was loaded.
+    given: u64,
     /// Entries before this index are on the disk, and may be forgotten here.
     flushed_before: u64,
 }
@@ -64,7 +66,9 @@ impl Tail {
         let vote = vote.map(|bytes| codec::decode::<codec::VoteRow>(&bytes, "the vote")?.read()).transpose()?;
         let purged = id(JournalFact::Purged)?;
         let mut tail = Self { vote, committed: id(JournalFact::Committed)?, purged, last: purged, ..Self::default() };
-        let Some((first, last)) = journal.ends()? else {
+        // What was to be dropped may be there in part.
+        let beyond = |(_, last): &(u64, u64)| purged.is_none_or(|purged| *last > purged.index);
+        let Some((first, last)) = journal.ends()?.filter(beyond) else {
             tail.forget_beyond_the_log();
             return Ok(tail);
         };
@@ -108,6 +112,7 @@ impl Tail {
     fn push(&mut self, entry: Entry) {
         self.last = Some(entry.log_id);
         self.bytes += weight(&entry);
+        self.given += weight(&entry) as u64;
         if let Some(old) = self.entries.insert(entry.log_id.index, entry) {
             self.bytes -= weight(&old);
         }
@@ -175,6 +180,11 @@ impl LogStore {
     /// Lets the writing thread end, once what is queued is written.
     pub fn close(&self) {
         self.disk.close();
+    }
+
+    /// How many bytes of entries it has been given since this member started.
+    pub fn given(&self) -> u64 {
+        self.tail.lock().given
     }
 
     /// Since when the writing thread is at what it does, if it does something.

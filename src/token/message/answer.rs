@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::{Blob, Who, codec};
+use super::{Blob, Request, Who, codec};
 use crate::ck::{MechanismType, Rv};
 use crate::error::{Code, Error, refuse};
 use crate::mechanism::Shape;
@@ -29,6 +29,14 @@ pub struct Answer {
     /// Names the group whose changes `mark` counts. Absent in older nodes.
     #[n(4)]
     pub epoch: Option<u64>,
+}
+
+impl Request {
+    /// The mark that must be reached at a node of this group before it answers. `None`: the request's counts the changes of another group.
+    pub fn mark_in(&self, epoch: Option<u64>) -> Option<u64> {
+        let is_other = self.epoch.zip(epoch).is_some_and(|(theirs, ours)| theirs != ours);
+        if is_other { None } else { Some(self.mark) }
+    }
 }
 
 /// What came of a request.

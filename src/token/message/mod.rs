@@ -517,6 +517,11 @@ impl Ask {
         matches!(self, Ask::Start { .. } | Ask::Run { .. } | Ask::Part { .. } | Ask::Wrap { .. } | Ask::Digest { .. })
     }
 
+    /// Whether the answer must show all that was committed anywhere before.
+    pub fn looks_up(&self) -> bool {
+        matches!(self, Ask::Tokens | Ask::Describe | Ask::Find { .. } | Ask::Read { .. } | Ask::Size { .. })
+    }
+
     /// The verb's name, for those who count.
     pub fn verb(&self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! What a member may do that is cut off, and what a revocation promises when some are.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::Group;
@@ -169,6 +170,31 @@ fn the_one_who_revokes_is_told_who_had_not_applied_it() {
 }
 
 #[test]
+fn many_revocations_ask_a_member_that_is_gone_together() {
+    let cluster = cluster(Duration::from_secs(3600));
+    (1..=3).for_each(|node| ordinary(&cluster, node));
+    cluster.net.isolate(3, true);
+    assert_eq!(cluster.create(1, 0), Outcome::Done);
+    let (begun, calls) = (Instant::now(), cluster.net.calls.load(Ordering::Relaxed));
+    std::thread::scope(|threads| {
+        for _ in 0..64 {
+            threads.spawn(|| cluster.get(1).spread(Duration::ZERO).unwrap());
+        }
+    });
+    let (took, calls) = (begun.elapsed(), cluster.net.calls.load(Ordering::Relaxed) - calls);
+    assert!(took >= LEASE && took < LEASE + Duration::from_secs(4), "{took:?}");
+    assert!(calls < 64 * 10, "{calls} calls");
+    assert_eq!(cluster.get(1).status().unreached, [3]);
+    // Nobody asks any more, and the next one has it asked again.
+    cluster.net.isolate(3, false);
+    eventually("the last member's word", || cluster.get(1).status().unreached.is_empty().then_some(()));
+    assert_eq!(cluster.create(1, 1), Outcome::Done);
+    let begun = Instant::now();
+    cluster.get(1).spread(Duration::ZERO).unwrap();
+    assert!(begun.elapsed() < LEASE, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_new_leader_leaves_no_lease_behind() {
     let mut cluster = cluster(Duration::ZERO);
     (1..=3).for_each(|node| ordinary(&cluster, node));
@@ -204,7 +230,7 @@ fn a_removed_member_and_one_of_the_old_group_use_no_key_once_they_hear_of_it() {
     ordinary(&cluster, 3);
     cluster.start(1);
     becomes(&cluster, 1, "expelled", |now| now == Standing::Expelled);
-    assert!(cluster.get(1).status().expelled.unwrap().contains("another group"));
+    assert!(cluster.get(1).status().expelled.unwrap().contains("formed anew"));
     assert_eq!(cluster.create(3, 5), Outcome::Done);
     assert_eq!(cluster.count(1), 0);
 }

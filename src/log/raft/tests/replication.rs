@@ -1,5 +1,6 @@
 //! Changes reach every member once, in one order, whoever is asked and whoever dies.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::Group;
@@ -166,6 +167,50 @@ fn a_member_whose_entries_are_gone_gets_a_copy() {
     cluster.start(4);
     assert_eq!(cluster.create(4, 101), Outcome::Done);
     cluster.assert_same();
+}
+
+/// The log is cut after every tenth entry, and nothing is kept: without more, each copy would come too late for the next entries.
+#[test]
+fn a_member_that_needs_a_copy_catches_up_while_others_write() {
+    let mut cluster = Cluster::cutting(&ZONES, (10, 0));
+    (0..40).for_each(|number| assert_eq!(cluster.create(1, number), Outcome::Done));
+    cluster.add(4, "a");
+    cluster.get(1).add_learner(4, member("a")).unwrap();
+    let (ends, cluster) = (AtomicBool::new(false), &cluster);
+    std::thread::scope(|threads| {
+        for writer in 1..=3 {
+            let ends = &ends;
+            threads.spawn(move || {
+                for number in (0..).take_while(|_| !ends.load(Ordering::Relaxed)) {
+                    assert_eq!(cluster.create(writer, writer * 100_000 + number), Outcome::Done);
+                }
+            });
+        }
+        // Of a moving target: what was there when it was looked at.
+        for _ in 0..5 {
+            let before = cluster.get(1).status().applied_before;
+            eventually("what was written", || (cluster.get(4).status().applied_before >= before).then_some(()));
+        }
+        ends.store(true, Ordering::Relaxed);
+    });
+    let copies: u64 = [1, 2, 3].iter().map(|node| cluster.get(*node).copies_sent()).sum();
+    assert!((1..=3).contains(&copies), "{copies} copies");
+    cluster.assert_same();
+    // Then it is cut again.
+    let leader = cluster.leader(&[1, 2, 3]);
+    eventually("end of the wait", || (!cluster.get(leader).holds_the_log()).then_some(()));
+}
+
+#[test]
+fn drafts_of_a_process_that_was_killed_are_removed() {
+    let mut cluster = Cluster::new(&ZONES);
+    cluster.kill(3);
+    let drafts = ["copy-12345-0", "arriving-12345-7"].map(|name| cluster.directory(3).join(name));
+    drafts.iter().for_each(|draft| std::fs::write(draft, b"a part of a store").unwrap());
+    let others = ["copy-of-mine", "arriving-1-2.txt"].map(|name| cluster.directory(3).join(name));
+    others.iter().for_each(|other| std::fs::write(other, b"somebody's").unwrap());
+    cluster.start(3);
+    assert!(drafts.iter().all(|draft| !draft.exists()) && others.iter().all(|other| other.exists()));
 }
 
 #[test]

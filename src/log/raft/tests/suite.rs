@@ -23,7 +23,7 @@ impl StoreBuilder<Types, LogStore, Machine, Directory> for Builder {
         let (disk, _) = Disk::start(journal).unwrap();
         let store = Arc::new(Store::open(directory.path()).unwrap());
         store.replicate().unwrap();
-        let machine = Machine::new(Arc::new(Applying::new(store, Arc::default()).unwrap())).unwrap();
+        let machine = Machine::new(Arc::new(Applying::new(store, Arc::default()).unwrap()), Arc::default()).unwrap();
         Ok((directory, LogStore::new(tail, disk), machine))
     }
 }
