@@ -11,7 +11,7 @@ use super::belongings::{Belongings, Bound};
 use super::call::{Outcome, Pool};
 use crate::error::{Code, Result};
 use crate::sys::process::ForkWord;
-use crate::token::message::{Ask, Reply, Request, Who};
+use crate::token::message::{Ask, Blob, Reply, Request, Who};
 use crate::token::{Access, Scope, TokenId};
 use crate::world::World;
 
@@ -107,7 +107,7 @@ impl Pool {
                     scope: child.scope,
                     role: access.role,
                     login: Some(bound.login),
-                    ticket: self.belongings.ticket(access),
+                    ticket: Blob(self.belongings.proof(access).ticket.to_vec()),
                     write: access.write,
                 },
                 None => Who::from(&Access::public(child.scope, false)),
