@@ -45,6 +45,8 @@ pub const HANDS_PER_TOKEN: usize = 32;
 pub const TICKET_RENEWED_AFTER_SECONDS: u64 = 300;
 /// A login of which no partition has heard for so long is over.
 pub const TICKET_MAX_AGE_SECONDS: u64 = 30 * 24 * 3600;
+/// Logins that a node remembers to have been ended: 20 MiB. Beyond it the oldest are forgotten.
+pub const ENDED_LOGINS_MAX: usize = 1 << 18;
 /// How long a context-specific login may be spent.
 pub const PERMIT_MAX_AGE_SECONDS: u64 = 300;
 

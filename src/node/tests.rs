@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::server::{Caller, Server, Standing as Whereabouts};
-use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
+use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass, Rv};
 use crate::error::{Code, Result, refuse};
 use crate::limits::{REQUESTS_KEPT_CHANGES, REQUESTS_OVERTAKING_MAX};
 use crate::log::{Log, Proposal, Solo, Standing, Version};
@@ -19,7 +19,7 @@ use crate::secret::Secret;
 use crate::store::tests::fixtures::Directory;
 use crate::store::{Outcome, Store};
 use crate::token::message::{Answer, Ask, Blob, Duty, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
-use crate::token::{Access, Scope, TokenId};
+use crate::token::{Access, Role, Scope, TokenId};
 use crate::world::{Real, World};
 
 /// Names the group of the log.
@@ -250,4 +250,43 @@ fn a_change_whose_answer_may_be_forgotten_is_not_carried_out() {
     assert!(is_made(3, Some(5)));
     *log.standing.lock() = Standing::Behind;
     assert!(!is_made(4, Some(5)), "it catches up first");
+}
+
+#[test]
+fn nobody_ends_a_login_without_its_ticket() {
+    let directory = Directory::new();
+    // Two nodes, over one store: what each has in memory the other one has not.
+    let ((first, _), (second, _)) = (server(&directory), server(&directory));
+    let Verdict::Done(Reply::Token(token)) = new_token(&first, 0).verdict else { panic!("a new token") };
+    let told = |server: &Server, name: &str, who: &Who, sequence: Option<u64>, ask: Ask| {
+        let caller = Caller { name: name.into(), tokens: None, operates: false };
+        let request = Request { sequence, ..Request::new(Some(token), who.clone(), 0, ask) };
+        decode::<Answer>(server.answer(&caller, encode(&request).expose()).expose()).unwrap().verdict
+    };
+    let log_in = Ask::Login { role: Role::SecurityOfficer, pin: Secret::new(b"12345678".to_vec()) };
+    let Verdict::Done(Reply::Who(who)) = told(&first, "owner", &public(), Some(1), log_in) else { panic!("a login") };
+    let is_in = |server: &Server| match told(server, "owner", &who, None, Ask::Find { template: Template::new() }) {
+        Verdict::Done(_) => true,
+        Verdict::Refused(refusal) => {
+            assert_eq!(refusal.code, Rv::USER_NOT_LOGGED_IN);
+            false
+        }
+        _ => panic!("neither done nor refused"),
+    };
+    let no_ticket = Who { ticket: Blob::default(), ..who.clone() };
+    let elsewhere = Who { scope: Scope([8; 16]), ..who.clone() };
+    for (name, of) in [("owner", &no_ticket), ("stranger", &no_ticket), ("stranger", &who), ("owner", &elsewhere)] {
+        assert!(matches!(told(&second, name, of, None, Ask::Logout), Verdict::Done(Reply::Nothing)));
+    }
+    assert!(is_in(&second), "by its ticket, as this node has not heard of it before");
+    for (name, of) in [("stranger", &who), ("owner", &elsewhere)] {
+        told(&second, name, of, None, Ask::Logout);
+    }
+    assert!(is_in(&second), "nor one that the node has");
+    told(&second, "owner", &who, None, Ask::Logout);
+    assert!(!is_in(&second));
+    // This one was not told, and no login is here any more: the ticket is proof enough.
+    let (third, _) = server(&directory);
+    told(&third, "owner", &who, None, Ask::Logout);
+    assert!(!is_in(&third));
 }

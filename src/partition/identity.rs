@@ -243,9 +243,9 @@ impl Partition {
         Ok(Access { scope: *scope, role: Some(role), login: Some(id), ticket, write: false })
     }
 
-    /// `C_Logout`.
-    pub(super) fn logout(&self, state: &TokenState, access: &Access) {
-        let Some(id) = access.login else { return };
+    /// `C_Logout`. Whoever names another's login ends nothing.
+    pub(super) fn logout(&self, origin: Option<&Origin>, state: &TokenState, access: &Access) {
+        let Some(id) = access.login.filter(|_| self.is_own_login(state, access, origin)) else { return };
         self.end_ticket(id);
         let mut logins = state.logins.write();
         logins.remove(&id);

@@ -2,7 +2,7 @@
 //!
 //! Both are sealed under keys beneath the pool's root key, so that a stolen disk with a stolen ticket opens nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::seal::{Key32, ObjectSeals, RootKey, Seal};
 use super::state::{Facts, Login, TokenState};
 use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
-use crate::limits::{PERMIT_MAX_AGE_SECONDS, TICKET_MAX_AGE_SECONDS, TICKET_RENEWED_AFTER_SECONDS};
+use crate::limits::{ENDED_LOGINS_MAX, PERMIT_MAX_AGE_SECONDS, TICKET_MAX_AGE_SECONDS, TICKET_RENEWED_AFTER_SECONDS};
 use crate::token::message::encode;
 use crate::token::{Access, LoginId, Permit, Role, Scope, TokenId};
 
@@ -25,10 +25,38 @@ use crate::token::{Access, LoginId, Permit, Role, Scope, TokenId};
 pub(super) struct Tickets {
     tickets: Seal,
     permits: Seal,
-    /// Logins that were ended here: their tickets are dead until they expire by themselves.
-    ended: Mutex<HashMap<LoginId, Duration>>,
+    ended: Mutex<Ended>,
     /// Permits that were spent here, and what for.
     spent: Mutex<HashMap<[u8; 16], Spent>>,
+}
+
+/// Logins that were ended here: their tickets are dead until they expire by themselves.
+#[derive(Default)]
+struct Ended {
+    logins: HashSet<LoginId>,
+    /// When each was ended, the oldest first.
+    order: VecDeque<(Duration, LoginId)>,
+}
+
+impl Ended {
+    fn has(&self, login: LoginId) -> bool {
+        self.logins.contains(&login)
+    }
+
+    /// One more; those whose tickets have expired make room, and the oldest one if that is not enough.
+    fn add(&mut self, login: LoginId, now: Duration) {
+        if !self.logins.insert(login) {
+            return;
+        }
+        self.order.push_back((now, login));
+        let has_expired = |since: Duration| now.saturating_sub(since).as_secs() > TICKET_MAX_AGE_SECONDS;
+        while let Some((since, oldest)) = self.order.front().copied()
+            && (has_expired(since) || self.order.len() > ENDED_LOGINS_MAX)
+        {
+            self.order.pop_front();
+            self.logins.remove(&oldest);
+        }
+    }
 }
 
 /// When a permit was spent, and a hash over what it was spent on.
@@ -81,6 +109,13 @@ impl Tickets {
             ended: Mutex::default(),
             spent: Mutex::default(),
         })
+    }
+
+    /// The ticket that comes with a login, if it is one of this login.
+    fn open(&self, token: TokenId, access: &Access) -> Option<Ticket> {
+        let opened = self.tickets.open(&token.0, &access.ticket)?;
+        let ticket: Ticket = minicbor::decode(opened.expose()).ok()?;
+        (Some(ticket.login) == access.login).then_some(ticket)
     }
 }
 
@@ -149,12 +184,10 @@ impl Partition {
         facts: &Facts,
         changed_pin: bool,
     ) -> Option<Login> {
-        let opened = tickets.tickets.open(&facts.row.id.0, &access.ticket)?;
-        let ticket: Ticket = minicbor::decode(opened.expose()).ok()?;
+        let ticket = tickets.open(facts.row.id, access)?;
         let holder = facts.holder(ticket.role)?;
         let is_good = ticket.scope == access.scope
             && ticket.scope == origin.scope
-            && Some(ticket.login) == access.login
             && Some(ticket.role) == access.role
             // An SO that sets the user's PIN has changed one, but not its own.
             && (ticket.generation == holder.generation
@@ -163,7 +196,7 @@ impl Partition {
             && ticket.token_generation == facts.row.generation
             && (*ticket.client == *origin.client || faults::on(Fault::TicketForAnyone))
             && self.seconds().saturating_sub(ticket.issued) <= TICKET_MAX_AGE_SECONDS
-            && !tickets.ended.lock().contains_key(&ticket.login);
+            && !tickets.ended.lock().has(ticket.login);
         if !is_good {
             return None;
         }
@@ -183,20 +216,31 @@ impl Partition {
     /// From now on no ticket of this login is accepted here.
     pub(super) fn end_ticket(&self, login: LoginId) {
         let Some(tickets) = &self.tickets else { return };
-        let now = self.world.now();
         if faults::on(Fault::TicketOutlivesLogout) {
             return;
         }
-        let mut ended = tickets.ended.lock();
-        ended.retain(|_, since| now.saturating_sub(*since).as_secs() <= TICKET_MAX_AGE_SECONDS);
-        ended.insert(login, now);
+        tickets.ended.lock().add(login, self.world.now());
+    }
+
+    /// Whether a login, good or over, is of who names it: one that is here, or one that its ticket proves. Another's must not be ended, nor one that there never
+    /// was be remembered.
+    pub(super) fn is_own_login(&self, state: &TokenState, access: &Access, origin: Option<&Origin>) -> bool {
+        let is_of = |scope: Scope, client: &str| {
+            scope == access.scope && origin.is_none_or(|origin| origin.scope == scope && *origin.client == *client)
+        };
+        let here = access.login.and_then(|id| state.logins.read().get(&id).cloned());
+        if here.is_some_and(|login| is_of(login.scope, &login.client)) {
+            return true;
+        }
+        let ticket = self.tickets.as_ref().and_then(|tickets| tickets.open(state.id, access));
+        ticket.is_some_and(|ticket| is_of(ticket.scope, &ticket.client))
     }
 
     /// A login that began elsewhere is good here from now on. Errors: `UserNotLoggedIn`: it was ended here, be it just now.
     pub(super) fn take_in(&self, state: &TokenState, id: LoginId, login: Arc<Login>) -> Result<()> {
         // Whoever ends a login says so first and then takes it out, under this lock.
         let mut logins = state.logins.write();
-        if self.tickets.as_ref().is_some_and(|tickets| tickets.ended.lock().contains_key(&id)) {
+        if self.tickets.as_ref().is_some_and(|tickets| tickets.ended.lock().has(id)) {
             return Err(dead());
         }
         logins.insert(id, login);
@@ -252,5 +296,33 @@ mod token_key {
     pub fn decode<C>(input: &mut Decoder<'_>, _: &mut C) -> Result<Key, DecodeError> {
         let bytes: ByteArray<32> = input.decode()?;
         Ok(Zeroizing::new(bytes.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn login(number: usize) -> LoginId {
+        LoginId(std::array::from_fn(|at| number.to_be_bytes().get(at).copied().unwrap_or(0)))
+    }
+
+    #[test]
+    fn as_many_ended_logins_are_remembered_as_the_limit_says_and_for_as_long_as_tickets_live() {
+        let mut ended = Ended::default();
+        let second = Duration::from_secs;
+        for number in 0..ENDED_LOGINS_MAX {
+            ended.add(login(number), second(1000));
+            ended.add(login(0), second(1000));
+        }
+        assert!(ended.has(login(0)), "at the limit");
+        ended.add(login(ENDED_LOGINS_MAX), second(1001));
+        assert!(!ended.has(login(0)) && ended.has(login(1)), "one past it");
+        assert_eq!((ended.logins.len(), ended.order.len()), (ENDED_LOGINS_MAX, ENDED_LOGINS_MAX));
+        ended.add(login(usize::MAX), second(1001 + TICKET_MAX_AGE_SECONDS));
+        assert!(!ended.has(login(1)) && ended.has(login(ENDED_LOGINS_MAX)), "their tickets have expired");
+        assert_eq!((ended.logins.len(), ended.order.len()), (2, 2));
+        ended.add(login(5), second(0));
+        assert_eq!(ended.logins.len(), 3, "a clock that goes back forgets nothing");
     }
 }

@@ -62,7 +62,7 @@ impl Token for LocalToken {
     }
 
     fn logout(&self, access: &Access) -> Result<()> {
-        self.partition.logout(&self.state, access);
+        self.partition.logout(self.origin.as_ref(), &self.state, access);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::inherit::Kin;
 use super::numbers::Numbers;
-use super::seen::Seen;
+use super::seen::{Mark, Seen};
 use super::since::Moment;
 use crate::limits::{BEGUN_KEPT_MILLISECONDS, CAPSULES_AT_ONCE_MAX_BYTES};
 use crate::object::ObjectId;
@@ -29,8 +29,8 @@ pub struct Belongings {
     pub numbers: Numbers,
     /// Numbers uses of keys.
     uses: AtomicU64,
-    /// The newest ticket of each login, by the name that nodes know it by.
-    tickets: RwLock<HashMap<LoginId, Arc<[u8]>>>,
+    /// What is newest of each login, by the name that nodes know it by.
+    proofs: RwLock<HashMap<LoginId, Proof>>,
     /// Logins of a parent, and what nodes know them by in this process.
     inherited: RwLock<HashMap<LoginId, Bound>>,
     /// Session objects.
@@ -57,6 +57,15 @@ impl Kept {
     fn of(named: &Named, scope: Scope) -> Option<Self> {
         named.capsule.clone().map(|capsule| Self { capsule, private: named.private, scope })
     }
+}
+
+/// Proof of a login.
+#[derive(Clone)]
+pub struct Proof {
+    /// Its newest ticket.
+    pub ticket: Arc<[u8]>,
+    /// The mark at which its PIN was proven or replaced by it: a node that has not applied that takes it for a login with another PIN.
+    pub mark: Mark,
 }
 
 /// A login as nodes know it.
@@ -154,21 +163,29 @@ impl Belongings {
         Some(inherited.unwrap_or(Bound { scope: access.scope, login }))
     }
 
-    /// The newest ticket of a login; the one that came with it if there is no newer one.
-    pub fn ticket(&self, access: &Access) -> Blob {
-        let newest = self.bound(access).and_then(|bound| self.tickets.read().get(&bound.login).cloned());
-        Blob(newest.unwrap_or_else(|| access.ticket.clone()).to_vec())
+    /// What proves a login; by the ticket that came with it if nothing newer is known.
+    pub fn proof(&self, access: &Access) -> Proof {
+        let newest = self.bound(access).and_then(|bound| self.proofs.read().get(&bound.login).cloned());
+        newest.unwrap_or_else(|| Proof { ticket: access.ticket.clone(), mark: Mark::default() })
     }
 
     /// A login, by the name that nodes know it by, has a new ticket.
     pub fn keep_ticket(&self, login: LoginId, ticket: Blob) {
-        self.tickets.write().insert(login, Arc::from(ticket.0));
+        let ticket = Arc::from(ticket.0);
+        let mut proofs = self.proofs.write();
+        let mark = proofs.get(&login).map_or(Mark::default(), |proof| proof.mark);
+        proofs.insert(login, Proof { ticket, mark });
+    }
+
+    /// A login has one that is good where this mark is applied: its PIN was proven or replaced then.
+    pub fn keep_proof(&self, login: LoginId, ticket: &Blob, mark: Mark) {
+        self.proofs.write().insert(login, Proof { ticket: Arc::from(ticket.0.as_slice()), mark });
     }
 
     /// A login is over.
     pub fn end_login(&self, token: TokenId, access: &Access) {
         if let (Some(bound), Some(login)) = (self.bound(access), access.login) {
-            self.tickets.write().remove(&bound.login);
+            self.proofs.write().remove(&bound.login);
             self.inherited.write().remove(&login);
         }
         self.forget_private(token);
@@ -182,7 +199,8 @@ impl Belongings {
     /// A login of a parent is this process's own now.
     pub fn rebind(&self, access: &Access, who: Option<Who>, own: Scope) {
         if let (Some(login), Some(Who { login: Some(now), ticket, .. })) = (access.login, who) {
-            self.keep_ticket(now, ticket);
+            let mark = self.proof(access).mark;
+            self.keep_proof(now, &ticket, mark);
             self.inherited.write().insert(login, Bound { scope: own, login: now });
         }
     }

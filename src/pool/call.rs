@@ -20,7 +20,7 @@ use crate::limits::FRAME_MAX_BYTES;
 use crate::object::ObjectId;
 use crate::secret::Secret;
 use crate::sys::process::PerProcess;
-use crate::token::message::{Answer, Ask, Health, Held, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
+use crate::token::message::{Answer, Ask, Blob, Health, Held, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
 use crate::token::{Access, Scope, TokenId};
 use crate::wire::MINOR;
 use crate::world::World;
@@ -287,11 +287,12 @@ impl Pool {
             (Some(token), _) => self.belongings.held(token, call.names),
             (None, _) => Vec::new(),
         };
+        let (scope, proof) = (self.scope(call.access)?, self.belongings.proof(call.access));
         let mark = match call.ask.uses_a_key() {
-            true => self.belongings.seen.mark_of(call.names),
+            true => self.belongings.seen.mark_of(call.names).or_later(proof.mark),
             false => self.belongings.seen.mark(),
         };
-        let (scope, ticket) = (self.scope(call.access)?, self.belongings.ticket(call.access));
+        let ticket = Blob(proof.ticket.to_vec());
         let login = self.belongings.bound(call.access).map(|bound| bound.login);
         let who = Who { scope, login, ticket, ..Who::from(call.access) };
         let mark_is_enough = self.view.mark_is_enough.then_some(true);
@@ -410,6 +411,11 @@ impl Pool {
         if let Ask::Update { id, .. } | Ask::Destroy { id } = ask {
             self.belongings.seen.changed(*id, mark);
             self.belongings.forget_begun();
+        }
+        if let (Ask::Login { .. } | Ask::SetPin { .. } | Ask::InitPin { .. }, Reply::Who(who)) = (ask, reply)
+            && let Some(login) = who.login
+        {
+            self.belongings.keep_proof(login, &who.ticket, mark);
         }
         if let Reply::Objects(objects) = reply {
             for object in objects.iter().filter(|object| object.token) {
@@ -534,4 +540,69 @@ enum At {
     Elsewhere(Error),
     /// The node does not know what is asked for; one that has been upgraded may.
     Older(Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ck::MechanismType;
+    use crate::mechanism::{Mechanism, Params};
+    use crate::pool::view::Place;
+    use crate::token::message::{Use, Verb};
+    use crate::token::{LoginId, Role};
+    use crate::world::Real;
+
+    /// A node that has applied so many changes, renews a ticket with each answer, and keeps what it was asked last: the mark and the ticket.
+    #[derive(Default)]
+    struct Node(parking_lot::Mutex<(u64, u64, Vec<u8>)>);
+
+    impl Link for Arc<Node> {
+        fn call(&self, _node: usize, request: &[u8], _patience: Duration) -> std::result::Result<Secret, Failure> {
+            let request: Request = decode(request).unwrap();
+            let mut it = self.0.lock();
+            let mark = it.0;
+            (it.1, it.2) = (request.mark, request.who.ticket.0.clone());
+            let ticket = |what: &str| Blob(format!("{what} {mark}").into_bytes());
+            let who = Who { login: Some(LoginId([5; 16])), role: Some(Role::User), ticket: ticket("proven"), ..request.who };
+            let reply = match request.ask {
+                Ask::Login { .. } | Ask::SetPin { .. } => Reply::Who(who),
+                _ => Reply::Nothing,
+            };
+            Ok(encode(&Answer { mark, ticket: Some(ticket("renewed")), verdict: Verdict::Done(reply), isolated: None }))
+        }
+    }
+
+    #[test]
+    fn a_key_is_used_where_the_login_is_known_to_be_good_and_waits_for_nothing_else() {
+        let node = Arc::new(Node::default());
+        let view = View::new("a".to_string(), vec![Place { zone: "a".to_string(), name: String::new() }]);
+        let pool = Pool::new(view, Box::new(node.clone()), Arc::new(Real));
+        let (token, key) = (TokenId([1; 16]), ObjectId([2; 16]));
+        let ask = |access: &Access, mark: u64, ask: Ask| {
+            node.0.lock().0 = mark;
+            pool.ask(Call::new(Some(token), access, ask, &[key])).unwrap()
+        };
+        let pin = Secret::default;
+        let public = Access::public(Scope([7; 16]), false);
+        let Reply::Who(who) = ask(&public, 700, Ask::Login { role: Role::User, pin: pin() }) else { panic!("a login") };
+        let user = Access::from(&who);
+        let sign = || Use {
+            verb: Verb::Sign,
+            mechanism: Mechanism { kind: MechanismType::ECDSA, params: Params::None },
+            key,
+            permit: Blob::default(),
+        };
+        let used = |access: &Access, now| {
+            ask(access, now, Ask::Start { what: sign() });
+            let (_, mark, ticket) = node.0.lock().clone();
+            (mark, String::from_utf8(ticket).unwrap())
+        };
+        assert_eq!(used(&user, 800), (700, "proven 700".to_string()));
+        assert_eq!(used(&user, 900), (700, "renewed 800".to_string()), "a renewal is no change");
+        ask(&user, 1000, Ask::SetPin { old: pin(), new: pin() });
+        assert_eq!(used(&user, 1100), (1000, "proven 1000".to_string()));
+        assert_eq!(used(&public, 1200).0, 0, "without a login");
+        pool.belongings.end_login(token, &user);
+        assert_eq!(used(&user, 1300).0, 0, "nothing is kept of a login that is over");
+    }
 }

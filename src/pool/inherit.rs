@@ -12,7 +12,7 @@ use super::call::{Outcome, Pool};
 use super::seen::Mark;
 use crate::error::{Code, Result};
 use crate::sys::process::ForkWord;
-use crate::token::message::{Ask, Reply, Request, Who};
+use crate::token::message::{Ask, Blob, Reply, Request, Who};
 use crate::token::{Access, Scope, TokenId};
 use crate::world::World;
 
@@ -108,7 +108,7 @@ impl Pool {
                     scope: child.scope,
                     role: access.role,
                     login: Some(bound.login),
-                    ticket: self.belongings.ticket(access),
+                    ticket: Blob(self.belongings.proof(access).ticket.to_vec()),
                     write: access.write,
                 },
                 None => Who::from(&Access::public(child.scope, false)),

@@ -24,6 +24,12 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// The later one, if both are of one group: else this one.
+    pub fn or_later(self, other: Self) -> Self {
+        let changes = if other.fits(self.epoch) { self.changes.max(other.changes) } else { self.changes };
+        Self { changes, ..self }
+    }
+
     /// Whether both can be of one group.
     fn fits(self, epoch: Option<u64>) -> bool {
         self.epoch.is_none() || epoch.is_none() || self.epoch == epoch

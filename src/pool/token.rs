@@ -12,7 +12,7 @@ use crate::error::{Code, Result, refuse};
 use crate::mechanism::{Cipher, Digester, Mechanism, Params, Recover, Signer, Verifier, table};
 use crate::object::{ObjectId, Template};
 use crate::secret::Secret;
-use crate::token::message::{Ask, Begun, Blob, Named, New, Reply, Use, Verb, Who, encode};
+use crate::token::message::{Ask, Begun, Blob, Named, New, Reply, Use, Verb, encode};
 use crate::token::{Access, Description, Permit, PermitSlot, Reading, Reference, Role, Scope, Started, Token, TokenId};
 
 /// A token kept by a pool.
@@ -59,13 +59,6 @@ impl PooledToken {
     fn object(&self, access: &Access, names: &[ObjectId], ask: Ask) -> Result<Reference> {
         let [reference] = self.objects(access, names, ask)?;
         Ok(reference)
-    }
-
-    /// Keeps the ticket that a change of a PIN gave.
-    fn renewed(&self, reply: Reply) {
-        if let Reply::Who(Who { login: Some(login), ticket, .. }) = reply {
-            self.pool.belongings.keep_ticket(login, ticket);
-        }
     }
 
     /// Asks whether the key may be used so, unless that was answered a moment ago.
@@ -143,15 +136,11 @@ impl Token for PooledToken {
     }
 
     fn set_pin(&self, access: &Access, old: &Secret, new: &Secret) -> Result<()> {
-        let reply = self.ask(access, &[], Ask::SetPin { old: old.duplicate(), new: new.duplicate() })?;
-        self.renewed(reply);
-        Ok(())
+        self.done(access, &[], Ask::SetPin { old: old.duplicate(), new: new.duplicate() })
     }
 
     fn init_pin(&self, access: &Access, new: &Secret) -> Result<()> {
-        let reply = self.ask(access, &[], Ask::InitPin { new: new.duplicate() })?;
-        self.renewed(reply);
-        Ok(())
+        self.done(access, &[], Ask::InitPin { new: new.duplicate() })
     }
 
     fn find(&self, access: &Access, template: &Template) -> Result<Vec<Reference>> {
