@@ -568,7 +568,13 @@ mod tests {
                 Ask::Login { .. } | Ask::SetPin { .. } => Reply::Who(who),
                 _ => Reply::Nothing,
             };
-            Ok(encode(&Answer { mark, ticket: Some(ticket("renewed")), verdict: Verdict::Done(reply), isolated: None }))
+            Ok(encode(&Answer {
+                mark,
+                ticket: Some(ticket("renewed")),
+                verdict: Verdict::Done(reply),
+                isolated: None,
+                epoch: None,
+            }))
         }
     }
 
