@@ -375,6 +375,7 @@ struct Seen {
     voters: Vec<u64>,
     learners: Vec<u64>,
     poisoned: bool,
+    stalled: Option<&'static str>,
 }
 
 impl Seen {
@@ -402,6 +403,14 @@ impl Seen {
         if (&voters, &learners) != (&self.voters, &self.learners) {
             tell("member", format!("voters {voters:?}, followers without a vote {learners:?}"));
             (self.voters, self.learners) = (voters, learners);
+        }
+        if status.stalled != self.stalled {
+            let told = match status.stalled {
+                Some(what) => format!("the disk of node {} stands still: {what}; others are to lead", inner.settings.node),
+                None => "the disk is written again".to_string(),
+            };
+            tell("disk", told);
+            self.stalled = status.stalled;
         }
         if let Some(why) = inner.poisoned().filter(|_| !self.poisoned) {
             self.poisoned = true;

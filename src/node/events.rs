@@ -17,7 +17,7 @@ pub struct Event {
     pub number: u64,
     /// Seconds since 1970.
     pub time: u64,
-    /// The kind: `start`, `leader`, `member`, `contact`, `revocation`, `certificate`, `drain`, `poisoned`.
+    /// The kind: `start`, `leader`, `member`, `contact`, `revocation`, `certificate`, `disk`, `drain`, `poisoned`.
     pub kind: &'static str,
     /// A sentence.
     pub told: String,

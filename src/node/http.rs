@@ -27,6 +27,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// The pause after a connection could not be taken: descriptors may come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const STACK_BYTES: usize = 1 << 20;
+/// A watcher sends a handful.
+const HEADERS_MAX: usize = 64;
 
 /// Answers to a path, onto the connection.
 type Answer = dyn Fn(&str, &mut dyn Write) -> io::Result<()> + Send + Sync;
@@ -195,17 +197,21 @@ fn read_until(stream: &TcpStream, deadline: Instant) -> io::Result<()> {
     }
 }
 
-/// The path that is asked for, or the status and words of what is wrong (RFC 9112, 3).
+/// The path that is asked for, or the status and words of what is wrong.
 fn wanted(head: &[u8]) -> Result<&str, (u16, &'static str)> {
     const NO_REQUEST: (u16, &str) = (400, "no request of HTTP/1\n");
-    let Some(len) = head.windows(2).position(|end| end == b"\r\n") else { return Err(NO_REQUEST) };
-    if !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        return Err((400, "the request's headers are too long\n"));
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+            return Err((400, "the request's headers are too long\n"));
+        }
+        Err(_) => return Err(NO_REQUEST),
     }
-    let mut words = std::str::from_utf8(&head[..len]).unwrap_or_default().split(' ');
-    match (words.next(), words.next(), words.next(), words.next()) {
-        (Some("GET"), Some(path), Some("HTTP/1.0" | "HTTP/1.1"), None) => Ok(path),
-        (Some(_), Some(_), Some("HTTP/1.0" | "HTTP/1.1"), None) => Err((405, "only GET\n")),
+    match (request.method, request.path) {
+        (Some("GET"), Some(path)) => Ok(path),
+        (Some(_), Some(_)) => Err((405, "only GET\n")),
         _ => Err(NO_REQUEST),
     }
 }

@@ -1,7 +1,7 @@
 //! A node: one partition of a pool, as its clients and peers reach it.
 //!
 //! Knows: error, limits, log, mechanism, object, partition, secret, store, sys, token, wire, world.
-//! Crates: minicbor, parking_lot, prometheus-client, rustls, serde_json, ureq.
+//! Crates: httparse, minicbor, parking_lot, prometheus-client, rustls, serde_json, ureq.
 
 mod certificate;
 mod daemon;

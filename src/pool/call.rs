@@ -566,6 +566,16 @@ mod tests {
             let who = Who { login: Some(LoginId([5; 16])), role: Some(Role::User), ticket: ticket("proven"), ..request.who };
             let reply = match request.ask {
                 Ask::Login { .. } | Ask::SetPin { .. } => Reply::Who(who),
+                Ask::Health => Reply::Health(Health {
+                    node: 0,
+                    zone: String::new(),
+                    serves: true,
+                    in_contact: true,
+                    leader: None,
+                    applied: mark,
+                    duty: None,
+                    changes: None,
+                }),
                 _ => Reply::Nothing,
             };
             Ok(encode(&Answer {

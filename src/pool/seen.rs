@@ -154,6 +154,14 @@ mod tests {
     }
 
     #[test]
+    fn the_later_of_two_marks_is_that_of_one_group_only() {
+        assert_eq!(of(1, 5).or_later(of(1, 7)), of(1, 7));
+        assert_eq!(of(1, 5).or_later(of(1, 3)), of(1, 5));
+        assert_eq!(of(2, 5).or_later(of(1, 7)), of(2, 5));
+        assert_eq!(of(1, 5).or_later(Mark::default()), of(1, 5));
+    }
+
+    #[test]
     fn nodes_that_name_no_group_are_heard_as_they_always_were() {
         let (seen, object, old) = (Seen::default(), ObjectId([1; 16]), |changes| Mark { changes, epoch: None });
         seen.saw(old(7));
