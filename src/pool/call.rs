@@ -10,7 +10,7 @@ use super::make::Makings;
 use super::numbers::Number;
 use super::pace::Work;
 use super::race::{Entrant, Finish, Lost, Race, one_by_one};
-use super::retry::{CALL_DEADLINE, connecting_patience, may_race, patience, pause, probe_patience, telling_patience};
+use super::retry::{CALL_DEADLINE, connecting_patience, may_race, patience, pause};
 use super::route::candidates;
 use super::seen::Mark;
 use super::view::View;
@@ -20,8 +20,8 @@ use crate::limits::FRAME_MAX_BYTES;
 use crate::object::ObjectId;
 use crate::secret::Secret;
 use crate::sys::process::PerProcess;
-use crate::token::message::{Answer, Ask, Blob, Health, Held, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
-use crate::token::{Access, Scope, TokenId};
+use crate::token::message::{Answer, Ask, Blob, Held, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
+use crate::token::{Access, TokenId};
 use crate::wire::MINOR;
 use crate::world::World;
 
@@ -262,7 +262,7 @@ impl Pool {
     }
 
     /// A node has answered what it was asked at `begun`.
-    fn answered(&self, node: usize, ask: &Ask, begun: Duration) {
+    pub(super) fn answered(&self, node: usize, ask: &Ask, begun: Duration) {
         let (of_view, now) = (&self.view.nodes[node], self.world.elapsed());
         of_view.hear(now);
         self.budget.earn();
@@ -362,7 +362,7 @@ impl Pool {
     }
 
     /// What an answer means. Error: the objects that the node lacks, to be asked again with them.
-    fn read(&self, node: usize, request: &mut Request, answer: &Secret) -> std::result::Result<At, Vec<ObjectId>> {
+    pub(super) fn read(&self, node: usize, request: &mut Request, answer: &Secret) -> std::result::Result<At, Vec<ObjectId>> {
         let Answer { mark, ticket, verdict, isolated, epoch } = match decode(answer.expose()) {
             Ok(answer) => answer,
             Err(error) => {
@@ -440,75 +440,6 @@ impl Pool {
         }
     }
 
-    /// Looks at one node that failed, if it is time.
-    fn probe_one(&self) {
-        let now = self.world.elapsed();
-        let due = self.view.nodes.iter().position(|node| node.health.lock().claim_probe(now));
-        let Some(at) = due else { return };
-        let is_well = self.look_at(at, patience(&Ask::Health, 0)).is_ok_and(|(health, Mark { epoch, .. })| {
-            health.is_useful() && self.belongings.seen.is_reached_by(Mark { changes: health.applied, epoch })
-        });
-        let (now, jitter) = (self.world.elapsed(), self.dice());
-        let mut health = self.view.nodes[at].health.lock();
-        *health = if is_well { health.probed_well(now) } else { health.failed(now, jitter) };
-    }
-
-    /// How a node is. Errors: `DeviceError` when it does not say.
-    pub fn health_of(&self, node: usize) -> Result<Health> {
-        self.look_at(node, patience(&Ask::Health, 0)).map(|(health, _)| health)
-    }
-
-    /// The same within so long, and how many changes it has applied, of which group.
-    pub(super) fn look_at(&self, node: usize, patience: Duration) -> Result<(Health, Mark)> {
-        let who = Who::from(&Access::public(Scope([0; 16]), false));
-        let request = Request::new(None, who, 0, Ask::Health);
-        let (of_view, begun) = (&self.view.nodes[node], self.world.elapsed());
-        let failed = of_view.health.lock().failed_probes();
-        let patience = patience.max(probe_patience(failed, of_view.pace.reach(begun)));
-        let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
-        self.answered(node, &request.ask, begun);
-        let Answer { mark, verdict, epoch, .. } = decode(answer.expose())?;
-        match verdict {
-            Verdict::Done(Reply::Health(health)) => Ok((health, Mark { changes: mark, epoch })),
-            _ => Err(self.odd(node)),
-        }
-    }
-
-    /// Tells nodes something that they need not know: no answer is waited for longer than a healthy node takes, none is asked for.
-    pub(super) fn tell(&self, token: TokenId, access: &Access, ask: &dyn Fn() -> Ask) {
-        for node in 0..self.view.nodes.len() {
-            self.tell_one(token, access, ask(), node);
-        }
-    }
-
-    /// The same for one node. One that hears it too late may only be far: whether it is gone shows when an answer is needed.
-    pub(super) fn tell_one(&self, token: TokenId, access: &Access, ask: Ask, node: usize) {
-        let (of_view, begun) = (&self.view.nodes[node], self.world.elapsed());
-        // The end of a login is told all the same.
-        let is_spared = of_view.is_deaf(begun) && !matches!(ask, Ask::Logout);
-        if is_spared || !of_view.health.lock().is_up() {
-            return;
-        }
-        // Without a name of its own a child has nothing to tell.
-        let Ok(mut request) = self.complete(Call::new(Some(token), access, ask, &[])) else { return };
-        request.alone = Some(self.view.is_alone(node));
-        // Short-lived applications count as well: what they have not told goes with their farewell.
-        request.tally = matches!(request.ask, Ask::Leave).then(|| self.belongings.last_tally()).flatten();
-        let Ok(encoded) = framed(&request) else { return };
-        let patience = telling_patience(&request.ask, of_view.pace.reach(begun));
-        match self.link.call(node, encoded.expose(), patience) {
-            Ok(answer) => {
-                self.answered(node, &request.ask, begun);
-                // Whatever it says, there is nothing to be done about it.
-                drop(self.read(node, &mut request, &answer));
-            }
-            Err(Failure(_)) => of_view.was_deaf(self.world.elapsed()),
-        }
-        if let Some(tally) = request.tally.take() {
-            self.belongings.not_told(tally);
-        }
-    }
-
     pub(super) fn dice(&self) -> u8 {
         let mut byte = [0];
         // Without randomness there is no jitter, which only costs evenness.
@@ -518,7 +449,7 @@ impl Pool {
 }
 
 /// The request as it is sent. Errors: it is longer than a frame, which no node takes: as the call says that its input is too long, or `PastLimit`.
-fn framed(request: &Request) -> Result<Secret> {
+pub(super) fn framed(request: &Request) -> Result<Secret> {
     let encoded = encode(request);
     if encoded.len() <= FRAME_MAX_BYTES {
         return Ok(encoded);
@@ -533,7 +464,7 @@ fn framed(request: &Request) -> Result<Secret> {
 }
 
 /// What came of asking one node.
-enum At {
+pub(super) enum At {
     Answered(Reply),
     Refused(Error),
     StreamLost,
@@ -548,8 +479,8 @@ mod tests {
     use crate::ck::MechanismType;
     use crate::mechanism::{Mechanism, Params};
     use crate::pool::view::Place;
-    use crate::token::message::{Use, Verb};
-    use crate::token::{LoginId, Role};
+    use crate::token::message::{Health, Use, Verb};
+    use crate::token::{LoginId, Role, Scope};
     use crate::world::Real;
 
     /// A node that has applied so many changes, renews a ticket with each answer, and keeps what it was asked last: the mark and the ticket.

@@ -16,6 +16,7 @@ mod connection;
 mod digest;
 mod health;
 mod inherit;
+mod look;
 mod make;
 mod numbers;
 mod pace;

@@ -35,6 +35,7 @@ mod pages;
 mod peer;
 mod pool;
 mod pool_clients;
+mod pool_secrets;
 mod processes;
 mod python_pkcs11;
 mod readme;
@@ -47,5 +48,14 @@ mod upgrade;
 mod wycheproof;
 
 /// What the tests' children do with the module loaded.
-const JOBS: &[harness::Jobs] =
-    &[fork::JOBS, isolation::JOBS, kill9::JOBS, peer::JOBS, pool::JOBS, pool_clients::JOBS, processes::JOBS, wycheproof::JOBS];
+const JOBS: &[harness::Jobs] = &[
+    fork::JOBS,
+    isolation::JOBS,
+    kill9::JOBS,
+    peer::JOBS,
+    pool::JOBS,
+    pool_clients::JOBS,
+    pool_secrets::JOBS,
+    processes::JOBS,
+    wycheproof::JOBS,
+];
