@@ -408,10 +408,7 @@ impl Server {
             }
             Ask::Digest { mechanism, state, parts } => Reply::Bytes(digest(token, access, mechanism, state.as_ref(), parts)?),
             Ask::Inherit { from, capsules } => token.inherit(access, *from, capsules)?,
-            Ask::Make { makings } => match token.make(access, makings)? {
-                Made::All(references) => Reply::Objects(references.into_iter().map(Named::from).collect()),
-                Made::Refused(refused) => return apart(refused),
-            },
+            Ask::Make { makings } => return made(token.make(access, makings)?),
             Ask::Tokens | Ask::InitToken { .. } | Ask::DeleteToken { .. } | Ask::Health => {
                 return Err(refuse(Code::ArgumentsBad, "the request is about all tokens, and names one").into());
             }
@@ -457,8 +454,12 @@ fn sendable(answer: Answer) -> Secret {
     encode(&Answer { verdict: Verdict::Refused(refused), ..answer })
 }
 
-/// What the callers among others are told that are refused; a node's own trouble is nobody's refusal.
-fn apart(refused: Vec<(u32, Error)>) -> Answered {
+/// What several calls are told: those that are refused, if any are. A node's own trouble is nobody's refusal.
+fn made(made: Made) -> Answered {
+    let refused = match made {
+        Made::All(references) => return Ok(Reply::Objects(references.into_iter().map(Named::from).collect())),
+        Made::Refused(refused) => refused,
+    };
     let told = refused.into_iter().map(|(number, error)| match Stop::from(error) {
         Stop::Refused(error) => Ok(Apart { number, refusal: Refusal::from(&error) }),
         stop => Err(stop),
