@@ -95,7 +95,9 @@ impl Belongings {
     }
 
     fn take_tally(&self) -> Tally {
-        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        // Between two tries of a call its count may be below nothing: that is left to balance.
+        let some = |count: u64| (count.cast_signed() > 0).then_some(0);
+        let take = |count: &AtomicU64| count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, some).unwrap_or(0);
         Tally { calls: take(&self.calls), failed: take(&self.failed), retried: take(&self.retried) }
     }
 

@@ -120,7 +120,8 @@ impl Pool {
     /// Gets a complete request answered; `prefer` is asked first.
     pub(super) fn deliver(&self, mut request: Request, prefer: Option<usize>) -> Result<Outcome> {
         let mut number = self.number(&request.ask)?;
-        self.deliver_as(&mut request, &mut number, prefer)
+        let deadline = self.world.elapsed() + CALL_DEADLINE;
+        self.deliver_as(&mut request, &mut number, prefer, deadline)
     }
 
     /// A number for what changes something.
@@ -131,15 +132,15 @@ impl Pool {
         self.belongings.numbers.take(CALL_DEADLINE).map(Some).ok_or_else(|| self.gave_up(ask, None))
     }
 
-    /// The same under a number that it has already.
+    /// The same under a number that it has already, by a moment of the application's clock.
     pub(super) fn deliver_as<'n>(
         &'n self,
         request: &mut Request,
         number: &mut Option<Number<'n>>,
         prefer: Option<usize>,
+        deadline: Duration,
     ) -> Result<Outcome> {
         request.sequence = number.as_ref().map(Number::value);
-        let deadline = self.world.elapsed() + CALL_DEADLINE;
         if number.is_some() && request.since.is_none() {
             let changes = self.changes_by_now(deadline);
             request.since = Some(changes.map_err(|why| self.gave_up(&request.ask, Some(why)))?);
@@ -328,6 +329,7 @@ impl Pool {
                 // Nothing is asked for: objects that come along are taken in by every verb.
                 let mut brought = Request::new(Some(token), request.who.clone(), request.mark, Ask::Drop { stream: [0; 16] });
                 brought.capsules = capsules;
+                (brought.epoch, brought.alone) = (request.epoch, request.alone);
                 match self.exchange(node, &mut brought, patience) {
                     Ok(At::Answered(_)) => {}
                     Ok(at) => return at,
@@ -407,7 +409,9 @@ impl Pool {
 
     /// Remembers what must be applied where a changed object is used.
     fn note_change(&self, ask: &Ask, reply: &Reply, mark: Mark) {
-        self.note_all_heard();
+        if came_of_the_log(ask, reply) {
+            self.note_all_heard();
+        }
         if let Ask::Update { id, .. } | Ask::Destroy { id } = ask {
             self.belongings.seen.changed(*id, mark);
             self.belongings.forget_begun();
@@ -445,6 +449,15 @@ impl Pool {
         // Without randomness there is no jitter, which only costs evenness.
         let _ = self.world.fill_random(&mut byte);
         byte[0]
+    }
+}
+
+/// Whether the answer shows that the log has taken the change just now: those of session objects are a node's own.
+fn came_of_the_log(ask: &Ask, reply: &Reply) -> bool {
+    match reply {
+        Reply::Objects(objects) => objects.iter().any(|object| object.token),
+        Reply::Who(_) | Reply::Permit(_) | Reply::Token(_) => true,
+        _ => matches!(ask, Ask::SetPin { .. } | Ask::InitPin { .. } | Ask::DeleteToken { .. }),
     }
 }
 

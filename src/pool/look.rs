@@ -30,11 +30,16 @@ impl Pool {
 
     /// The same within so long, and how many changes it has applied, of which group.
     pub(super) fn look_at(&self, node: usize, patience: Duration) -> Result<(Health, Mark)> {
+        self.look_within(node, patience, Duration::MAX)
+    }
+
+    /// The same, in no case for longer than `most`.
+    pub(super) fn look_within(&self, node: usize, patience: Duration, most: Duration) -> Result<(Health, Mark)> {
         let who = Who::from(&Access::public(Scope([0; 16]), false));
         let request = Request::new(None, who, 0, Ask::Health);
         let (of_view, begun) = (&self.view.nodes[node], self.world.elapsed());
         let failed = of_view.health.lock().failed_probes();
-        let patience = patience.max(probe_patience(failed, of_view.pace.reach(begun)));
+        let patience = patience.max(probe_patience(failed, of_view.pace.reach(begun))).min(most);
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
         self.answered(node, &request.ask, begun);
         let Answer { mark, verdict, epoch, .. } = decode(answer.expose())?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::call::{Call, Outcome, Pool};
+use super::retry::CALL_DEADLINE;
 use super::together::{Batch, Together, Told};
 use crate::ck::{AttributeType, MechanismType, ObjectClass};
 use crate::error::{Code, Error, Result, refuse};
@@ -15,12 +16,15 @@ use crate::token::message::{Apart, Ask, Making, Named, New, Refusal, Reply};
 use crate::token::{Access, LoginId, Role, Scope, TokenId};
 use crate::wire::MAKE_MINOR;
 
+/// So long nothing goes together after a node that is not known yet has not answered.
+const NOT_INTRODUCED_FOR: Duration = Duration::from_secs(2);
+
 /// Calls of an application that make token objects.
 #[derive(Default)]
 pub struct Makings {
     together: Together<Asker, New, Result<Vec<Named>>>,
-    /// Held by who gets acquainted with a node.
-    introducing: Mutex<()>,
+    /// Held by who gets acquainted with a node: not before this moment, as one did not answer.
+    introducing: Mutex<Duration>,
 }
 
 /// Who asks, of which token.
@@ -81,8 +85,20 @@ impl Pool {
         let makings = batch.take_calls().into_iter().map(|(number, what)| Making { number, what }).collect();
         let mut request = self.complete(Call::new(Some(token), access, Ask::Make { makings }, &[]))?;
         let mut number = self.number(&request.ask)?;
+        let deadline = self.world.elapsed() + CALL_DEADLINE;
         loop {
-            let (reply, node) = match self.deliver_as(&mut request, &mut number, None)? {
+            let delivered = match self.deliver_as(&mut request, &mut number, None, deadline) {
+                // All nodes are of a version before, since a moment ago: none of them can have made anything.
+                Err(error) if error.code() == Code::FunctionNotSupported => {
+                    let Ask::Make { makings } = request.ask else { return Err(error) };
+                    makings
+                        .into_iter()
+                        .for_each(|Making { number, what }| batch.tell(number, self.make_alone(token, access, what)));
+                    return Ok(());
+                }
+                delivered => delivered?,
+            };
+            let (reply, node) = match delivered {
                 Outcome::Done(reply, node) => (reply, node),
                 Outcome::StreamLost(node) => return Err(self.odd(node)),
             };
@@ -127,9 +143,13 @@ impl Pool {
         if known.is_some() || !self.view.nodes[node].health.lock().is_up() {
             return known;
         }
-        let _introducing = self.makings.get().introducing.try_lock()?;
+        let mut not_before = self.makings.get().introducing.try_lock()?;
+        if self.world.elapsed() < *not_before {
+            return None;
+        }
         if self.health_of(node).is_err() {
-            self.failed(node);
+            // It may only be far: whether it is gone shows when it is needed.
+            *not_before = self.world.elapsed() + NOT_INTRODUCED_FOR;
         }
         self.link.minor(node)
     }

@@ -27,6 +27,9 @@ impl Moment {
     }
 }
 
+/// What a connection to a far node and its answer may take.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+
 impl Pool {
     /// How many changes the pool has made at least. An application that has heard nothing reliable lately asks a node, so that its change is not taken for an
     /// old one should the first node that gets it be silent. Errors: why no node has answered by the deadline.
@@ -36,7 +39,7 @@ impl Pool {
         }
         let mut round = 0;
         loop {
-            let why = match self.look_around(round) {
+            let why = match self.look_around(round, deadline) {
                 Ok(changes) => return Ok(changes.max(self.belongings.seen.mark().changes)),
                 Err(why) => why,
             };
@@ -49,10 +52,14 @@ impl Pool {
     }
 
     /// What the first node says that knows all, or the most of what the others say: without a quorum there is no more.
-    fn look_around(&self, round: u32) -> Result<u64> {
+    fn look_around(&self, round: u32, deadline: Duration) -> Result<u64> {
         let mut most = Err(refuse(Code::DeviceError, "the pool has no node"));
         for node in candidates(&self.view, None, self.world.elapsed()) {
-            match self.look_at(node, patience(&Ask::Health, round)) {
+            let now = self.world.elapsed();
+            let Some(left) = deadline.checked_sub(now).filter(|left| !left.is_zero()) else { break };
+            // One of which nothing is known may be far: it gets as long as the change itself would.
+            let least = if self.view.nodes[node].pace.reach(now).is_none() { FIRST_LOOK } else { Duration::ZERO };
+            match self.look_within(node, patience(&Ask::Health, round).max(least), left) {
                 Ok((Health { duty: None | Some(Duty::Ordinary), .. }, mark)) => return Ok(mark.changes.max(most.unwrap_or(0))),
                 Ok((_, mark)) => most = Ok(mark.changes.max(most.unwrap_or(0))),
                 Err(why) if most.is_err() => most = Err(why),

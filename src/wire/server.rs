@@ -45,6 +45,8 @@ pub trait Conversation {
 
 /// Within this time a connection has said who it is, however it goes about it; and a frame that has begun is whole, if nothing comes any more.
 const FRAME_PATIENCE: Duration = Duration::from_secs(10);
+/// A handshake and a hello on a busy machine.
+const UNHURRIED: Duration = Duration::from_secs(1);
 /// Who is turned away has so long to read why.
 const TURNED_AWAY_PATIENCE: Duration = Duration::from_secs(1);
 /// The number of a hello, which is the first frame.
@@ -56,9 +58,12 @@ pub(super) struct Room {
     pub connections: usize,
     pub strangers: usize,
     pub greeting: Duration,
+    /// Whoever has taken longer gives way to others: where many come at once, those who have nearly said it stay.
+    pub unhurried: Duration,
 }
 
-const ROOM: Room = Room { connections: CONNECTIONS_MAX, strangers: STRANGERS_MAX, greeting: FRAME_PATIENCE };
+const ROOM: Room =
+    Room { connections: CONNECTIONS_MAX, strangers: STRANGERS_MAX, greeting: FRAME_PATIENCE, unhurried: UNHURRIED };
 /// Connection threads parse, look up and sign; nothing of that recurses.
 const STACK_BYTES: usize = 1 << 20;
 
@@ -90,6 +95,7 @@ struct Shared {
 /// One connection.
 struct Guest {
     closer: Closer,
+    since: Instant,
     /// Whether it has said who it is, and may be here.
     is_known: bool,
 }
@@ -212,10 +218,10 @@ impl Shared {
             let mut connections = self.lock();
             let is_full = connections.len() >= self.room.connections
                 || connections.values().filter(|guest| !guest.is_known).count() >= self.room.strangers;
-            if is_full && !drop_oldest_stranger(&mut connections) {
+            if is_full && !drop_oldest_stranger(&mut connections, self.room.unhurried) {
                 return;
             }
-            connections.insert(number, Guest { closer, is_known: false });
+            connections.insert(number, Guest { closer, since: Instant::now(), is_known: false });
         }
         let shared = self.clone();
         let work = move || {
@@ -331,9 +337,10 @@ impl Shared {
     }
 }
 
-/// Ends the connection that has taken longest to say who it is; whether there was one.
-fn drop_oldest_stranger(connections: &mut BTreeMap<u64, Guest>) -> bool {
-    let oldest = connections.iter().find(|(_, guest)| !guest.is_known).map(|(number, _)| *number);
+/// Ends the connection that has taken longest to say who it is, if that was long; whether there was such a one.
+fn drop_oldest_stranger(connections: &mut BTreeMap<u64, Guest>, unhurried: Duration) -> bool {
+    let mut strangers = connections.iter().filter(|(_, guest)| !guest.is_known);
+    let oldest = strangers.next().filter(|(_, guest)| guest.since.elapsed() >= unhurried).map(|(number, _)| *number);
     let Some(dropped) = oldest.and_then(|number| connections.remove(&number)) else { return false };
     dropped.closer.end();
     true

@@ -301,7 +301,7 @@ fn a_user_of_this_machine_who_is_not_known_is_told_so_and_not_listened_to() {
 
 /// A node with little room and little patience.
 fn narrow(dir: &Dir, strangers: usize) -> Listener {
-    let room = server::Room { connections: 8, strangers, greeting: Duration::from_millis(600) };
+    let room = server::Room { connections: 8, strangers, greeting: Duration::from_millis(600), unhurried: Duration::ZERO };
     let (address, hello) = (Address::Unix(dir.join("node.sock")), Hello::new(POOL, Purpose::Peer, 1));
     Listener::bind_with(room, &address, None, hello, 0o600, Arc::new(Echo)).unwrap()
 }
@@ -326,7 +326,7 @@ fn who_says_hello_byte_by_byte_is_dropped_when_it_is_time() {
 #[test]
 fn a_handshake_that_comes_byte_by_byte_is_dropped_when_it_is_time() {
     let house = House::tls();
-    let room = server::Room { connections: 8, strangers: 8, greeting: Duration::from_millis(600) };
+    let room = server::Room { connections: 8, strangers: 8, greeting: Duration::from_millis(600), unhurried: Duration::ZERO };
     let node = identity(&house.authority.issue(&Name::Node(2), 30, &house.dir.join("second")).unwrap());
     let address = "tcp:127.0.0.1:0".parse().unwrap();
     let listener =

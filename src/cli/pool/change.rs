@@ -32,9 +32,18 @@ pub(super) struct AddNode {
     peer: bool,
 }
 
-/// The numbers that nodes had are never used again: the highest one is noted, and survives the node's removal.
-pub fn next_number(layout: &Layout) -> Result<u64> {
-    note_number(layout, highest_number(layout)? + 1)
+/// The numbers that nodes had are never used again: the highest one is noted, and survives the node's removal. A member's files need not be here: its number
+/// is known by those that answer.
+pub fn next_number(layout: &Layout, operator: &Operator, nodes: &[NodeFile]) -> Result<u64> {
+    let statuses = operator.statuses(nodes.to_vec());
+    let members = statuses.iter().filter_map(|(_, status)| status.as_ref().ok()).flat_map(|status| &status.members);
+    let highest = members.map(|member| member.node).max().unwrap_or(0).max(highest_number(layout)?);
+    let directory = layout.node(highest + 1);
+    if directory.exists() {
+        let told = format!("{} is there already: move it away, node {} is to be made there", directory.display(), highest + 1);
+        return Err(refuse(Code::ArgumentsBad, told));
+    }
+    note_number(layout, highest + 1)
 }
 
 fn highest_number(layout: &Layout) -> Result<u64> {
@@ -66,11 +75,14 @@ pub fn add_node(arguments: &AddNode, as_json: bool) -> Result<()> {
     }
     let operator = Operator::shown(&layout)?;
     operator.is_up(&before, PATIENCE_FOR_CONTACT)?;
-    node.number = next_number(&layout)?;
+    node.number = next_number(&layout, &operator, &before)?;
     let coming = Coming { layout: &layout, operator: &operator, before: &before, number: node.number };
     let is_local = arguments.address.is_none() && !arguments.peer;
-    if let Err(error) = coming.lay_out(&node, arguments.peer).and_then(|file| coming.follow(&file, is_local)) {
-        return Err(coming.undo(error));
+    let file = coming.lay_out(&node, arguments.peer).map_err(|error| coming.undo(error, None))?;
+    coming.follow(&file, is_local).map_err(|error| coming.undo(error, Some(&file)))?;
+    if is_local {
+        // It follows by now, and goes on doing so however long its copy takes.
+        operator.wait_until_caught_up(&file, &before)?;
     }
     let (number, zone) = (node.number, &node.zone);
     let text = format!("node {number} of zone {zone} follows{}", what_now(&layout, arguments, number));
@@ -104,18 +116,14 @@ impl Coming<'_> {
             local::start_one(self.layout, file)?;
             self.operator.wait_for_own(file, "serving", |status| status.health.serves)?;
         }
-        self.operator.ask_any(self.before, &Operate::AddLearner { node: self.number, member: member(file) })?;
-        if is_local {
-            self.operator.wait_until_caught_up(file, self.before)?;
-        }
-        Ok(())
+        self.operator.ask_any(self.before, &Operate::AddLearner { node: self.number, member: member(file) }).map(drop)
     }
 
-    /// Takes back what was done before `error`, and says what could not be.
-    fn undo(&self, error: Error) -> Error {
+    /// Takes back what was done before `error`, and says what could not be. `file`: of the node, if others may have been asked to take it in.
+    fn undo(&self, error: Error, file: Option<&NodeFile>) -> Error {
         let number = self.number;
-        // Whoever did not answer may have done it all the same.
-        if is_member(self.operator, self.before, number)
+        // Whoever did not answer may have done it all the same; but a member of this number elsewhere is another one.
+        if file.is_some_and(|file| self.is_taken_in(file))
             && let Err(cause) = self.operator.ask_any(self.before, &Operate::Remove { node: number })
         {
             let told = format!(
@@ -130,6 +138,12 @@ impl Coming<'_> {
                 refuse(error.code(), format!("node {number} was not added ({error}), and its files are left")).because(cause)
             }
         }
+    }
+
+    fn is_taken_in(&self, file: &NodeFile) -> bool {
+        let statuses = self.operator.statuses(self.before.to_vec());
+        let mut members = statuses.iter().filter_map(|(_, status)| status.as_ref().ok()).flat_map(|status| &status.members);
+        members.any(|known| known.node == self.number && known.member == member(file))
     }
 
     fn clear(&self) -> Result<()> {

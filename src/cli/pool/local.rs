@@ -84,6 +84,10 @@ pub fn stop(directory: &Path, zone: Option<&str>, as_json: bool) -> Result<()> {
         }
     }
     progress.rest();
+    // A program gets one value: what was done, or why not all was.
+    if failed.is_err() && as_json {
+        return failed;
+    }
     tell(as_json, lines.join("\n"), &json!({ "nodes": rows }));
     failed
 }

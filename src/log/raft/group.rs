@@ -353,7 +353,7 @@ impl Group {
     }
 
     /// Lets another voter lead, if this member leads: whoever has most of the log. Waits a moment for it.
-    pub(super) fn hand_over(&self) {
+    fn hand_over(&self) {
         let metrics = self.metrics();
         let node = self.wires.node;
         if metrics.current_leader != Some(node) || metrics.running_state.is_err() {
@@ -362,11 +362,16 @@ impl Group {
         let voters: BTreeSet<NodeId> = metrics.membership_config.voter_ids().collect();
         let held = metrics.replication.iter().flatten();
         let heir = held.filter(|(other, _)| **other != node && voters.contains(other)).max_by_key(|(_, id)| **id);
-        if let Some((heir, _)) = heir
-            && self.block_on(self.raft.trigger().transfer_leader(*heir)).is_ok()
-        {
+        if let Some((heir, _)) = heir {
+            self.hand_over_to(*heir);
+        }
+    }
+
+    /// The same, to one that is chosen.
+    pub(super) fn hand_over_to(&self, heir: NodeId) {
+        if self.block_on(self.raft.trigger().transfer_leader(heir)).is_ok() {
             let deadline = ground::now() + HAND_OVER_MAX;
-            while self.metrics().current_leader == Some(node) && ground::now() < deadline {
+            while self.metrics().current_leader == Some(self.wires.node) && ground::now() < deadline {
                 ground::sleep(ASK_AGAIN);
             }
         }

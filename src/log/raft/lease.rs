@@ -38,7 +38,7 @@ const PATIENCE_MAX: Duration = Duration::from_millis(2 * LEASE_RENEWED_EVERY_MIL
 /// Every so many renewals another member is asked whether it has formed a new group.
 const LOOKS_FOR_SURVIVOR_EVERY: usize = 4;
 /// How long a member is asked aside from the renewal.
-const ASIDE: Duration = Duration::from_millis(200);
+pub const ASIDE: Duration = Duration::from_millis(200);
 
 /// How long a lease is, for who holds it.
 fn length() -> Duration {

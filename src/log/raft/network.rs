@@ -89,7 +89,7 @@ impl Wires {
     /// Sends a copy of the store in pieces. Returns the receiver's vote.
     fn send_copy(&self, to: NodeId, member: &Member, vote: Vote, store: &Store) -> Result<Vote> {
         let told = "cannot make a copy of the store for another member";
-        let _under_way = self.copies.begin(to);
+        let under_way = self.copies.begin(to);
         let draft = Draft::new(&self.dir, DRAFTS[0]).doing(Code::DeviceError, told)?;
         let place = store.copy_to(draft.path())?;
         let mut file = files::open(draft.path()).doing(Code::DeviceError, told)?;
@@ -104,8 +104,11 @@ impl Wires {
             let wait = if is_last { SNAPSHOT_INSTALL_MAX_MILLISECONDS } else { PEER_ANSWER_MAX_MILLISECONDS };
             let ask = Ask::Piece { vote: vote.into(), copy, offset, bytes, last };
             match self.ask(to, member, ask, Duration::from_millis(wait))? {
-                Answer::Voted { vote, .. } => return vote.read(),
-                Answer::Done if !is_last => {}
+                Answer::Voted { vote, .. } => {
+                    under_way.comes_on();
+                    return vote.read();
+                }
+                Answer::Done if !is_last => under_way.comes_on(),
                 other => return Err(unexpected(to, &other)),
             }
             offset += sent;

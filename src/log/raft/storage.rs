@@ -187,6 +187,11 @@ impl LogStore {
         self.tail.lock().given
     }
 
+    /// Entries before this index are on the disk.
+    pub fn flushed_before(&self) -> u64 {
+        self.tail.lock().flushed_before
+    }
+
     /// Since when the writing thread is at what it does, if it does something.
     pub fn writing_since(&self) -> Option<Instant> {
         self.disk.writing_since()

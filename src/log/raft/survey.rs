@@ -9,7 +9,7 @@ use super::codec;
 use super::fence::Fence;
 use super::group::{Group, Peers};
 use super::lease::Lease;
-use super::message::{Answer, Ask, Envelope};
+use super::message::{Answer, Ask, Envelope, Fault};
 use super::rescue::own_journal;
 use super::storage::Tail;
 use super::types::{Member, NodeId};
@@ -94,7 +94,8 @@ impl Survey {
         let answer = peers.call(to, member, request, patience);
         match answer.and_then(|answer| codec::decode(&answer, &format!("the answer of member {to}"))) {
             Err(error) => Heard::Silent(error),
-            Ok(Answer::Before { .. }) => Heard::Leads,
+            // Who says that the asker is no member has just heard a quorum.
+            Ok(Answer::Before { .. } | Answer::Refused { fault: Fault::NoMember, .. }) => Heard::Leads,
             Ok(Answer::Refused { told, .. }) => Heard::Apart(told),
             Ok(_) => Heard::Waits,
         }

@@ -369,7 +369,7 @@ impl Stage {
 
     /// A node comes, votes, leads, and goes.
     fn change_members(&mut self, zone: usize) -> Result<()> {
-        let number = crate::cli::pool::change::next_number(&self.layout)?;
+        let number = crate::cli::pool::change::next_number(&self.layout, &self.operator, &self.nodes)?;
         let (host, port) = match &self.spaces {
             Some(spaces) => (spaces.address(zone), 7200),
             None => ("127.0.0.1".to_string(), FreePorts::new()?.take()?),
