@@ -489,6 +489,18 @@ mod tests {
             let who = Who { login: Some(LoginId([5; 16])), role: Some(Role::User), ticket: ticket("proven"), ..request.who };
             let reply = match request.ask {
                 Ask::Login { .. } | Ask::SetPin { .. } => Reply::Who(who),
+                Ask::Health => {
+                    let zone = String::new();
+                    Reply::Health(Health {
+                        node: 0,
+                        zone,
+                        serves: true,
+                        in_contact: true,
+                        leader: None,
+                        applied: mark,
+                        duty: None,
+                    })
+                }
                 _ => Reply::Nothing,
             };
             Ok(encode(&Answer { mark, ticket: Some(ticket("renewed")), verdict: Verdict::Done(reply), isolated: None }))
