@@ -205,3 +205,51 @@ fn bytes(template: &Template) -> usize {
     };
     template.iter().map(|(_, value)| bytes(value)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mechanism::{Mechanism, Params};
+
+    fn template(class: ObjectClass, is_token: bool, len: usize) -> Template {
+        Template::from_iter([
+            (AttributeType::CLASS, Value::Ulong(class.0)),
+            (AttributeType::TOKEN, Value::Bool(is_token)),
+            (AttributeType::VALUE, Value::Bytes(vec![0; len])),
+        ])
+    }
+
+    fn generated(kind: MechanismType) -> New {
+        let mechanism = Mechanism { kind, params: Params::None };
+        New::Generated { mechanism, template: template(ObjectClass::SECRET_KEY, true, 0) }
+    }
+
+    fn pair(kind: MechanismType, is_token: [bool; 2]) -> New {
+        let mechanism = Mechanism { kind, params: Params::None };
+        let [public, private] = is_token.map(|is_token| template(ObjectClass::PRIVATE_KEY, is_token, 0));
+        New::Pair { mechanism, public, private }
+    }
+
+    #[test]
+    fn what_is_small_and_quick_goes_along_and_nothing_else() {
+        let created = |class, is_token, len| New::Created { template: template(class, is_token, len) };
+        let small = MAKING_MAX_BYTES - 2 * size_of::<u64>();
+        for (new, goes) in [
+            (created(ObjectClass::DATA, true, small), true),
+            (created(ObjectClass::DATA, true, small + 1), false),
+            (created(ObjectClass::CERTIFICATE, true, 9), true),
+            (created(ObjectClass::SECRET_KEY, true, 32), true),
+            (created(ObjectClass::SECRET_KEY, false, 32), false),
+            (created(ObjectClass::PRIVATE_KEY, true, 32), false),
+            (New::Created { template: Template::new() }, false),
+            (generated(MechanismType::AES_KEY_GEN), true),
+            (generated(MechanismType::PKCS5_PBKD2), false),
+            (generated(MechanismType::DSA_PARAMETER_GEN), false),
+            (pair(MechanismType::EC_KEY_PAIR_GEN, [true, true]), true),
+            (pair(MechanismType::EC_KEY_PAIR_GEN, [false, true]), false),
+            (pair(MechanismType::RSA_PKCS_KEY_PAIR_GEN, [true, true]), false),
+        ] {
+            assert_eq!(goes_along(&new), goes, "{} objects", new.count());
+        }
+    }
+}

@@ -140,9 +140,9 @@ mod tests {
         for (said, since) in [
             ([Some((Duty::Ordinary, 900)), None, None], 900),
             ([None, None, Some((Duty::Ordinary, 1000))], 1000),
+            ([Some((Duty::Behind, 3)), None, None], 1000),
             ([Some((Duty::Behind, 3)), Some((Duty::Ordinary, 1100)), None], 1100),
             ([Some((isolated, 1200)), None, Some((isolated, 1300))], 1300),
-            ([Some((Duty::Behind, 3)), None, None], 1300),
         ] {
             forget();
             *nodes.said.lock() = said.to_vec();

@@ -189,6 +189,7 @@ mod tests {
             }
         }
         let _under_way = copies.begin(3);
+        assert!(holds(log(0, 70_000, 9), Some(9)));
         assert!(!holds(log(20 * wait, 70_000, 9), Some(9)));
         takes_a_piece(20 * wait);
         assert!(holds(log(20 * wait, 70_000, 9), Some(9)), "it was away, and goes on");
