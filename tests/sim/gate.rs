@@ -43,7 +43,7 @@ const FAULTS: &[(Fault, Finder)] = &[
         Test(UNITS, "log::raft::tests::open::what_may_take_something_away_is_seen_before_anybody_hears_of_it"),
     ),
     (Fault::DestroyDoesNotWait, Seeds("log", 4)),
-    (Fault::CommitsInOneZone, Seeds("log", 12)),
+    (Fault::CommitsInOneZone, Seeds("log", 24)),
     (Fault::LateIsDone, Seeds("log", 8)),
     (Fault::RevocationsAreNotKept, Seeds("log", 6)),
     (Fault::LeasesAreLong, Seeds("log", 6)),
