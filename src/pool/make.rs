@@ -16,14 +16,14 @@ use crate::token::message::{Apart, Ask, Making, Named, New, Refusal, Reply};
 use crate::token::{Access, LoginId, Role, Scope, TokenId};
 use crate::wire::MAKE_MINOR;
 
-/// So long nothing goes together after a node that is not known yet has not answered.
+/// So long nothing goes together after a node has not answered, or speaks less still.
 const NOT_INTRODUCED_FOR: Duration = Duration::from_secs(2);
 
 /// Calls of an application that make token objects.
 #[derive(Default)]
 pub struct Makings {
     together: Together<Asker, New, Result<Vec<Named>>>,
-    /// Held by who gets acquainted with a node: not before this moment, as one did not answer.
+    /// Held by who gets acquainted with a node: not before this moment.
     introducing: Mutex<Duration>,
 }
 
@@ -133,25 +133,26 @@ impl Pool {
     }
 
     /// Whether all nodes speak a set of messages: a request that one of them has carried out may have to go to any other. One that this process has not
-    /// connected to yet is asked how it is.
+    /// connected to yet, or not since it was upgraded, is asked how it is.
     fn all_speak(&self, minor: u32) -> bool {
-        (0..self.view.nodes.len()).all(|node| self.spoken(node).is_some_and(|spoken| spoken >= minor))
+        (0..self.view.nodes.len()).all(|node| self.speaks(node, minor))
     }
 
-    fn spoken(&self, node: usize) -> Option<u32> {
-        let known = self.link.minor(node);
-        if known.is_some() || !self.view.nodes[node].health.lock().is_up() {
-            return known;
+    fn speaks(&self, node: usize, minor: u32) -> bool {
+        let is_known = || self.link.minor(node).is_some_and(|spoken| spoken >= minor);
+        if is_known() || !self.view.nodes[node].health.lock().is_up() {
+            return is_known();
         }
-        let mut not_before = self.makings.get().introducing.try_lock()?;
-        if self.world.elapsed() < *not_before {
-            return None;
-        }
-        if self.health_of(node).is_err() {
-            // It may only be far: whether it is gone shows when it is needed.
+        let makings = self.makings.get();
+        let Some(mut not_before) = makings.introducing.try_lock().filter(|moment| self.world.elapsed() >= **moment) else {
+            return false;
+        };
+        // One that does not answer may only be far: whether it is gone shows when it is needed.
+        let answers = self.health_of(node).is_ok();
+        if !answers || !is_known() {
             *not_before = self.world.elapsed() + NOT_INTRODUCED_FOR;
         }
-        self.link.minor(node)
+        is_known()
     }
 }
 
