@@ -200,7 +200,7 @@ pub const LOG_KEPT_ENTRIES: u64 = 8192;
 pub const LOG_DROPPED_AT_ONCE_ENTRIES: u64 = SNAPSHOT_EVERY_ENTRIES;
 /// Most bytes that are written while the log is not cut, for a member that was sent a copy.
 pub const LOG_HELD_MAX_BYTES: u64 = 4 << 30;
-/// How long such a member may come no further.
+/// How long such a member may take nothing: neither entries nor a piece of its copy.
 pub const COPY_WAITED_FOR_SECONDS: u64 = 60;
 /// Most members of a group.
 pub const MEMBERS_MAX: usize = 64;

@@ -147,9 +147,9 @@ impl Pool {
         let Some(mut not_before) = makings.introducing.try_lock().filter(|moment| self.world.elapsed() >= **moment) else {
             return false;
         };
-        // One that does not answer may only be far: whether it is gone shows when it is needed.
-        let answers = self.health_of(node).is_ok();
-        if !answers || !is_known() {
+        // What it answers does not matter, as connecting tells what it speaks; and one that is silent may only be far: whether it is gone shows when it is needed.
+        let _ = self.health_of(node);
+        if !is_known() {
             *not_before = self.world.elapsed() + NOT_INTRODUCED_FOR;
         }
         is_known()

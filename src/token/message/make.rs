@@ -18,7 +18,7 @@ pub struct Making {
     pub what: New,
 }
 
-/// A call that makes objects and uses none.
+/// A call that makes objects and uses none: three of [`Ask`]'s, in a type of their own, as one request within another could be nested without end.
 #[derive(Encode, Decode)]
 #[allow(missing_docs, reason = "each is what its name says")]
 pub enum New {
@@ -51,19 +51,6 @@ impl New {
         match self {
             New::Created { .. } | New::Generated { .. } => 1,
             New::Pair { .. } => 2,
-        }
-    }
-
-    /// The same once more.
-    pub fn duplicate(&self) -> Self {
-        match self {
-            New::Created { template } => New::Created { template: template.duplicate() },
-            New::Generated { mechanism, template } => {
-                New::Generated { mechanism: mechanism.clone(), template: template.duplicate() }
-            }
-            New::Pair { mechanism, public, private } => {
-                New::Pair { mechanism: mechanism.clone(), public: public.duplicate(), private: private.duplicate() }
-            }
         }
     }
 }
