@@ -118,7 +118,7 @@ pub const STORE_IDLE_READERS_MAX: usize = 32;
 /// Pages after which SQLite's write-ahead log is folded back into the database and written over from its start.
 pub const STORE_WAL_PAGES: u32 = 500;
 /// The same of a group's member, which does not sync its store with each change: folding back, which does, is the rarer the longer it is.
-pub const MEMBER_WAL_PAGES: u32 = 1_000;
+pub const MEMBER_WAL_PAGES: u32 = 2_000;
 /// Pages that the connection that writes a member's store keeps: 16 MiB, so that an open transaction fits in, and the upper pages of the index stay.
 pub const MEMBER_CACHE_PAGES: u32 = 4096;
 /// Numbers in the log that one request of a module takes: one for each kind of change that it can make.
@@ -187,7 +187,7 @@ pub const APPLY_MAX_ENTRIES: usize = 1024;
 /// of them share a page.
 pub const APPLY_OPEN_MAX_MILLISECONDS: u64 = 250;
 /// With as many bytes of entries it is committed, and as many are held before they are applied, where nobody waits for them.
-pub const APPLY_OPEN_MAX_BYTES: usize = 1 << 20;
+pub const APPLY_OPEN_MAX_BYTES: usize = 2 << 20;
 /// The same of changes. Who comes meanwhile waits until they are committed, or applied: tens of milliseconds.
 pub const APPLY_OPEN_MAX_CHANGES: u64 = 512;
 /// Clients whose highest number is kept in memory.

@@ -26,6 +26,15 @@ pub struct ObjectId(
     pub [u8; 16],
 );
 
+impl ObjectId {
+    /// The object of this `CKA_UNIQUE_ID`: 32 hexadecimal digits, no capitals, as [`fmt::Display`] writes them. `None`: no object has it.
+    pub fn of_unique_id(digits: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(digits).ok().filter(|text| text.len() == 32)?;
+        let id = Self(u128::from_str_radix(text, 16).ok()?.to_be_bytes());
+        (id.to_string() == text).then_some(id)
+    }
+}
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Partition;
 use super::identity::check_pin_len;
-use super::origin::{Origin, Step};
+use super::origin::{Origin, Place, Step};
 use super::seal::{Key32, authenticate};
 use super::state::{TokenState, policy_number, token_row_bytes};
 use super::token::LocalToken;
@@ -107,7 +107,7 @@ impl Partition {
 
     fn new_token(&self, origin: Option<&Origin>, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {
         if self.did_for_good(origin, Step::InitToken)? {
-            return self.new_id(origin, 0).map(TokenId);
+            return self.new_id(origin, Place::Alone(0)).map(TokenId);
         }
         let tokens = self.store.tokens()?;
         if tokens.len() >= TOKENS_MAX {
@@ -116,7 +116,7 @@ impl Partition {
         let mut id = [0; 16];
         let mut serial = [0; 16];
         for at in 0.. {
-            id = self.new_id(origin, at)?;
+            id = self.new_id(origin, Place::Alone(at))?;
             hex(&id[..8], &mut serial);
             // The slot number is cut from the serial's end, so that must be unique too.
             if !tokens.iter().any(|other| other.serial[8..] == serial[8..]) {

@@ -2,15 +2,19 @@
 
 use super::object::{Call, gone, reference, tag};
 use super::seal::ObjectSeals;
+use crate::ck::AttributeType;
 use crate::error::{Code, Result};
 use crate::faults::{self, Fault};
-use crate::object::{Template, index, policy};
+use crate::object::{ObjectId, Template, Value, index, policy};
 use crate::store::{Found, Tag};
 use crate::token::Reference;
 
 impl Call<'_> {
     /// `C_FindObjectsInit`: token objects in the order of their creation, then session objects.
     pub fn find(&self, template: &Template) -> Result<Vec<Reference>> {
+        if let Some(unique_id) = template.get(AttributeType::UNIQUE_ID) {
+            return self.find_one(unique_id, template);
+        }
         let store = &self.partition.store;
         let mut found = Vec::new();
         if template.is_empty() {
@@ -33,6 +37,17 @@ impl Call<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// At most one object has the `CKA_UNIQUE_ID`, which is its id.
+    fn find_one(&self, unique_id: &Value, template: &Template) -> Result<Vec<Reference>> {
+        let Value::Bytes(digits) = unique_id else { return Ok(Vec::new()) };
+        let hit = ObjectId::of_unique_id(digits).map(|id| self.open(id, Code::ObjectHandleInvalid));
+        match hit {
+            Some(Ok(key)) if policy::matches(key.object(), template) => Ok(vec![reference(key.object())]),
+            Some(Err(error)) if error.code() != gone(Code::ObjectHandleInvalid).code() => Err(error),
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn keep_matches(&self, hits: Vec<Found>, template: &Template, private: bool, found: &mut Vec<Reference>) -> Result<()> {

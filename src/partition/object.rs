@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Partition;
 use super::hands::{Near, Source};
-use super::origin::{Origin, Step, made};
+use super::origin::{Origin, Place, Step, made};
 use super::seal::{ObjectName, ObjectSeals};
 use super::state::{Facts, Known, Login, TokenState};
 use crate::ck::{AttributeType, ObjectClass};
@@ -164,11 +164,11 @@ impl<'a> Call<'a> {
 
     /// What an earlier arrival of this request made, if there was one.
     pub fn made_before<const N: usize>(&self) -> Result<Option<[Reference; N]>> {
-        Ok(self.made_before_at(0..N)?.and_then(|made| made.try_into().ok()))
+        Ok(self.made_before_at((0..N).map(Place::Alone))?.and_then(|made| made.try_into().ok()))
     }
 
     /// The same of the objects at these places in the request.
-    pub fn made_before_at(&self, places: impl Iterator<Item = usize>) -> Result<Option<Vec<Reference>>> {
+    pub fn made_before_at(&self, places: impl Iterator<Item = Place>) -> Result<Option<Vec<Reference>>> {
         if !self.partition.did_for_good(self.origin, Step::CreateObjects)? {
             return Ok(None);
         }
@@ -185,7 +185,7 @@ impl<'a> Call<'a> {
     pub fn put<const N: usize>(&self, new: [Template; N]) -> Result<[Reference; N]> {
         let mut objects = Vec::with_capacity(N);
         for (at, attributes) in new.into_iter().enumerate() {
-            objects.push(self.checked(at, attributes)?);
+            objects.push(self.checked(Place::Alone(at), attributes)?);
         }
         let references: Vec<Reference> = objects.iter().map(reference).collect();
         self.keep(objects)?;
@@ -193,7 +193,7 @@ impl<'a> Call<'a> {
     }
 
     /// Checks the components and names the object by its place in the request.
-    pub fn checked(&self, at: usize, mut attributes: Template) -> Result<Object> {
+    pub fn checked(&self, at: Place, mut attributes: Template) -> Result<Object> {
         // Before who is logged in: SoftHSM's order of refusals, which applications know.
         if attributes.bool(AttributeType::TOKEN) == Some(true) {
             self.may_write()?;
@@ -239,7 +239,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    fn named(&self, at: usize, mut attributes: Template) -> Result<Object> {
+    fn named(&self, at: Place, mut attributes: Template) -> Result<Object> {
         // A session object is never the same one twice: another partition may still hold an earlier attempt's.
         let is_token = attributes.bool(AttributeType::TOKEN) == Some(true);
         let id = ObjectId(self.partition.new_id(self.origin.filter(|_| is_token), at)?);

@@ -30,6 +30,15 @@ pub struct Origin {
     pub held: Vec<Held>,
 }
 
+/// Where in its request a token object is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// The request is of one call, which makes so many before it.
+    Alone(usize),
+    /// Among what a request makes for several calls: below 2^16.
+    Among(usize),
+}
+
 /// Kinds of changes that a request can make, each at most once: so each has a number of its own under the request's.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -76,16 +85,24 @@ impl Origin {
         Some(RequestId { client: self.scope.0, sequence })
     }
 
-    /// The id of the `at`th token object that the request makes: the same wherever and however often the request is carried out.
-    pub(super) fn object_id(&self, at: usize) -> Result<Option<[u8; 16]>> {
+    /// The id of a token object that the request makes: the same wherever and however often the request is carried out.
+    pub(super) fn object_id(&self, place: Place) -> Result<Option<[u8; 16]>> {
         let Some(sequence) = self.sequence else { return Ok(None) };
+        // A hash with a purpose, not a secret: ids are public. Those of several differ in their ends: in a store's index they are neighbours, on one page.
+        let (purpose, counted, end) = match place {
+            Place::Alone(at) => (b"hsmpool object id of a request 1", at as u32, None),
+            Place::Among(at) => (b"hsmpool ids of a joint request 1", 0, Some((at as u16).to_be_bytes())),
+        };
         let mut message = [0; 28];
         message[..16].copy_from_slice(&self.scope.0);
         message[16..24].copy_from_slice(&sequence.to_be_bytes());
-        message[24..].copy_from_slice(&(at as u32).to_be_bytes());
-        // A hash with a purpose, not a secret: ids are public.
-        let hash = hmac_sha256(b"hsmpool object id of a request 1", &message)?;
-        Ok(Some(std::array::from_fn(|at| hash[at])))
+        message[24..].copy_from_slice(&counted.to_be_bytes());
+        let hash = hmac_sha256(purpose, &message)?;
+        let mut id: [u8; 16] = std::array::from_fn(|at| hash[at]);
+        if let Some(end) = end {
+            id[14..].copy_from_slice(&end);
+        }
+        Ok(Some(id))
     }
 }
 
@@ -119,8 +136,8 @@ impl Partition {
     }
 
     /// The id of a new token object or token.
-    pub(super) fn new_id(&self, origin: Option<&Origin>, at: usize) -> Result<[u8; 16]> {
-        if let Some(id) = origin.map(|origin| origin.object_id(at)).transpose()?.flatten() {
+    pub(super) fn new_id(&self, origin: Option<&Origin>, place: Place) -> Result<[u8; 16]> {
+        if let Some(id) = origin.map(|origin| origin.object_id(place)).transpose()?.flatten() {
             return Ok(id);
         }
         let mut id = [0; 16];
@@ -130,8 +147,8 @@ impl Partition {
 }
 
 /// The ids of token objects that a request has made, by their places in it, for an answer that was lost.
-pub(super) fn made(origin: &Origin, places: impl Iterator<Item = usize>) -> Result<Option<Vec<ObjectId>>> {
-    places.map(|at| Ok(origin.object_id(at)?.map(ObjectId))).collect()
+pub(super) fn made(origin: &Origin, places: impl Iterator<Item = Place>) -> Result<Option<Vec<ObjectId>>> {
+    places.map(|place| Ok(origin.object_id(place)?.map(ObjectId))).collect()
 }
 
 #[cfg(test)]
@@ -151,11 +168,14 @@ mod tests {
 
     #[test]
     fn the_same_request_names_the_same_objects_and_another_one_others() {
-        let ids = |scope, sequence| made(&origin(scope, sequence), 0..2).unwrap().unwrap();
+        let places = || (0..2).map(Place::Alone).chain((0..300).map(Place::Among));
+        let ids = |scope, sequence| made(&origin(scope, sequence), places()).unwrap().unwrap();
         assert_eq!(ids(1, 7), ids(1, 7));
         let all = [ids(1, 7), ids(1, 8), ids(2, 7)].concat();
         let different: std::collections::HashSet<_> = all.iter().collect();
         assert_eq!(different.len(), all.len());
+        let of_several = &ids(1, 7)[2..];
+        assert!(of_several.is_sorted() && of_several.iter().all(|id| id.0[..14] == of_several[0].0[..14]), "neighbours");
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::together::Made;
 use super::*;
 use crate::ck::{AttributeType as A, KeyType, MechanismType, ObjectClass};
 use crate::log::{Proposal, Solo, Version};
 use crate::mechanism::{Mechanism, Params};
 use crate::object::{Template, Value};
 use crate::secret::Secret;
+use crate::token::message::{Making, New};
 use crate::token::{Access, Admin, PinState, Reading, Role, Scope, Token};
 use crate::world::Real;
 
@@ -495,4 +497,45 @@ fn a_store_that_is_not_as_its_owner_left_it_is_refused() {
     refused(RootKey::new(seal::Key32::from_bytes(&[9; 32])));
     refused(RootKey::new(None));
     home.open(Policy::Default).tokens().unwrap();
+}
+
+#[test]
+fn an_object_is_found_by_its_unique_id_whichever_request_made_it() {
+    let home = Home::new("unique-ids");
+    let admin = home.open(Policy::default());
+    let token = ready_token(&admin);
+    let (access, id) = (user(&*token), token.describe().unwrap().id);
+    let origin =
+        Origin { scope: SCOPE, sequence: Some(7), since: None, use_number: None, client: Arc::from("app"), held: Vec::new() };
+    let making = |number: u32| {
+        let template = data("one", number > 0);
+        Making { number, what: New::Created { template } }
+    };
+    let makings: Vec<Making> = (0..3).map(making).collect();
+    let Made::All(made) = admin.0.token_on_behalf(id, origin).make(&access, &makings).unwrap() else { panic!("all are made") };
+    let of_session = {
+        let mut template = data("one", true);
+        template.set(A::TOKEN, Value::Bool(false));
+        token.create(&access, template).unwrap()
+    };
+    let others = [token.create(&access, data("one", true)).unwrap(), of_session];
+    let found = |access: &Access, digits: &str, label: &str| {
+        let mut template = labelled(label);
+        template.set(A::UNIQUE_ID, Value::Bytes(digits.as_bytes().to_vec()));
+        token.find(access, &template).unwrap().iter().map(|one| one.id).collect::<Vec<_>>()
+    };
+    for object in made.iter().chain(&others) {
+        let digits = object.id.to_string();
+        assert_eq!(found(&access, &digits, "one"), [object.id]);
+        assert_eq!(found(&access, &digits, "two"), []);
+        for wrong in [digits.to_uppercase() + "A", digits[1..].to_string(), format!("+{}", &digits[1..]), format!("{digits}0")] {
+            assert_eq!(found(&access, &wrong, "one"), [], "{wrong}");
+        }
+    }
+    let public = Access::public(SCOPE, false);
+    assert_eq!(found(&public, &made[0].id.to_string(), "one"), [made[0].id]);
+    assert_eq!(found(&public, &made[1].id.to_string(), "one"), [], "it is private");
+    assert_eq!(admin.0.token(id).check(&access).unwrap(), 4);
+    token.destroy(&access, made[1].id).unwrap();
+    assert_eq!(found(&access, &made[1].id.to_string(), "one"), []);
 }

@@ -2,6 +2,7 @@
 
 use super::key::{generated, generated_pair};
 use super::object::{Call, reference};
+use super::origin::Place;
 use super::token::LocalToken;
 use crate::ck::AttributeType;
 use crate::error::{Code, Error, Result, refuse};
@@ -22,6 +23,7 @@ pub enum Made {
 
 /// Objects that one call makes at most: a pair.
 const OBJECTS_MAX: usize = 2;
+const _: () = assert!(OBJECTS_MAX * MAKINGS_MAX < 1 << 16);
 
 impl LocalToken {
     /// Makes what several calls ask for, or nothing if one of them is refused.
@@ -67,18 +69,21 @@ impl Call<'_> {
         };
         let first = OBJECTS_MAX * making.number as usize;
         let sealed = |(at, attributes)| {
-            let object = self.checked(first + at, attributes)?;
-            Ok((reference(&object), self.row(&object)?))
+            let object = self.checked(Place::Among(first + at), attributes)?;
+            let mut row = self.row(&object)?;
+            // Searches for it go by the id, which says the same. Other requests may be carried out while there are nodes of a version that goes by the index.
+            row.tags.retain(|tag| tag.attribute != AttributeType::UNIQUE_ID);
+            Ok((reference(&object), row))
         };
         attributes.into_iter().enumerate().map(sealed).collect()
     }
 }
 
 /// The places in the request of what is made.
-fn places(makings: &[Making]) -> impl Iterator<Item = usize> {
+fn places(makings: &[Making]) -> impl Iterator<Item = Place> {
     makings.iter().flat_map(|making| {
         let first = OBJECTS_MAX * making.number as usize;
-        first..first + making.what.count()
+        (first..first + making.what.count()).map(Place::Among)
     })
 }
 
