@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -20,24 +22,38 @@ pub const ANSWERED: u8 = 1;
 /// First byte of an answer that is a refusal in words.
 pub const REFUSED: u8 = 0;
 
+/// Connections that are made aside at the same time at most, to all members; further ones are made by whoever asks.
+const ASIDE_MAX: usize = 64;
+/// So long is waited for a connection before it is asked again whether it is worth waiting for.
+const WORTH_IT_FOR: Duration = Duration::from_millis(50);
+
 /// The way to the other members.
 pub struct PeerWires {
+    dialer: Arc<Dialer>,
+    by_loop: bool,
+    idle: Mutex<HashMap<NodeId, (String, Arc<Kept>)>>,
+}
+
+/// Makes connections.
+struct Dialer {
     identity: RwLock<Identity>,
     hello: Hello,
-    by_loop: bool,
     places: Places,
-    idle: Mutex<HashMap<NodeId, (String, Arc<Kept>)>>,
+    /// How many are being made aside.
+    aside: AtomicUsize,
 }
 
 impl PeerWires {
     /// Nothing is connected yet. `by_loop`: whether the group's loop may have connections.
     pub fn new(identity: Identity, hello: Hello, by_loop: bool) -> Self {
-        Self { identity: RwLock::new(identity), hello, by_loop, places: Places::default(), idle: Mutex::default() }
+        let identity = RwLock::new(identity);
+        let dialer = Arc::new(Dialer { identity, hello, places: Places::default(), aside: AtomicUsize::new(0) });
+        Self { dialer, by_loop, idle: Mutex::default() }
     }
 
     /// New connections show another certificate.
     pub fn set_identity(&self, identity: Identity) {
-        *self.identity.write() = identity;
+        *self.dialer.identity.write() = identity;
     }
 
     /// The connections to a member; those to an address that it has left are closed.
@@ -49,7 +65,9 @@ impl PeerWires {
         }
         place.1.clone()
     }
+}
 
+impl Dialer {
     fn connect(&self, to: NodeId, address: &str, patience: Duration) -> Result<Connection> {
         let address: Address = address.parse()?;
         let identity = self.identity.read().clone();
@@ -61,13 +79,47 @@ impl PeerWires {
             }
         }
     }
+
+    /// The same, for as long as it is worth waiting for: a member that stands still takes a connection, and says nothing.
+    fn connect_while(
+        self: &Arc<Self>,
+        to: NodeId,
+        address: &str,
+        (patience, is_worth_it): (Duration, &dyn Fn() -> bool),
+    ) -> Result<Connection> {
+        let (deadline, (tell, told)) = (Instant::now() + patience, mpsc::channel());
+        let (dialer, at) = (self.clone(), address.to_string());
+        let dial = move || {
+            let connected = dialer.connect(to, &at, patience);
+            dialer.aside.fetch_sub(1, Ordering::Relaxed);
+            // Whoever has given up does not want it any more.
+            let _ = tell.send(connected);
+        };
+        let has_room = self.aside.fetch_add(1, Ordering::Relaxed) < ASIDE_MAX;
+        if !has_room || std::thread::Builder::new().name("dial".into()).spawn(dial).is_err() {
+            self.aside.fetch_sub(1, Ordering::Relaxed);
+            return self.connect(to, address, patience);
+        }
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match told.recv_timeout(left.min(WORTH_IT_FOR)) {
+                Ok(connected) => return connected,
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() && is_worth_it() => {}
+                Err(_) => return Err(refuse(Code::DeviceError, format!("node {to} at {address} takes no connection"))),
+            }
+        }
+    }
 }
 
 impl Peers for PeerWires {
     fn call(&self, to: NodeId, member: &Member, request: Vec<u8>, deadline: Duration) -> Result<Vec<u8>> {
-        let kept = self.kept(to, &member.address);
-        let answer = kept.call(PEER_KIND, &request, deadline, |patience| self.connect(to, &member.address, patience))?;
-        answered(to, &answer)
+        let connect = |patience| self.dialer.connect(to, &member.address, patience);
+        answered(to, &self.kept(to, &member.address).call(PEER_KIND, &request, deadline, connect)?)
+    }
+
+    fn call_while(&self, to: NodeId, member: &Member, request: Vec<u8>, wait: (Duration, &dyn Fn() -> bool)) -> Result<Vec<u8>> {
+        let connect = |patience| self.dialer.connect_while(to, &member.address, (patience, wait.1));
+        answered(to, &self.kept(to, &member.address).call_while(PEER_KIND, &request, wait, connect)?)
     }
 
     fn ways(&self) -> Option<&dyn Ways> {
@@ -83,7 +135,7 @@ impl Ways for PeerWires {
     }
 
     fn open(&self, to: NodeId, member: &Member, patience: Duration) -> Result<Box<dyn Way>> {
-        let connection = self.connect(to, &member.address, patience)?;
+        let connection = self.dialer.connect(to, &member.address, patience)?;
         let prompt = Prompt::new(connection).doing(Code::DeviceError, format!("the connection to {}", member.address))?;
         Ok(Box::new(PeerWay { to, prompt }))
     }

@@ -10,14 +10,15 @@ use super::make::Makings;
 use super::numbers::Number;
 use super::pace::Work;
 use super::race::{Entrant, Finish, Lost, Race, one_by_one};
-use super::retry::{CALL_DEADLINE, connecting_patience, may_race, patience, pause};
+use super::retry::{CALL_DEADLINE, connecting_patience, may_race, patience, patience_of_session, pause};
 use super::route::candidates;
 use super::seen::Mark;
 use super::view::View;
+use crate::ck::AttributeType;
 use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::limits::FRAME_MAX_BYTES;
-use crate::object::ObjectId;
+use crate::object::{ObjectId, Template};
 use crate::secret::Secret;
 use crate::sys::process::PerProcess;
 use crate::token::message::{Answer, Ask, Blob, Held, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
@@ -147,7 +148,7 @@ impl Pool {
         }
         let mut last = None;
         for round in 0.. {
-            self.probe_one();
+            self.probe_one(&request.ask);
             let mut order = candidates(&self.view, prefer, self.world.elapsed());
             let mut older = 0;
             while !order.is_empty() {
@@ -157,13 +158,14 @@ impl Pool {
                 let Some(left) = deadline.checked_sub(self.world.elapsed()).filter(|left| !left.is_zero()) else {
                     return Err(self.gave_up(&request.ask, last));
                 };
-                let patience = patience(&request.ask, round).min(left);
+                let is_of_session = self.is_of_session(request);
                 request.tally = self.belongings.tally(self.world.elapsed());
-                let (node, at) = match may_race(&request.ask) {
-                    true => self.race(&mut order, request, patience, left),
+                let (node, at) = match may_race(&request.ask) && !is_of_session {
+                    true => self.race(&mut order, request, round, left),
                     false => {
+                        let patience = if is_of_session { patience_of_session } else { patience }(&request.ask, round);
                         let node = order.remove(0);
-                        let patience = self.longer_if_slow(node, &request.ask, patience);
+                        let patience = self.longer_if_slow(node, patience).min(left);
                         (node, self.at(node, request, patience))
                     }
                 };
@@ -188,16 +190,27 @@ impl Pool {
         Err(self.gave_up(&request.ask, last))
     }
 
-    /// Parts of a stream are with one node: one that is slow, on a busy machine, is not left for that.
-    fn longer_if_slow(&self, node: usize, ask: &Ask, patience: Duration) -> Duration {
-        match ask {
-            Ask::Part { .. } => patience.max(self.view.nodes[node].pace.head_start(Work::Use) * 2),
-            _ => patience,
+    /// A node that is slow, on a busy machine, is not left for that.
+    fn longer_if_slow(&self, node: usize, patience: Duration) -> Duration {
+        patience.max(self.view.nodes[node].pace.head_start(Work::Use) * 2)
+    }
+
+    /// Whether the change is of session objects only: a node makes it in its own memory.
+    fn is_of_session(&self, request: &Request) -> bool {
+        let is_held = |id: &ObjectId| request.token.is_some_and(|token| self.belongings.is_held(token, *id));
+        let is_token = |template: &Template| template.bool(AttributeType::TOKEN);
+        match &request.ask {
+            Ask::Create { template } | Ask::Generate { template, .. } => is_token(template) != Some(true),
+            Ask::Unwrap { template, .. } | Ask::Derive { template, .. } => is_token(template) != Some(true),
+            Ask::GeneratePair { public, private, .. } => [public, private].iter().all(|it| is_token(it) != Some(true)),
+            Ask::Copy { id, changes } => !is_token(changes).unwrap_or_else(|| !is_held(id)),
+            Ask::Update { id, .. } | Ask::Destroy { id } => is_held(id),
+            _ => false,
         }
     }
 
     /// Several nodes, each while those before are silent. Takes those out of the order that were asked.
-    fn race(&self, order: &mut Vec<usize>, request: &mut Request, patience: Duration, left: Duration) -> (usize, At) {
+    fn race(&self, order: &mut Vec<usize>, request: &mut Request, round: u32, left: Duration) -> (usize, At) {
         // Each node lacks others.
         request.capsules.clear();
         request.alone = Some(self.view.is_alone(order[0]));
@@ -205,15 +218,18 @@ impl Pool {
             Ok(encoded) => encoded,
             Err(error) => return (order[0], At::Refused(error)),
         };
-        let work = Work::of(&request.ask).unwrap_or(Work::LookUp);
         let (first, begun) = (order[0], self.world.elapsed());
         let pace = |node: usize| &self.view.nodes[node].pace;
+        let usual = patience(&request.ask, round);
+        // What is not measured waits for the log: the next one is asked when a healthy node would have answered.
+        let work = Work::of(&request.ask);
+        let head_start = |node: usize| work.map_or(usual, |work| pace(node).head_start(work));
         // Work that takes long is not begun anew for that.
-        let patience = patience.max(pace(first).head_start(work) * 4).min(left);
+        let patience = usual.max(head_start(first) * 4).min(left);
         let entrant = |node: &usize| Entrant {
             node: *node,
-            head_start: pace(*node).head_start(work),
-            connecting: connecting_patience(patience, pace(*node).reach(begun)),
+            head_start: head_start(*node),
+            connecting: connecting_patience(round, patience, pace(*node).reach(begun)),
         };
         let entrants: Vec<Entrant> = order.iter().map(entrant).collect();
         let may_ask = || self.budget.spare(self.world.elapsed());
@@ -227,7 +243,13 @@ impl Pool {
                     self.failed(node);
                     why = error;
                 }
-                Lost::Silent(time) => self.was_silent(node, work, time, begun, won.is_some()),
+                Lost::Silent(time) => {
+                    let had_its_time = time >= head_start(node);
+                    if let Some(work) = work.filter(|_| had_its_time) {
+                        pace(node).took(work, time, self.world.elapsed());
+                    }
+                    self.was_silent(node, had_its_time, begun, won.is_some());
+                }
             }
         }
         let Some((node, answer, asked_after)) = won else { return (first, At::Elsewhere(why)) };
@@ -242,13 +264,9 @@ impl Pool {
         }
     }
 
-    /// A node was silent for so long; `overtaken`: until another one answered.
-    fn was_silent(&self, node: usize, work: Work, time: Duration, begun: Duration, overtaken: bool) {
+    /// A node was silent; `overtaken`: until another one answered.
+    fn was_silent(&self, node: usize, had_its_time: bool, begun: Duration, overtaken: bool) {
         let (of_view, now) = (&self.view.nodes[node], self.world.elapsed());
-        let had_its_time = time >= of_view.pace.head_start(work);
-        if had_its_time {
-            of_view.pace.took(work, time, now);
-        }
         match overtaken {
             // It answered others meanwhile: it is busy with this request, not gone.
             _ if of_view.was_heard_since(begun) => {}

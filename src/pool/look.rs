@@ -3,19 +3,20 @@
 use std::time::Duration;
 
 use super::call::{Call, Failure, Pool, framed};
-use super::retry::{patience, probe_patience, telling_patience};
+use super::retry::{patience, probe_most, probe_patience, telling_patience};
 use super::seen::Mark;
 use crate::error::Result;
 use crate::token::message::{Answer, Ask, Health, Reply, Request, Verdict, Who, decode, encode};
 use crate::token::{Access, Scope, TokenId};
 
 impl Pool {
-    /// Looks at one node that failed, if it is time.
-    pub(super) fn probe_one(&self) {
+    /// Looks at one node that failed, if it is time. The call that asks for something waits for that.
+    pub(super) fn probe_one(&self, ask: &Ask) {
         let now = self.world.elapsed();
         let due = self.view.nodes.iter().position(|node| node.health.lock().claim_probe(now));
         let Some(at) = due else { return };
-        let is_well = self.look_at(at, patience(&Ask::Health, 0)).is_ok_and(|(health, Mark { epoch, .. })| {
+        let most = probe_most(ask, self.view.nodes[at].pace.reach(now));
+        let is_well = self.look_within(at, patience(&Ask::Health, 0), most).is_ok_and(|(health, Mark { epoch, .. })| {
             health.is_useful() && self.belongings.seen.is_reached_by(Mark { changes: health.applied, epoch })
         });
         let (now, jitter) = (self.world.elapsed(), self.dice());

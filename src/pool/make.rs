@@ -6,9 +6,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::call::{Call, Outcome, Pool};
-use super::retry::CALL_DEADLINE;
+use super::retry::{CALL_DEADLINE, is_curve, is_random};
 use super::together::{Batch, Together, Told};
-use crate::ck::{AttributeType, MechanismType, ObjectClass};
+use crate::ck::{AttributeType, ObjectClass};
 use crate::error::{Code, Error, Result, refuse};
 use crate::limits::{MAKING_MAX_BYTES, MAKING_WAITS_MAX_MILLISECONDS};
 use crate::object::{Template, Value};
@@ -176,25 +176,6 @@ fn takes_no_mathematics(template: &Template) -> bool {
     class.is_some_and(|class| matches!(class, ObjectClass::SECRET_KEY | ObjectClass::DATA | ObjectClass::CERTIFICATE))
 }
 
-/// Keys that are random bytes; others are stretched passwords, or primes.
-fn is_random(kind: MechanismType) -> bool {
-    matches!(
-        kind,
-        MechanismType::AES_KEY_GEN
-            | MechanismType::GENERIC_SECRET_KEY_GEN
-            | MechanismType::DES2_KEY_GEN
-            | MechanismType::DES3_KEY_GEN
-            | MechanismType::CHACHA20_KEY_GEN
-    )
-}
-
-fn is_curve(kind: MechanismType) -> bool {
-    matches!(
-        kind,
-        MechanismType::EC_KEY_PAIR_GEN | MechanismType::EC_EDWARDS_KEY_PAIR_GEN | MechanismType::EC_MONTGOMERY_KEY_PAIR_GEN
-    )
-}
-
 /// Of a template's values.
 fn bytes(template: &Template) -> usize {
     let bytes = |value: &Value| match value {
@@ -210,6 +191,7 @@ fn bytes(template: &Template) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ck::MechanismType;
     use crate::mechanism::{Mechanism, Params};
 
     fn template(class: ObjectClass, is_token: bool, len: usize) -> Template {

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use crate::ck::MechanismType;
-use crate::limits::{CALL_DEADLINE_SECONDS, SERVING_LEASE_MILLISECONDS};
+use crate::limits::{CALL_DEADLINE_SECONDS, ELECTION_MAX_MILLISECONDS, SERVING_LEASE_MILLISECONDS};
 use crate::token::message::Ask;
 
 /// How long a whole call may take.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(CALL_DEADLINE_SECONDS);
 
-/// Whether the request may go to several nodes at once: it changes nothing, and what it uses up is named.
+/// Whether the request may go to several nodes at once: it changes nothing, and what it uses up is named; or the log carries out once what it changes.
 pub fn may_race(ask: &Ask) -> bool {
-    matches!(
+    let is_safe = matches!(
         ask,
         Ask::Start { .. }
             | Ask::Run { .. }
@@ -22,7 +22,8 @@ pub fn may_race(ask: &Ask) -> bool {
             | Ask::Find { .. }
             | Ask::Read { .. }
             | Ask::Size { .. }
-    )
+    );
+    is_safe || ask.changes()
 }
 
 /// A node is waited for no longer than this, unless a healthy one may take longer: it may have lost power after it took the request, and a call
@@ -33,6 +34,11 @@ const PATIENCE_MAX: Duration = Duration::from_secs(CALL_DEADLINE_SECONDS / 6);
 const PROBE: Duration = Duration::from_millis(40);
 /// And how long at most, however far it is.
 const PROBE_MAX: Duration = Duration::from_secs(2);
+/// How long a connection is made in the first round of a race, unless the node is known to be farther.
+const CONNECTING: Duration = Duration::from_millis(75);
+/// A leader that falls silent has a successor by then. Who waits for it meanwhile is well, and not given up.
+const SUCCESSION: Duration = Duration::from_millis(2000);
+const _: () = assert!(SUCCESSION.as_millis() as u64 >= 2 * ELECTION_MAX_MILLISECONDS);
 
 /// How long a look at a node may take that failed to answer so many before, and of which is known within which time it answers. Of a silent node of which
 /// nothing is known most looks are short, since the call that looks waits for it; each second one takes four times as long, each fourth sixteen times and
@@ -45,14 +51,21 @@ pub fn probe_patience(failed: u32, reach: Option<Duration>) -> Duration {
     PROBE_MAX.min(PROBE.max(reach.unwrap_or_default()) * 2_u32.pow(doublings))
 }
 
+/// How long a call waits at most for its look at a node that failed. Uses of keys are promised not to take long while a node is silent, so they leave patient
+/// looks to other calls.
+pub fn probe_most(ask: &Ask, reach: Option<Duration>) -> Duration {
+    if ask.uses_a_key() { PROBE.max(reach.unwrap_or_default()) } else { PROBE_MAX }
+}
+
 /// How long a node is told what it need not know: no longer than a healthy one takes, however far it is.
 pub fn telling_patience(ask: &Ask, reach: Option<Duration>) -> Duration {
     patience(ask, 0).max(PROBE_MAX.min(reach.unwrap_or_default()))
 }
 
-/// How long a connection may take to be made in a race of this patience.
-pub fn connecting_patience(patience: Duration, reach: Option<Duration>) -> Duration {
-    (patience / 4).max(reach.unwrap_or_default()).min(patience)
+/// How long a connection may take to be made in a race of this round and patience: as long as it takes, no other node is asked.
+pub fn connecting_patience(round: u32, patience: Duration, reach: Option<Duration>) -> Duration {
+    let usual = CONNECTING * 2_u32.saturating_pow(round.min(12));
+    usual.max(reach.unwrap_or_default()).min(patience)
 }
 
 /// What a call costs a healthy node, at most: beyond it another node is asked; in a [race](may_race), where others have been asked meanwhile,
@@ -63,7 +76,8 @@ pub fn patience(ask: &Ask, round: u32) -> Duration {
         Ask::Health => PROBE,
         Ask::Part { .. } | Ask::Drop { .. } | Ask::Forget { .. } => Duration::from_millis(75),
         Ask::Start { .. } | Ask::Run { .. } | Ask::Digest { .. } | Ask::Wrap { .. } => Duration::from_millis(300),
-        Ask::Tokens | Ask::Describe | Ask::Find { .. } | Ask::Read { .. } | Ask::Size { .. } => Duration::from_millis(500),
+        // All nodes are asked in such a race, and they wait for the leader.
+        Ask::Tokens | Ask::Describe | Ask::Find { .. } | Ask::Read { .. } | Ask::Size { .. } => SUCCESSION,
         Ask::Generate { mechanism, .. } | Ask::GeneratePair { mechanism, .. } => match mechanism.kind {
             // A search for primes takes as long as it takes.
             MechanismType::RSA_PKCS_KEY_PAIR_GEN
@@ -91,6 +105,37 @@ pub fn patience(ask: &Ask, round: u32) -> Duration {
     first.max(PATIENCE_MAX).min(first * 2_u32.saturating_pow(round.min(12)))
 }
 
+/// The same for a change of session objects, which waits for no log.
+pub fn patience_of_session(ask: &Ask, round: u32) -> Duration {
+    let is_quick = match ask {
+        Ask::Generate { mechanism, .. } => is_random(mechanism.kind),
+        Ask::GeneratePair { mechanism, .. } => is_curve(mechanism.kind),
+        _ => true,
+    };
+    // As for a part of a stream.
+    if is_quick { patience(&Ask::Drop { stream: [0; 16] }, round) } else { patience(ask, round) }
+}
+
+/// Keys that are random bytes; others are stretched passwords, or primes.
+pub fn is_random(kind: MechanismType) -> bool {
+    matches!(
+        kind,
+        MechanismType::AES_KEY_GEN
+            | MechanismType::GENERIC_SECRET_KEY_GEN
+            | MechanismType::DES2_KEY_GEN
+            | MechanismType::DES3_KEY_GEN
+            | MechanismType::CHACHA20_KEY_GEN
+    )
+}
+
+/// Pairs on elliptic curves; others are made of primes.
+pub fn is_curve(kind: MechanismType) -> bool {
+    matches!(
+        kind,
+        MechanismType::EC_KEY_PAIR_GEN | MechanismType::EC_EDWARDS_KEY_PAIR_GEN | MechanismType::EC_MONTGOMERY_KEY_PAIR_GEN
+    )
+}
+
 /// The pause after a round in which no node answered. `jitter` is 0 to 255.
 pub fn pause(round: u32, jitter: u8) -> Duration {
     let longest = Duration::from_millis(500).min(Duration::from_millis(5) * 2_u32.saturating_pow(round.min(8)));
@@ -100,6 +145,7 @@ pub fn pause(round: u32, jitter: u8) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mechanism::{Mechanism, Params};
 
     #[test]
     fn patience_doubles_up_to_a_bound_that_leaves_time_to_ask_others() {
@@ -129,8 +175,30 @@ mod tests {
         let (ms, forget) = (Duration::from_millis, Ask::Forget { ids: Vec::new() });
         for (reach, telling, connecting) in [(None, 75, 75), (Some(10), 75, 75), (Some(200), 200, 200), (Some(9000), 2000, 300)] {
             assert_eq!(telling_patience(&forget, reach.map(ms)), ms(telling));
-            assert_eq!(connecting_patience(ms(300), reach.map(ms)), ms(connecting));
+            assert_eq!(connecting_patience(0, ms(300), reach.map(ms)), ms(connecting));
         }
+        assert_eq!(
+            connecting_patience(3, ms(2000), None),
+            ms(600),
+            "in later rounds one that is far is reached, of which nothing is known"
+        );
+    }
+
+    #[test]
+    fn a_use_of_a_key_waits_for_no_long_look_and_other_calls_do() {
+        let mechanism = Mechanism { kind: MechanismType::SHA256, params: Params::None };
+        let (ms, used) = (Duration::from_millis, Ask::Digest { mechanism, state: None, parts: Vec::new() });
+        for (reach, of_use) in [(None, 40), (Some(4), 40), (Some(120), 120)] {
+            assert_eq!(probe_most(&used, reach.map(ms)), ms(of_use));
+            assert_eq!(probe_most(&Ask::Tokens, reach.map(ms)), PROBE_MAX);
+        }
+    }
+
+    #[test]
+    fn who_may_wait_for_a_new_leader_is_waited_for() {
+        assert_eq!(patience(&Ask::Tokens, 0), SUCCESSION);
+        // A race is four times as long as its first head start.
+        assert!(patience(&Ask::Make { makings: Vec::new() }, 0) * 4 >= SUCCESSION);
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! What a pool believes of nodes that it looks at and tells things, over a link that notes what goes by.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::call::{Failure, Link, Pool};
 use super::pace::Work;
-use super::retry::{patience, probe_patience};
+use super::retry::{CALL_DEADLINE, patience, probe_patience};
 use super::view::{Place, View};
+use crate::ck::{AttributeType, MechanismType};
 use crate::error::{Code, refuse};
+use crate::mechanism::{Mechanism, Params};
+use crate::object::{Template, Value};
 use crate::secret::Secret;
-use crate::token::message::{Answer, Ask, Reply, Request, Verdict, decode, encode};
+use crate::token::message::{Answer, Ask, Reply, Request, Verdict, Who, decode, encode};
 use crate::token::{Access, Scope, TokenId};
 use crate::world::Real;
 
@@ -21,6 +24,8 @@ use crate::world::Real;
 struct Notes {
     waited: Mutex<Vec<(&'static str, Duration)>>,
     is_silent: AtomicBool,
+    /// Silent to so many more requests.
+    silences: AtomicU32,
 }
 
 struct Noting(Arc<Notes>);
@@ -29,7 +34,9 @@ impl Link for Noting {
     fn call(&self, _: usize, request: &[u8], patience: Duration) -> Result<Secret, Failure> {
         let ask = decode::<Request>(request).map_err(Failure)?.ask;
         self.0.waited.lock().push((ask.verb(), patience));
-        match self.0.is_silent.load(Ordering::Relaxed) {
+        let silences = &self.0.silences;
+        let is_one = silences.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        match is_one || self.0.is_silent.load(Ordering::Relaxed) {
             true => Err(Failure(refuse(Code::DeviceError, "silent"))),
             false => {
                 Ok(encode(&Answer { mark: 0, ticket: None, verdict: Verdict::Done(Reply::Nothing), isolated: None, epoch: None }))
@@ -76,4 +83,28 @@ fn a_node_is_looked_at_as_long_as_is_known_of_it_to_be_far() {
     pool.view.nodes[0].pace.took(Work::Nothing, far, pool.world.elapsed());
     assert!(pool.health_of(0).is_err());
     assert!(last().is_some_and(|(_, waited)| waited >= far * 4));
+}
+
+#[test]
+fn a_change_of_the_session_waits_for_no_leader_and_one_of_the_token_does() {
+    let (pool, notes) = pool();
+    let access = Access::public(Scope([1; 16]), false);
+    pool.view.nodes[0].pace.took(Work::Use, Duration::from_micros(100), pool.world.elapsed());
+    let waited = |is_token| {
+        let mechanism = Mechanism { kind: MechanismType::AES_KEY_GEN, params: Params::None };
+        let ask = Ask::Generate { mechanism, template: Template::from_iter([(AttributeType::TOKEN, Value::Bool(is_token))]) };
+        let mut request = Request::new(Some(TokenId([2; 16])), Who::from(&access), 0, ask);
+        request.since = Some(0);
+        notes.silences.store(1, Ordering::Relaxed);
+        notes.waited.lock().clear();
+        let mut number = pool.number(&request.ask).unwrap();
+        let deadline = pool.world.elapsed() + CALL_DEADLINE;
+        assert!(pool.deliver_as(&mut request, &mut number, None, deadline).is_ok());
+        let waited = notes.waited.lock();
+        let milliseconds = waited.iter().filter(|(verb, _)| *verb == "Generate").map(|(_, waited)| waited.as_millis());
+        milliseconds.collect::<Vec<_>>()
+    };
+    assert_eq!(waited(false), [75, 150]);
+    // Each node of a race is waited for until its end.
+    assert_eq!(waited(true), [2000, 4000]);
 }

@@ -8,6 +8,9 @@ use crate::limits::{IDLE_CONNECTION_TRUSTED_SECONDS, IDLE_CONNECTIONS_MAX};
 use crate::secret::Secret;
 use crate::sync::standard::{Mutex, MutexGuard, PoisonError};
 
+/// So long an answer is waited for before it is asked again whether it is worth waiting for.
+const WORTH_IT_FOR: Duration = Duration::from_millis(50);
+
 /// Idle connections to one place.
 #[derive(Default)]
 pub struct Kept(Mutex<Vec<(Connection, Instant)>>);
@@ -54,9 +57,35 @@ impl Kept {
         connect: impl Fn(Duration) -> Result<Connection>,
     ) -> Result<Secret> {
         let deadline = Instant::now() + patience;
+        let send = || self.send(kind, request, deadline, &connect);
+        self.call_by(send, |flight| self.receive(flight, deadline))
+    }
+
+    /// The same for as long as it is worth waiting for, which is asked time and again while the answer is waited for. `connect` asks by itself.
+    pub fn call_while(
+        &self,
+        kind: u8,
+        request: &[u8],
+        (patience, is_worth_it): (Duration, &dyn Fn() -> bool),
+        connect: impl Fn(Duration) -> Result<Connection>,
+    ) -> Result<Secret> {
+        let deadline = Instant::now() + patience;
+        let goes_on = || Instant::now() < deadline && is_worth_it();
+        let send = || self.send(kind, request, deadline, &connect);
+        let receive = |flight| {
+            let mut landed = self.receive(flight, deadline.min(Instant::now() + WORTH_IT_FOR));
+            while goes_on() {
+                let Landed::Silent(flight) = landed else { break };
+                landed = self.receive(*flight, deadline.min(Instant::now() + WORTH_IT_FOR));
+            }
+            landed
+        };
+        self.call_by(send, receive)
+    }
+
+    fn call_by(&self, send: impl Fn() -> Result<Flight>, receive: impl Fn(Flight) -> Landed) -> Result<Secret> {
         loop {
-            let flight = self.send(kind, request, deadline, &connect)?;
-            match self.receive(flight, deadline) {
+            match receive(send()?) {
                 Landed::Answer(answer) => return Ok(answer),
                 Landed::Failed { stale: true, .. } => {}
                 Landed::Failed { failure, .. } => return Err(failure.error),

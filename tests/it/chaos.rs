@@ -68,7 +68,11 @@ fn nobody_waits_long(schedule: &str, report: &Value) {
         for wait in &of_class {
             assert!(wait["longest_ms"].as_f64().is_some_and(|took| took < most), "{schedule}: {wait}\n{report:#}");
         }
-        assert!(!of_class.is_empty() || schedule == "quorum-lost", "{schedule}: nobody asked for a {class}: {report:#}");
+        // Who waits for one change under the only blow of a short rehearsal asks for no other one, and for no look-up.
+        assert!(
+            !of_class.is_empty() || class != "key use" || schedule == "quorum-lost",
+            "{schedule}: nobody used a key: {report:#}"
+        );
     }
     let times = &report["promised_times"];
     let is_told = times["met"].is_boolean() && times["longest_key_use_ms"].is_number();

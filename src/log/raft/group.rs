@@ -25,7 +25,7 @@ use super::ground;
 use super::lease::Lease;
 use super::line::Wanted;
 use super::machine::{Draft, Machine};
-use super::message::Manage;
+use super::message::{Answer, Ask, Manage};
 use super::network::{GroupId, Network, Wires};
 use super::progress::Progress;
 use super::spread::Spread;
@@ -52,6 +52,18 @@ pub trait Peers: Send + Sync + 'static {
     /// Delivers the request to [`Group::answer`] of member `to` and returns what that returned. Errors: no answer before the deadline; whether
     /// the request arrived is not known then.
     fn call(&self, to: NodeId, member: &Member, request: Vec<u8>, deadline: Duration) -> Result<Vec<u8>>;
+
+    /// The same for as long as `is_worth_it`, if the carrier can ask that while it waits.
+    fn call_while(
+        &self,
+        to: NodeId,
+        member: &Member,
+        request: Vec<u8>,
+        (deadline, is_worth_it): (Duration, &dyn Fn() -> bool),
+    ) -> Result<Vec<u8>> {
+        let _ = is_worth_it;
+        self.call(to, member, request, deadline)
+    }
 
     /// Where the loop may send requests itself, and have the kernel tell it of the answers: the ways to do so. In an application's process it may
     /// not: the application may close descriptors which it does not know, and the loop cannot live without its own.
@@ -419,6 +431,12 @@ impl Group {
                 Err(Retry::Again(_)) => ground::sleep(ASK_AGAIN),
             }
         }
+    }
+
+    /// Asks the leader, for as long as it leads: one that is silent does not answer, but has a successor before long.
+    pub(super) fn ask_leader(&self, leader: NodeId, member: &Member, ask: Ask, deadline: Duration) -> Tried<Answer> {
+        let leads = || self.look(|metrics| metrics.current_leader == Some(leader));
+        self.wires.ask_while(leader, member, ask, (deadline, &leads)).map_err(Retry::Again)
     }
 
     /// How long a call may wait for the group.

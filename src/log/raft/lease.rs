@@ -235,7 +235,7 @@ impl Group {
             deadline,
             "renewing the serving lease",
             |deadline| self.read_index_here(deadline).map(Told::Before),
-            |to, member, left| match self.wires().ask(to, member, Ask::ReadIndex, left).map_err(Retry::Again)? {
+            |to, member, left| match self.ask_leader(to, member, Ask::ReadIndex, left)? {
                 Answer::Before { index } => Ok(Told::Before(index)),
                 Answer::Refused { fault: Fault::NoMember | Fault::OtherGroup, told, .. } => Ok(Told::NoMember(told)),
                 other => Err(Retry::Again(unexpected(to, &other))),

@@ -29,7 +29,7 @@ impl Group {
             |deadline| self.manage_here(manage, deadline),
             |to, member, left| {
                 let ask = Ask::Manage { manage: manage.clone() };
-                match self.wires().ask(to, member, ask, left.min(ATTEMPT)).map_err(Retry::Again)? {
+                match self.ask_leader(to, member, ask, left.min(ATTEMPT))? {
                     Answer::Done => Ok(()),
                     Answer::NotLeader { .. } => Err(Retry::Again(refuse(Code::DeviceError, format!("{to} no longer leads")))),
                     other => Err(Retry::Never(unexpected(to, &other))),

@@ -67,6 +67,11 @@ impl Wires {
         self.read_answer(to, &self.peers.call(to, member, self.envelope(to, ask), deadline)?)
     }
 
+    /// The same for as long as it is worth waiting for.
+    pub fn ask_while(&self, to: NodeId, member: &Member, ask: Ask, wait: (Duration, &dyn Fn() -> bool)) -> Result<Answer> {
+        self.read_answer(to, &self.peers.call_while(to, member, self.envelope(to, ask), wait)?)
+    }
+
     /// Reads an answer, and heeds what it says of this member's group.
     fn read_answer(&self, from: NodeId, answer: &[u8]) -> Result<Answer> {
         let answer = codec::decode(answer, &format!("the answer of member {from}"))?;

@@ -155,7 +155,7 @@ impl Group {
             deadline,
             "asking for the latest state",
             |deadline| self.read_index_here(deadline),
-            |to, member, left| match self.wires().ask(to, member, Ask::ReadIndex, attempt(left)).map_err(Retry::Again)? {
+            |to, member, left| match self.ask_leader(to, member, Ask::ReadIndex, attempt(left))? {
                 Answer::Before { index } => Ok(index),
                 other => Err(Retry::Again(unexpected(to, &other))),
             },
@@ -281,7 +281,7 @@ impl Group {
     ) -> Tried<(u64, Decision)> {
         let wait_milliseconds = u64::try_from(left.saturating_sub(ANSWER_MARGIN).as_millis()).unwrap_or(u64::MAX);
         let ask = Ask::Propose { proposal: command.0.to_vec(), wait_milliseconds, since };
-        match self.wires().ask(to, member, ask, left).map_err(Retry::Again)? {
+        match self.ask_leader(to, member, ask, left)? {
             Answer::Committed { index, decision } => Ok((index, decision.into())),
             // Whatever became of it: the request's id makes a second attempt harmless.
             other => Err(Retry::Again(unexpected(to, &other))),
