@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::log::raft::{Member, NodeId, Peers, Way, Ways};
 use crate::secret::Secret;
+use crate::sys::signals::Blocked;
 use crate::wire::{Address, Connection, Hello, Identity, Kept, Name, Places, Prompt};
 
 /// The kind of frame that carries what members ask of one another.
@@ -22,7 +23,7 @@ pub const ANSWERED: u8 = 1;
 /// First byte of an answer that is a refusal in words.
 pub const REFUSED: u8 = 0;
 
-/// Connections that are made aside at the same time at most, to all members; further ones are made by whoever asks.
+/// Connections that are made aside at the same time at most, to all members; who wants a further one waits.
 const ASIDE_MAX: usize = 64;
 /// So long is waited for a connection before it is asked again whether it is worth waiting for.
 const WORTH_IT_FOR: Duration = Duration::from_millis(50);
@@ -87,27 +88,53 @@ impl Dialer {
         address: &str,
         (patience, is_worth_it): (Duration, &dyn Fn() -> bool),
     ) -> Result<Connection> {
-        let (deadline, (tell, told)) = (Instant::now() + patience, mpsc::channel());
-        let (dialer, at) = (self.clone(), address.to_string());
+        let deadline = Instant::now() + patience;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let goes_on = || !left().is_zero() && is_worth_it();
+        let given_up = || refuse(Code::DeviceError, format!("node {to} at {address} takes no connection"));
+        let place = loop {
+            match Aside::take(self) {
+                Some(place) => break place,
+                None if goes_on() => std::thread::sleep(left().min(WORTH_IT_FOR)),
+                None => return Err(given_up()),
+            }
+        };
+        let ((tell, told), at, patience) = (mpsc::channel(), address.to_string(), left());
         let dial = move || {
-            let connected = dialer.connect(to, &at, patience);
-            dialer.aside.fetch_sub(1, Ordering::Relaxed);
+            let connected = place.0.connect(to, &at, patience);
             // Whoever has given up does not want it any more.
             let _ = tell.send(connected);
         };
-        let has_room = self.aside.fetch_add(1, Ordering::Relaxed) < ASIDE_MAX;
-        if !has_room || std::thread::Builder::new().name("dial".into()).spawn(dial).is_err() {
-            self.aside.fetch_sub(1, Ordering::Relaxed);
-            return self.connect(to, address, patience);
+        {
+            // It may be the application's thread that waits, in whose process the node is.
+            let _blocked = Blocked::here();
+            let thread = std::thread::Builder::new().name("dial".into()).spawn(dial);
+            thread.doing(Code::HostMemory, "cannot start a thread")?;
         }
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match told.recv_timeout(left.min(WORTH_IT_FOR)) {
+            match told.recv_timeout(left().min(WORTH_IT_FOR)) {
                 Ok(connected) => return connected,
-                Err(RecvTimeoutError::Timeout) if !left.is_zero() && is_worth_it() => {}
-                Err(_) => return Err(refuse(Code::DeviceError, format!("node {to} at {address} takes no connection"))),
+                Err(RecvTimeoutError::Timeout) if goes_on() => {}
+                Err(_) => return Err(given_up()),
             }
         }
+    }
+}
+
+/// The right to make a connection aside.
+struct Aside(Arc<Dialer>);
+
+impl Aside {
+    fn take(dialer: &Arc<Dialer>) -> Option<Self> {
+        let has_room = |count: usize| (count < ASIDE_MAX).then_some(count + 1);
+        dialer.aside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, has_room).ok()?;
+        Some(Self(dialer.clone()))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.0.aside.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -171,5 +198,62 @@ fn answered(node: NodeId, answer: &Secret) -> Result<Vec<u8>> {
         Some((&ANSWERED, answer)) => Ok(answer.to_vec()),
         Some((_, told)) => Err(refuse(Code::DeviceError, String::from_utf8_lossy(told).into_owned())),
         None => Err(refuse(Code::DeviceError, format!("node {node} gave an empty answer"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::store::tests::fixtures::Directory;
+    use crate::wire::Purpose;
+    use crate::wire::pki::Authority;
+
+    const POOL: [u8; 16] = [3; 16];
+
+    fn wires(directory: &Directory) -> PeerWires {
+        let authority = Authority::create(&directory.path().join("ca"), POOL).unwrap();
+        let files = authority.issue(&Name::Node(1), 10, &directory.path().join("node")).unwrap();
+        let identity = Identity::read(POOL, &files.ca, &files.certificate, &files.key).unwrap();
+        PeerWires::new(identity, Hello::new(POOL, Purpose::Peer, 1), true)
+    }
+
+    fn member(address: String) -> Member {
+        Member { zone: "b".into(), region: "r".into(), address }
+    }
+
+    #[test]
+    fn a_handshake_with_a_member_that_stands_still_is_left_when_it_is_worth_nothing_any_more() {
+        let directory = Directory::new();
+        let wires = wires(&directory);
+        // Its queue takes connections, and nobody reads from them.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let member = member(format!("tcp:{}", silent.local_addr().unwrap()));
+        let (begun, looks, patience) = (Instant::now(), Cell::new(0), Duration::from_secs(20));
+        let is_worth_it = || {
+            looks.set(looks.get() + 1);
+            looks.get() < 3
+        };
+        assert!(wires.call_while(2, &member, vec![1], (patience, &is_worth_it)).is_err());
+        assert!(looks.get() == 3 && begun.elapsed() < patience / 2, "{} looks, {:?}", looks.get(), begun.elapsed());
+        assert_eq!(wires.dialer.aside.load(Ordering::Relaxed), 1, "the handshake goes on by itself");
+        drop(silent);
+        let ends = || wires.dialer.aside.load(Ordering::Relaxed) == 0;
+        assert!(
+            (0..1000).any(|_| ends() || {
+                std::thread::sleep(Duration::from_millis(10));
+                false
+            }),
+            "its queue is gone"
+        );
+        // Where so many are under way, one more waits for its turn.
+        let full: Vec<Aside> = (0..ASIDE_MAX).map(|_| Aside::take(&wires.dialer).unwrap()).collect();
+        assert!(Aside::take(&wires.dialer).is_none());
+        assert!(wires.call_while(2, &member, vec![1], (Duration::from_millis(120), &|| true)).is_err());
+        assert_eq!(wires.dialer.aside.load(Ordering::Relaxed), ASIDE_MAX);
+        drop(full);
+        assert!(ends());
     }
 }

@@ -14,7 +14,7 @@ use crate::mechanism::{Mechanism, Params};
 use crate::object::{Template, Value};
 use crate::secret::Secret;
 use crate::token::message::{Making, New};
-use crate::token::{Access, Admin, PinState, Reading, Role, Scope, Token};
+use crate::token::{Access, Admin, PinState, Reading, Reference, Role, Scope, Token};
 use crate::world::Real;
 
 struct Home {
@@ -528,7 +528,9 @@ fn an_object_is_found_by_its_unique_id_whichever_request_made_it() {
         let digits = object.id.to_string();
         assert_eq!(found(&access, &digits, "one"), [object.id]);
         assert_eq!(found(&access, &digits, "two"), []);
-        for wrong in [digits.to_uppercase() + "A", digits[1..].to_string(), format!("+{}", &digits[1..]), format!("{digits}0")] {
+        let capitals = digits.to_uppercase();
+        assert_ne!(capitals, digits, "some of 32 random digits are letters");
+        for wrong in [capitals, digits[1..].to_string(), format!("+{}", &digits[1..]), format!("{digits}0")] {
             assert_eq!(found(&access, &wrong, "one"), [], "{wrong}");
         }
     }
@@ -536,6 +538,11 @@ fn an_object_is_found_by_its_unique_id_whichever_request_made_it() {
     assert_eq!(found(&public, &made[0].id.to_string(), "one"), [made[0].id]);
     assert_eq!(found(&public, &made[1].id.to_string(), "one"), [], "it is private");
     assert_eq!(admin.0.token(id).check(&access).unwrap(), 4);
+    let is_indexed = |object: &Reference| {
+        let row = admin.0.store.object(id, object.id).unwrap().unwrap();
+        row.tags.iter().any(|tag| tag.attribute == A::UNIQUE_ID)
+    };
+    assert_eq!((is_indexed(&made[1]), is_indexed(&others[0])), (false, true));
     token.destroy(&access, made[1].id).unwrap();
     assert_eq!(found(&access, &made[1].id.to_string(), "one"), []);
 }

@@ -10,15 +10,14 @@ use super::make::Makings;
 use super::numbers::Number;
 use super::pace::Work;
 use super::race::{Entrant, Finish, Lost, Race, one_by_one};
-use super::retry::{CALL_DEADLINE, connecting_patience, may_race, patience, patience_of_session, pause};
+use super::retry::{CALL_DEADLINE, CONNECTING, SUCCESSION, connecting_patience, may_race, patience, pause};
 use super::route::candidates;
 use super::seen::Mark;
 use super::view::View;
-use crate::ck::AttributeType;
 use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::limits::FRAME_MAX_BYTES;
-use crate::object::{ObjectId, Template};
+use crate::object::ObjectId;
 use crate::secret::Secret;
 use crate::sys::process::PerProcess;
 use crate::token::message::{Answer, Ask, Blob, Held, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
@@ -142,7 +141,7 @@ impl Pool {
         deadline: Duration,
     ) -> Result<Outcome> {
         request.sequence = number.as_ref().map(Number::value);
-        if number.is_some() && request.since.is_none() {
+        if number.is_some() && request.since.is_none() && !self.is_of_session_only(request) {
             let changes = self.changes_by_now(deadline);
             request.since = Some(changes.map_err(|why| self.gave_up(&request.ask, Some(why)))?);
         }
@@ -158,12 +157,11 @@ impl Pool {
                 let Some(left) = deadline.checked_sub(self.world.elapsed()).filter(|left| !left.is_zero()) else {
                     return Err(self.gave_up(&request.ask, last));
                 };
-                let is_of_session = self.is_of_session(request);
                 request.tally = self.belongings.tally(self.world.elapsed());
-                let (node, at) = match may_race(&request.ask) && !is_of_session {
+                let (node, at) = match may_race(&request.ask) && !self.is_of_session(request) {
                     true => self.race(&mut order, request, round, left),
                     false => {
-                        let patience = if is_of_session { patience_of_session } else { patience }(&request.ask, round);
+                        let patience = self.patience_of_one(request, round);
                         let node = order.remove(0);
                         let patience = self.longer_if_slow(node, patience).min(left);
                         (node, self.at(node, request, patience))
@@ -190,25 +188,6 @@ impl Pool {
         Err(self.gave_up(&request.ask, last))
     }
 
-    /// A node that is slow, on a busy machine, is not left for that.
-    fn longer_if_slow(&self, node: usize, patience: Duration) -> Duration {
-        patience.max(self.view.nodes[node].pace.head_start(Work::Use) * 2)
-    }
-
-    /// Whether the change is of session objects only: a node makes it in its own memory.
-    fn is_of_session(&self, request: &Request) -> bool {
-        let is_held = |id: &ObjectId| request.token.is_some_and(|token| self.belongings.is_held(token, *id));
-        let is_token = |template: &Template| template.bool(AttributeType::TOKEN);
-        match &request.ask {
-            Ask::Create { template } | Ask::Generate { template, .. } => is_token(template) != Some(true),
-            Ask::Unwrap { template, .. } | Ask::Derive { template, .. } => is_token(template) != Some(true),
-            Ask::GeneratePair { public, private, .. } => [public, private].iter().all(|it| is_token(it) != Some(true)),
-            Ask::Copy { id, changes } => !is_token(changes).unwrap_or_else(|| !is_held(id)),
-            Ask::Update { id, .. } | Ask::Destroy { id } => is_held(id),
-            _ => false,
-        }
-    }
-
     /// Several nodes, each while those before are silent. Takes those out of the order that were asked.
     fn race(&self, order: &mut Vec<usize>, request: &mut Request, round: u32, left: Duration) -> (usize, At) {
         // Each node lacks others.
@@ -229,11 +208,12 @@ impl Pool {
         let entrant = |node: &usize| Entrant {
             node: *node,
             head_start: head_start(*node),
-            connecting: connecting_patience(round, patience, pace(*node).reach(begun)),
+            connecting: connecting_patience(round, work.map_or(usual / 2, |_| CONNECTING), pace(*node).reach(begun))
+                .min(patience),
         };
         let entrants: Vec<Entrant> = order.iter().map(entrant).collect();
         let may_ask = || self.budget.spare(self.world.elapsed());
-        let race = Race { entrants: &entrants, patience, may_ask: &may_ask };
+        let race = Race { entrants: &entrants, patience, last: work.map_or(SUCCESSION, |_| patience), may_ask: &may_ask };
         let Finish { won, lost } = self.link.race(&race, encoded.expose());
         let mut why = refuse(Code::DeviceError, "no node answered in time");
         for (node, how) in lost {
@@ -373,7 +353,13 @@ impl Pool {
         let answer = match self.link.call(node, encoded.expose(), patience) {
             Ok(answer) => answer,
             Err(Failure(error)) => {
-                self.failed(node);
+                // So short a silence may be work that takes longer.
+                let is_short = request.sequence.is_some() && self.world.elapsed().saturating_sub(begun) >= patience;
+                if is_short && self.is_of_session(request) {
+                    self.was_silent(node, true, begun, true);
+                } else {
+                    self.failed(node);
+                }
                 return Ok(At::Elsewhere(error));
             }
         };

@@ -15,7 +15,8 @@ impl Pool {
         let now = self.world.elapsed();
         let due = self.view.nodes.iter().position(|node| node.health.lock().claim_probe(now));
         let Some(at) = due else { return };
-        let most = probe_most(ask, self.view.nodes[at].pace.reach(now));
+        // However long ago it was measured: since it failed nothing is.
+        let most = probe_most(ask, self.view.nodes[at].pace.reach_since(Duration::ZERO));
         let is_well = self.look_within(at, patience(&Ask::Health, 0), most).is_ok_and(|(health, Mark { epoch, .. })| {
             health.is_useful() && self.belongings.seen.is_reached_by(Mark { changes: health.applied, epoch })
         });
@@ -40,7 +41,7 @@ impl Pool {
         let request = Request::new(None, who, 0, Ask::Health);
         let (of_view, begun) = (&self.view.nodes[node], self.world.elapsed());
         let failed = of_view.health.lock().failed_probes();
-        let patience = patience.max(probe_patience(failed, of_view.pace.reach(begun))).min(most);
+        let patience = patience.max(probe_patience(failed, of_view.pace.reach_since(Duration::ZERO))).min(most);
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
         self.answered(node, &request.ask, begun);
         let Answer { mark, verdict, epoch, .. } = decode(answer.expose())?;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::call::{Call, Outcome, Pool};
-use super::retry::{CALL_DEADLINE, is_curve, is_random};
+use super::retry::{CALL_DEADLINE, is_curve, is_random, takes_no_mathematics};
 use super::together::{Batch, Together, Told};
-use crate::ck::{AttributeType, ObjectClass};
+use crate::ck::AttributeType;
 use crate::error::{Code, Error, Result, refuse};
 use crate::limits::{MAKING_MAX_BYTES, MAKING_WAITS_MAX_MILLISECONDS};
 use crate::object::{Template, Value};
@@ -170,12 +170,6 @@ fn goes_along(new: &New) -> bool {
     }
 }
 
-/// Other objects' numbers are checked when they are created, which may take milliseconds.
-fn takes_no_mathematics(template: &Template) -> bool {
-    let class = template.ulong(AttributeType::CLASS).map(ObjectClass);
-    class.is_some_and(|class| matches!(class, ObjectClass::SECRET_KEY | ObjectClass::DATA | ObjectClass::CERTIFICATE))
-}
-
 /// Of a template's values.
 fn bytes(template: &Template) -> usize {
     let bytes = |value: &Value| match value {
@@ -191,7 +185,7 @@ fn bytes(template: &Template) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ck::MechanismType;
+    use crate::ck::{MechanismType, ObjectClass};
     use crate::mechanism::{Mechanism, Params};
 
     fn template(class: ObjectClass, is_token: bool, len: usize) -> Template {

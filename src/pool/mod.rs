@@ -20,6 +20,7 @@ mod look;
 mod make;
 mod numbers;
 mod pace;
+mod patience;
 mod race;
 mod retry;
 mod route;

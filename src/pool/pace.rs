@@ -77,7 +77,12 @@ impl Pace {
     /// Within which time a connection to it is made and a request over it answered, nearly always, by what was measured lately: near nodes and far ones differ
     /// a thousandfold.
     pub fn reach(&self, now: Duration) -> Option<Duration> {
-        let lately = |kept: &Mutex<Option<Measured>>| kept.lock().filter(|kept| now.saturating_sub(kept.at) < FORGOTTEN_AFTER);
+        self.reach_since(now.saturating_sub(FORGOTTEN_AFTER))
+    }
+
+    /// The same by what was measured since then.
+    pub fn reach_since(&self, then: Duration) -> Option<Duration> {
+        let lately = |kept: &Mutex<Option<Measured>>| kept.lock().filter(|kept| kept.at >= then);
         // The work that took least says most of the way.
         let least = self.0.iter().filter_map(lately).min_by_key(|kept| kept.smoothed)?;
         Some((least.smoothed * ROUND_TRIPS_TO_ANSWER).max(least.smoothed + least.deviation * 4))

@@ -23,6 +23,8 @@ pub struct Race<'a> {
     pub entrants: &'a [Entrant],
     /// After this time nobody is waited for any more.
     pub patience: Duration,
+    /// Once all are asked, nobody is waited for who got as long as this and his head start.
+    pub last: Duration,
     /// Whether one more may be asked. Asked anew after a moment if not.
     pub may_ask: &'a dyn Fn() -> bool,
 }
@@ -97,13 +99,15 @@ impl Course<'_> {
         let mut is_first = true;
         loop {
             let now = self.track.now();
-            let is_over = now >= self.ends;
+            let ends = if waiting.len() > 0 { self.ends } else { self.last_end() };
+            let is_over = now >= ends;
             if !is_over && waiting.len() > 0 && (now >= next_start || self.running.is_empty()) {
                 if is_first || (self.race.may_ask)() {
                     let entrant = waiting.next()?;
                     is_first = false;
-                    self.start(*entrant);
-                    next_start = self.track.now() + entrant.head_start;
+                    // Who cannot be asked needs no head start.
+                    let head_start = if self.start(*entrant) { entrant.head_start } else { Duration::ZERO };
+                    next_start = self.track.now() + head_start;
                     continue;
                 }
                 next_start = now + ASK_AGAIN;
@@ -111,7 +115,7 @@ impl Course<'_> {
             if is_over || self.running.is_empty() {
                 return None;
             }
-            let until = if waiting.len() > 0 { next_start.min(self.ends) } else { self.ends };
+            let until = if waiting.len() > 0 { next_start.min(ends) } else { ends };
             let before = self.lost.len();
             if let Some(won) = self.wait(until) {
                 return Some(won);
@@ -122,13 +126,23 @@ impl Course<'_> {
         }
     }
 
-    /// Sends the request to one more node.
-    fn start(&mut self, entrant: Entrant) {
+    /// Until when those are waited for that were asked, when there is nobody else to ask.
+    fn last_end(&self) -> Instant {
+        let had = self.running.iter().map(|(entrant, since)| *since + entrant.head_start.max(self.race.last)).max();
+        had.map_or(self.ends, |had| had.min(self.ends))
+    }
+
+    /// Sends the request to one more node. Whether it could be sent.
+    fn start(&mut self, entrant: Entrant) -> bool {
         let since = self.track.now();
         match self.track.start(entrant.node, self.ends.min(since + entrant.connecting)) {
             Ok(()) => self.running.push((entrant, since)),
-            Err(error) => self.lost.push((entrant.node, Lost::Failed(error))),
+            Err(error) => {
+                self.lost.push((entrant.node, Lost::Failed(error)));
+                return false;
+            }
         }
+        true
     }
 
     /// Waits for an answer of any. `None` also when one of them has failed.
@@ -138,7 +152,7 @@ impl Course<'_> {
         let (entrant, since) = self.running.remove(at);
         match heard {
             Heard::Answer(answer) => return Some((node, answer, since - self.begun)),
-            Heard::Stale => self.start(entrant),
+            Heard::Stale => drop(self.start(entrant)),
             Heard::Failed(error) => self.lost.push((node, Lost::Failed(error))),
         }
         None
@@ -161,4 +175,83 @@ pub fn one_by_one(race: &Race<'_>, call: impl Fn(usize, Duration) -> Result<Secr
         }
     }
     finish
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Code, refuse};
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// What becomes of a node that is asked.
+    #[derive(Clone, Copy)]
+    enum Fate {
+        Answers(Duration),
+        Silent,
+        Unreached,
+    }
+    use Fate::{Answers, Silent, Unreached};
+
+    /// A clock that only waiting moves.
+    struct Played<'a> {
+        now: Instant,
+        fates: &'a [Fate],
+        out: Vec<(usize, Instant)>,
+    }
+
+    impl Track for Played<'_> {
+        fn now(&self) -> Instant {
+            self.now
+        }
+
+        fn start(&mut self, node: usize, by: Instant) -> Result<(), Error> {
+            match self.fates[node] {
+                Answers(after) => self.out.push((node, self.now + after)),
+                Silent => self.out.push((node, self.now + ms(1_000_000))),
+                Unreached => {
+                    self.now = by;
+                    return Err(refuse(Code::DeviceError, "it takes no connection"));
+                }
+            }
+            Ok(())
+        }
+
+        fn wait(&mut self, until: Instant) -> Option<(usize, Heard)> {
+            let first = self.out.iter().copied().min_by_key(|(_, due)| *due).filter(|(_, due)| *due <= until);
+            self.now = self.now.max(first.map_or(until, |(_, due)| due));
+            let (node, _) = first?;
+            self.out.retain(|(other, _)| *other != node);
+            Some((node, Heard::Answer(Secret::default())))
+        }
+    }
+
+    #[test]
+    fn a_node_that_takes_no_connection_costs_that_and_no_head_start_and_the_last_have_their_time() {
+        // Head start, time for the last ones, patience and time to connect; who won, and after how long.
+        let revocation = (ms(3500), ms(2000), ms(14_000), ms(875));
+        let change = (ms(500), ms(2000), ms(2000), ms(250));
+        let look = (ms(20), ms(2000), ms(2000), ms(75));
+        for ((head_start, last, patience, connecting), fates, won, took) in [
+            (revocation, [Silent, Unreached, Answers(ms(100))], Some(2), 3500 + 875 + 100),
+            (revocation, [Silent, Unreached, Unreached], None, 3500 + 875 + 875),
+            (revocation, [Silent, Unreached, Silent], None, 3500 + 875 + 3500),
+            (revocation, [Answers(ms(4000)), Silent, Silent], Some(0), 4000),
+            (change, [Silent, Silent, Answers(ms(10))], Some(2), 1010),
+            (change, [Silent, Answers(ms(900)), Silent], Some(1), 1400),
+            (change, [Silent, Silent, Silent], None, 2000),
+            (change, [Unreached, Unreached, Answers(ms(1400))], Some(2), 250 + 250 + 1400),
+            (change, [Unreached, Unreached, Unreached], None, 750),
+            (look, [Silent, Silent, Silent], None, 2000),
+            (look, [Unreached, Silent, Answers(ms(1500))], Some(2), 75 + 20 + 1500),
+        ] {
+            let begun = Instant::now();
+            let entrants = [0, 1, 2].map(|node| Entrant { node, head_start, connecting });
+            let mut played = Played { now: begun, fates: &fates, out: Vec::new() };
+            let finish = run(&Race { entrants: &entrants, patience, last, may_ask: &|| true }, &mut played);
+            assert_eq!((finish.won.map(|(node, ..)| node), played.now - begun), (won, ms(took)));
+        }
+    }
 }

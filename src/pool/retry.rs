@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::ck::MechanismType;
+use crate::ck::{AttributeType, MechanismType, ObjectClass};
 use crate::limits::{CALL_DEADLINE_SECONDS, ELECTION_MAX_MILLISECONDS, SERVING_LEASE_MILLISECONDS};
+use crate::object::Template;
 use crate::token::message::Ask;
 
 /// How long a whole call may take.
@@ -26,18 +27,18 @@ pub fn may_race(ask: &Ask) -> bool {
     is_safe || ask.changes()
 }
 
-/// A node is waited for no longer than this, unless a healthy one may take longer: it may have lost power after it took the request, and a call
+/// A node is waited for no longer than this before another one is asked, unless a healthy one may take longer: it may have lost power after it took the request, and a call
 /// that waits for it would fail though the pool is well again.
 const PATIENCE_MAX: Duration = Duration::from_secs(CALL_DEADLINE_SECONDS / 6);
 
 /// How long a look at a node takes: more than a near one needs.
 const PROBE: Duration = Duration::from_millis(40);
 /// And how long at most, however far it is.
-const PROBE_MAX: Duration = Duration::from_secs(2);
-/// How long a connection is made in the first round of a race, unless the node is known to be farther.
-const CONNECTING: Duration = Duration::from_millis(75);
+const PROBE_MAX: Duration = Duration::from_secs(1);
+/// How long a connection is made in the first round of a race for what a node does by itself.
+pub const CONNECTING: Duration = Duration::from_millis(45);
 /// A leader that falls silent has a successor by then. Who waits for it meanwhile is well, and not given up.
-const SUCCESSION: Duration = Duration::from_millis(2000);
+pub const SUCCESSION: Duration = Duration::from_millis(2000);
 const _: () = assert!(SUCCESSION.as_millis() as u64 >= 2 * ELECTION_MAX_MILLISECONDS);
 
 /// How long a look at a node may take that failed to answer so many before, and of which is known within which time it answers. Of a silent node of which
@@ -62,10 +63,10 @@ pub fn telling_patience(ask: &Ask, reach: Option<Duration>) -> Duration {
     patience(ask, 0).max(PROBE_MAX.min(reach.unwrap_or_default()))
 }
 
-/// How long a connection may take to be made in a race of this round and patience: as long as it takes, no other node is asked.
-pub fn connecting_patience(round: u32, patience: Duration, reach: Option<Duration>) -> Duration {
-    let usual = CONNECTING * 2_u32.saturating_pow(round.min(12));
-    usual.max(reach.unwrap_or_default()).min(patience)
+/// How long a connection may take to be made in a race, where it takes so long at most in the first round unless it is known to be farther: meanwhile no other
+/// node is asked or heard.
+pub fn connecting_patience(round: u32, first: Duration, reach: Option<Duration>) -> Duration {
+    (first * 2_u32.saturating_pow(round.min(12))).max(reach.unwrap_or_default())
 }
 
 /// What a call costs a healthy node, at most: beyond it another node is asked; in a [race](may_race), where others have been asked meanwhile,
@@ -105,15 +106,15 @@ pub fn patience(ask: &Ask, round: u32) -> Duration {
     first.max(PATIENCE_MAX).min(first * 2_u32.saturating_pow(round.min(12)))
 }
 
-/// The same for a change of session objects, which waits for no log.
-pub fn patience_of_session(ask: &Ask, round: u32) -> Duration {
-    let is_quick = match ask {
+/// A change that takes a node microseconds, if it is of session objects.
+pub fn is_quick(ask: &Ask) -> bool {
+    match ask {
         Ask::Generate { mechanism, .. } => is_random(mechanism.kind),
         Ask::GeneratePair { mechanism, .. } => is_curve(mechanism.kind),
-        _ => true,
-    };
-    // As for a part of a stream.
-    if is_quick { patience(&Ask::Drop { stream: [0; 16] }, round) } else { patience(ask, round) }
+        Ask::Create { template } => takes_no_mathematics(template),
+        Ask::Copy { .. } | Ask::Update { .. } | Ask::Destroy { .. } => true,
+        _ => false,
+    }
 }
 
 /// Keys that are random bytes; others are stretched passwords, or primes.
@@ -134,6 +135,12 @@ pub fn is_curve(kind: MechanismType) -> bool {
         kind,
         MechanismType::EC_KEY_PAIR_GEN | MechanismType::EC_EDWARDS_KEY_PAIR_GEN | MechanismType::EC_MONTGOMERY_KEY_PAIR_GEN
     )
+}
+
+/// Other objects' numbers are checked when they are created, which may take milliseconds.
+pub fn takes_no_mathematics(template: &Template) -> bool {
+    let class = template.ulong(AttributeType::CLASS).map(ObjectClass);
+    class.is_some_and(|class| matches!(class, ObjectClass::SECRET_KEY | ObjectClass::DATA | ObjectClass::CERTIFICATE))
 }
 
 /// The pause after a round in which no node answered. `jitter` is 0 to 255.
@@ -159,7 +166,7 @@ mod tests {
     fn looks_at_a_node_are_as_patient_as_it_is_far_and_find_a_far_one_of_which_nothing_is_known() {
         let ms = Duration::from_millis;
         let unknown: Vec<Duration> = (0..8).map(|failed| probe_patience(failed, None)).collect();
-        assert_eq!(unknown, [40, 160, 40, 640, 40, 160, 40, 2000].map(ms));
+        assert_eq!(unknown, [40, 160, 40, 640, 40, 160, 40, 1000].map(ms));
         assert!(unknown.iter().sum::<Duration>() < ms(500) * 8, "a node that is dead costs little");
         for failed in [0, 1, 2, 100, u32::MAX] {
             let near = probe_patience(failed, Some(ms(4)));
@@ -173,13 +180,14 @@ mod tests {
     #[test]
     fn far_nodes_are_told_and_connected_to_as_long_as_that_takes() {
         let (ms, forget) = (Duration::from_millis, Ask::Forget { ids: Vec::new() });
-        for (reach, telling, connecting) in [(None, 75, 75), (Some(10), 75, 75), (Some(200), 200, 200), (Some(9000), 2000, 300)] {
+        for (reach, telling, connecting) in [(None, 75, 45), (Some(10), 75, 45), (Some(200), 200, 200), (Some(9000), 1000, 9000)]
+        {
             assert_eq!(telling_patience(&forget, reach.map(ms)), ms(telling));
-            assert_eq!(connecting_patience(0, ms(300), reach.map(ms)), ms(connecting));
+            assert_eq!(connecting_patience(0, CONNECTING, reach.map(ms)), ms(connecting));
         }
         assert_eq!(
-            connecting_patience(3, ms(2000), None),
-            ms(600),
+            connecting_patience(3, CONNECTING, None),
+            ms(360),
             "in later rounds one that is far is reached, of which nothing is known"
         );
     }

@@ -57,7 +57,7 @@ impl Pool {
         for node in candidates(&self.view, None, self.world.elapsed()) {
             let now = self.world.elapsed();
             let Some(left) = deadline.checked_sub(now).filter(|left| !left.is_zero()) else { break };
-            // One of which nothing is known may be far: it gets as long as the change itself would.
+            // One of which nothing is known may be far.
             let least = if self.view.nodes[node].pace.reach(now).is_none() { FIRST_LOOK } else { Duration::ZERO };
             match self.look_within(node, patience(&Ask::Health, round).max(least), left) {
                 Ok((Health { duty: None | Some(Duty::Ordinary), .. }, mark)) => return Ok(mark.changes.max(most.unwrap_or(0))),

@@ -7,15 +7,16 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::call::{Failure, Link, Pool};
+use super::health::Health;
 use super::pace::Work;
 use super::retry::{CALL_DEADLINE, patience, probe_patience};
 use super::view::{Place, View};
 use crate::ck::{AttributeType, MechanismType};
 use crate::error::{Code, refuse};
 use crate::mechanism::{Mechanism, Params};
-use crate::object::{Template, Value};
+use crate::object::{ObjectId, Template, Value};
 use crate::secret::Secret;
-use crate::token::message::{Answer, Ask, Reply, Request, Verdict, Who, decode, encode};
+use crate::token::message::{Answer, Ask, Blob, Capsule, Named, Reply, Request, Verdict, Who, decode, encode};
 use crate::token::{Access, Scope, TokenId};
 use crate::world::Real;
 
@@ -85,15 +86,41 @@ fn a_node_is_looked_at_as_long_as_is_known_of_it_to_be_far() {
     assert!(last().is_some_and(|(_, waited)| waited >= far * 4));
 }
 
+fn is_token(is: bool) -> Template {
+    Template::from_iter([(AttributeType::TOKEN, Value::Bool(is))])
+}
+
+fn generate(of_token: bool) -> Ask {
+    let mechanism = Mechanism { kind: MechanismType::AES_KEY_GEN, params: Params::None };
+    Ask::Generate { mechanism, template: is_token(of_token) }
+}
+
+#[test]
+fn a_use_of_a_key_looks_at_a_silent_node_as_shortly_as_its_distance_allows() {
+    let (pool, notes) = pool();
+    notes.is_silent.store(true, Ordering::Relaxed);
+    let mechanism = Mechanism { kind: MechanismType::SHA256, params: Params::None };
+    let used = Ask::Digest { mechanism, state: None, parts: Vec::new() };
+    let looked = |ask: &Ask| {
+        *pool.view.nodes[0].health.lock() = Health::Down { failed: 3, good: 0, next: Duration::ZERO };
+        notes.waited.lock().clear();
+        pool.probe_one(ask);
+        notes.waited.lock().iter().map(|(verb, waited)| (*verb, waited.as_millis())).collect::<Vec<_>>()
+    };
+    assert_eq!(looked(&used), [("Health", 40)]);
+    assert_eq!(looked(&Ask::Tokens), [("Health", 640)]);
+    // It is known to be far, however long ago it was measured.
+    pool.view.nodes[0].pace.took(Work::Nothing, Duration::from_millis(50), Duration::ZERO);
+    assert_eq!(looked(&used), [("Health", 200)]);
+}
+
 #[test]
 fn a_change_of_the_session_waits_for_no_leader_and_one_of_the_token_does() {
     let (pool, notes) = pool();
     let access = Access::public(Scope([1; 16]), false);
     pool.view.nodes[0].pace.took(Work::Use, Duration::from_micros(100), pool.world.elapsed());
-    let waited = |is_token| {
-        let mechanism = Mechanism { kind: MechanismType::AES_KEY_GEN, params: Params::None };
-        let ask = Ask::Generate { mechanism, template: Template::from_iter([(AttributeType::TOKEN, Value::Bool(is_token))]) };
-        let mut request = Request::new(Some(TokenId([2; 16])), Who::from(&access), 0, ask);
+    let waited = |of_token| {
+        let mut request = Request::new(Some(TokenId([2; 16])), Who::from(&access), 0, generate(of_token));
         request.since = Some(0);
         notes.silences.store(1, Ordering::Relaxed);
         notes.waited.lock().clear();
@@ -107,4 +134,45 @@ fn a_change_of_the_session_waits_for_no_leader_and_one_of_the_token_does() {
     assert_eq!(waited(false), [75, 150]);
     // Each node of a race is waited for until its end.
     assert_eq!(waited(true), [2000, 4000]);
+}
+
+#[test]
+fn what_each_node_makes_by_itself_goes_to_one_after_the_other_and_all_else_may_race() {
+    let (pool, _) = pool();
+    let (token, scope) = (TokenId([2; 16]), Scope([1; 16]));
+    let (held, other) = (ObjectId([7; 16]), ObjectId([8; 16]));
+    let capsule = Some(Capsule { version: 1, sealed: Blob(vec![1]) });
+    pool.belongings.keep(token, &Named { id: held, token: false, private: false, capsule }, scope);
+    let pair = |public, private| {
+        let mechanism = Mechanism { kind: MechanismType::EC_KEY_PAIR_GEN, params: Params::None };
+        Ask::GeneratePair { mechanism, public: is_token(public), private: is_token(private) }
+    };
+    let derived = |of_token| {
+        let mechanism = Mechanism { kind: MechanismType::ECDH1_DERIVE, params: Params::None };
+        Ask::Derive { mechanism, base: other, template: is_token(of_token) }
+    };
+    for (ask, is_of_session) in [
+        (generate(false), true),
+        (generate(true), false),
+        (pair(false, false), true),
+        (pair(true, false), true),
+        (pair(true, true), false),
+        (Ask::Destroy { id: held }, true),
+        (Ask::Destroy { id: other }, false),
+        (Ask::Update { id: held, changes: Template::new() }, true),
+        (Ask::Update { id: other, changes: Template::new() }, false),
+        (Ask::Copy { id: held, changes: Template::new() }, true),
+        (Ask::Copy { id: held, changes: is_token(true) }, false),
+        (Ask::Copy { id: other, changes: Template::new() }, false),
+        (Ask::Copy { id: other, changes: is_token(false) }, true),
+        (Ask::Create { template: Template::new() }, true),
+        (derived(false), true),
+        (derived(true), false),
+        (Ask::Tokens, false),
+    ] {
+        let request = Request::new(Some(token), Who::from(&Access::public(scope, false)), 0, ask);
+        assert_eq!(pool.is_of_session(&request), is_of_session, "{}", request.ask.verb());
+        let is_mixed = matches!(&request.ask, Ask::GeneratePair { public, private, .. } if !public.same_as(private));
+        assert_eq!(pool.is_of_session_only(&request), is_of_session && !is_mixed, "{}", request.ask.verb());
+    }
 }

@@ -503,3 +503,30 @@ fn a_connection_of_a_loop_whose_other_side_is_gone_fails() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+#[test]
+fn an_answer_is_waited_for_as_long_as_it_is_worth_it() {
+    let dir = Dir::new();
+    let listener = unix(&dir.join("node.sock"));
+    let connect = |patience| Connection::open(listener.address(), None, &hello(Purpose::Client), patience);
+    let (kept, looks) = (Kept::default(), std::cell::Cell::new(0));
+    let ask = |centiseconds, most: u32, patience| {
+        looks.set(0);
+        let is_worth_it = || {
+            looks.set(looks.get() + 1);
+            looks.get() < most
+        };
+        kept.call_while(1, &[centiseconds], (patience, &is_worth_it), connect)
+    };
+    // It takes longer than one look, and the connection is kept.
+    assert_eq!(ask(30, u32::MAX, PATIENCE).unwrap().expose()[0], 30);
+    assert!(looks.get() >= 2, "{} looks", looks.get());
+    assert!(ask(0, 0, PATIENCE).is_ok(), "what is there already is taken");
+    assert_eq!(listener.connections(), 1);
+    let begun = Instant::now();
+    assert!(ask(250, 3, PATIENCE).is_err());
+    assert!(looks.get() == 3 && begun.elapsed() < Duration::from_secs(2), "{} looks, {:?}", looks.get(), begun.elapsed());
+    let begun = Instant::now();
+    assert!(ask(250, u32::MAX, Duration::from_millis(200)).is_err());
+    assert!(begun.elapsed() < Duration::from_secs(2), "its time was over: {:?}", begun.elapsed());
+}
