@@ -23,7 +23,7 @@ pub const ANSWERED: u8 = 1;
 /// First byte of an answer that is a refusal in words.
 pub const REFUSED: u8 = 0;
 
-/// Connections that are made aside at the same time at most, to all members; who wants a further one waits.
+/// Connections that are made aside to one member at the same time at most; who wants a further one waits.
 const ASIDE_MAX: usize = 64;
 /// So long is waited for a connection before it is asked again whether it is worth waiting for.
 const WORTH_IT_FOR: Duration = Duration::from_millis(50);
@@ -32,7 +32,7 @@ const WORTH_IT_FOR: Duration = Duration::from_millis(50);
 pub struct PeerWires {
     dialer: Arc<Dialer>,
     by_loop: bool,
-    idle: Mutex<HashMap<NodeId, (String, Arc<Kept>)>>,
+    places: Mutex<HashMap<NodeId, (String, Arc<Place>)>>,
 }
 
 /// Makes connections.
@@ -40,7 +40,13 @@ struct Dialer {
     identity: RwLock<Identity>,
     hello: Hello,
     places: Places,
-    /// How many are being made aside.
+}
+
+/// What there is to one member.
+#[derive(Default)]
+struct Place {
+    idle: Kept,
+    /// How many connections are being made aside.
     aside: AtomicUsize,
 }
 
@@ -48,8 +54,8 @@ impl PeerWires {
     /// Nothing is connected yet. `by_loop`: whether the group's loop may have connections.
     pub fn new(identity: Identity, hello: Hello, by_loop: bool) -> Self {
         let identity = RwLock::new(identity);
-        let dialer = Arc::new(Dialer { identity, hello, places: Places::default(), aside: AtomicUsize::new(0) });
-        Self { dialer, by_loop, idle: Mutex::default() }
+        let dialer = Arc::new(Dialer { identity, hello, places: Places::default() });
+        Self { dialer, by_loop, places: Mutex::default() }
     }
 
     /// New connections show another certificate.
@@ -57,10 +63,10 @@ impl PeerWires {
         *self.dialer.identity.write() = identity;
     }
 
-    /// The connections to a member; those to an address that it has left are closed.
-    fn kept(&self, to: NodeId, address: &str) -> Arc<Kept> {
-        let mut idle = self.idle.lock();
-        let place = idle.entry(to).or_default();
+    /// What there is to a member; connections to an address that it has left are closed.
+    fn place(&self, to: NodeId, address: &str) -> Arc<Place> {
+        let mut places = self.places.lock();
+        let place = places.entry(to).or_default();
         if place.0 != address {
             *place = (address.to_string(), Arc::default());
         }
@@ -84,24 +90,24 @@ impl Dialer {
     /// The same, for as long as it is worth waiting for: a member that stands still takes a connection, and says nothing.
     fn connect_while(
         self: &Arc<Self>,
-        to: NodeId,
-        address: &str,
+        (to, address, place): (NodeId, &str, &Arc<Place>),
         (patience, is_worth_it): (Duration, &dyn Fn() -> bool),
     ) -> Result<Connection> {
         let deadline = Instant::now() + patience;
         let left = || deadline.saturating_duration_since(Instant::now());
         let goes_on = || !left().is_zero() && is_worth_it();
         let given_up = || refuse(Code::DeviceError, format!("node {to} at {address} takes no connection"));
-        let place = loop {
-            match Aside::take(self) {
-                Some(place) => break place,
+        let aside = loop {
+            match Aside::take(place) {
+                Some(aside) => break aside,
                 None if goes_on() => std::thread::sleep(left().min(WORTH_IT_FOR)),
                 None => return Err(given_up()),
             }
         };
-        let ((tell, told), at, patience) = (mpsc::channel(), address.to_string(), left());
+        let ((tell, told), dialer, at, patience) = (mpsc::channel(), self.clone(), address.to_string(), left());
         let dial = move || {
-            let connected = place.0.connect(to, &at, patience);
+            let _aside = aside;
+            let connected = dialer.connect(to, &at, patience);
             // Whoever has given up does not want it any more.
             let _ = tell.send(connected);
         };
@@ -109,7 +115,9 @@ impl Dialer {
             // It may be the application's thread that waits, in whose process the node is.
             let _blocked = Blocked::here();
             let thread = std::thread::Builder::new().name("dial".into()).spawn(dial);
-            thread.doing(Code::HostMemory, "cannot start a thread")?;
+            if thread.is_err() {
+                return self.connect(to, address, left());
+            }
         }
         loop {
             match told.recv_timeout(left().min(WORTH_IT_FOR)) {
@@ -122,13 +130,13 @@ impl Dialer {
 }
 
 /// The right to make a connection aside.
-struct Aside(Arc<Dialer>);
+struct Aside(Arc<Place>);
 
 impl Aside {
-    fn take(dialer: &Arc<Dialer>) -> Option<Self> {
+    fn take(place: &Arc<Place>) -> Option<Self> {
         let has_room = |count: usize| (count < ASIDE_MAX).then_some(count + 1);
-        dialer.aside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, has_room).ok()?;
-        Some(Self(dialer.clone()))
+        place.aside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, has_room).ok()?;
+        Some(Self(place.clone()))
     }
 }
 
@@ -141,12 +149,13 @@ impl Drop for Aside {
 impl Peers for PeerWires {
     fn call(&self, to: NodeId, member: &Member, request: Vec<u8>, deadline: Duration) -> Result<Vec<u8>> {
         let connect = |patience| self.dialer.connect(to, &member.address, patience);
-        answered(to, &self.kept(to, &member.address).call(PEER_KIND, &request, deadline, connect)?)
+        answered(to, &self.place(to, &member.address).idle.call(PEER_KIND, &request, deadline, connect)?)
     }
 
     fn call_while(&self, to: NodeId, member: &Member, request: Vec<u8>, wait: (Duration, &dyn Fn() -> bool)) -> Result<Vec<u8>> {
-        let connect = |patience| self.dialer.connect_while(to, &member.address, (patience, wait.1));
-        answered(to, &self.kept(to, &member.address).call_while(PEER_KIND, &request, wait, connect)?)
+        let place = self.place(to, &member.address);
+        let connect = |patience| self.dialer.connect_while((to, &member.address, &place), (patience, wait.1));
+        answered(to, &place.idle.call_while(PEER_KIND, &request, wait, connect)?)
     }
 
     fn ways(&self) -> Option<&dyn Ways> {
@@ -157,7 +166,7 @@ impl Peers for PeerWires {
 impl Ways for PeerWires {
     /// Heartbeats keep a connection idle: with it the first change after a pause need not wait for a handshake.
     fn at_hand(&self, to: NodeId, member: &Member) -> Option<Box<dyn Way>> {
-        let prompt = Prompt::new(self.kept(to, &member.address).take()?).ok()?;
+        let prompt = Prompt::new(self.place(to, &member.address).idle.take()?).ok()?;
         Some(Box::new(PeerWay { to, prompt }))
     }
 
@@ -238,22 +247,23 @@ mod tests {
         };
         assert!(wires.call_while(2, &member, vec![1], (patience, &is_worth_it)).is_err());
         assert!(looks.get() == 3 && begun.elapsed() < patience / 2, "{} looks, {:?}", looks.get(), begun.elapsed());
-        assert_eq!(wires.dialer.aside.load(Ordering::Relaxed), 1, "the handshake goes on by itself");
-        drop(silent);
-        let ends = || wires.dialer.aside.load(Ordering::Relaxed) == 0;
-        assert!(
-            (0..1000).any(|_| ends() || {
-                std::thread::sleep(Duration::from_millis(10));
-                false
-            }),
-            "its queue is gone"
-        );
-        // Where so many are under way, one more waits for its turn.
-        let full: Vec<Aside> = (0..ASIDE_MAX).map(|_| Aside::take(&wires.dialer).unwrap()).collect();
-        assert!(Aside::take(&wires.dialer).is_none());
-        assert!(wires.call_while(2, &member, vec![1], (Duration::from_millis(120), &|| true)).is_err());
-        assert_eq!(wires.dialer.aside.load(Ordering::Relaxed), ASIDE_MAX);
-        drop(full);
-        assert!(ends());
+        let place = wires.place(2, &member.address);
+        let aside = || place.aside.load(Ordering::Relaxed);
+        assert_eq!(aside(), 1, "the handshake goes on by itself");
+        // Where as many are under way as may be, one more waits for its turn.
+        let others: Vec<Aside> = std::iter::from_fn(|| Aside::take(&place)).collect();
+        assert_eq!((others.len(), aside()), (ASIDE_MAX - 1, ASIDE_MAX));
+        let (begun, patience) = (Instant::now(), Duration::from_millis(120));
+        assert!(wires.call_while(2, &member, vec![1], (patience, &|| true)).is_err());
+        assert!(begun.elapsed() >= patience && aside() == ASIDE_MAX, "{:?}", begun.elapsed());
+        silent.set_nonblocking(true).unwrap();
+        assert!(silent.accept().is_ok() && silent.accept().is_err(), "only the first has connected");
+        // Its connection is closed, so the handshake ends.
+        drop(others);
+        let until = Instant::now() + Duration::from_secs(10);
+        while aside() > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(aside(), 0);
     }
 }

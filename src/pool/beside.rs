@@ -71,7 +71,8 @@ mod tests {
     fn race(beside: &Beside, nodes: [usize; 2]) -> (Option<usize>, usize) {
         let patience = Duration::from_secs(20);
         let entrants = nodes.map(|node| Entrant { node, head_start: Duration::ZERO, connecting: patience });
-        let finish = beside.race(&Race { entrants: &entrants, patience, last: patience, may_ask: &|| true }, b"request");
+        let finish = beside
+            .race(&Race { entrants: &entrants, patience, last: patience, may_ask: &|| true, is_final: &|_| true }, b"request");
         let failed = finish.lost.iter().filter(|(_, lost)| matches!(lost, Lost::Failed(_))).count();
         (finish.won.map(|(node, ..)| node), failed)
     }

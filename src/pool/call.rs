@@ -10,7 +10,7 @@ use super::make::Makings;
 use super::numbers::Number;
 use super::pace::Work;
 use super::race::{Entrant, Finish, Lost, Race, one_by_one};
-use super::retry::{CALL_DEADLINE, CONNECTING, SUCCESSION, connecting_patience, may_race, patience, pause};
+use super::retry::{CALL_DEADLINE, CONNECTING, CONNECTING_TO_CHANGE, SUCCESSION, connecting_patience, may_race, patience, pause};
 use super::route::candidates;
 use super::seen::Mark;
 use super::view::View;
@@ -147,7 +147,7 @@ impl Pool {
         }
         let mut last = None;
         for round in 0.. {
-            self.probe_one(&request.ask);
+            self.probe_one(&request.ask, deadline);
             let mut order = candidates(&self.view, prefer, self.world.elapsed());
             let mut older = 0;
             while !order.is_empty() {
@@ -203,17 +203,18 @@ impl Pool {
         // What is not measured waits for the log: the next one is asked when a healthy node would have answered.
         let work = Work::of(&request.ask);
         let head_start = |node: usize| work.map_or(usual, |work| pace(node).head_start(work));
+        let connecting = work.map_or(CONNECTING_TO_CHANGE, |_| CONNECTING);
         // Work that takes long is not begun anew for that.
         let patience = usual.max(head_start(first) * 4).min(left);
         let entrant = |node: &usize| Entrant {
             node: *node,
             head_start: head_start(*node),
-            connecting: connecting_patience(round, work.map_or(usual / 2, |_| CONNECTING), pace(*node).reach(begun))
-                .min(patience),
+            connecting: connecting_patience(round, connecting, pace(*node).reach(begun)).min(patience),
         };
         let entrants: Vec<Entrant> = order.iter().map(entrant).collect();
         let may_ask = || self.budget.spare(self.world.elapsed());
-        let race = Race { entrants: &entrants, patience, last: work.map_or(SUCCESSION, |_| patience), may_ask: &may_ask };
+        let last = work.map_or(SUCCESSION, |_| patience);
+        let race = Race { entrants: &entrants, patience, last, may_ask: &may_ask, is_final: &is_final };
         let Finish { won, lost } = self.link.race(&race, encoded.expose());
         let mut why = refuse(Code::DeviceError, "no node answered in time");
         for (node, how) in lost {
@@ -240,7 +241,10 @@ impl Pool {
         }
         match self.read(node, request, &answer) {
             Ok(at) => (node, at),
-            Err(lacks) => (node, self.again(node, request, patience, lacks)),
+            Err(lacks) => {
+                let left = left.saturating_sub(self.world.elapsed().saturating_sub(begun));
+                (node, self.again(node, request, work.map_or(usual, |_| patience).min(left), lacks))
+            }
         }
     }
 
@@ -354,8 +358,8 @@ impl Pool {
             Ok(answer) => answer,
             Err(Failure(error)) => {
                 // So short a silence may be work that takes longer.
-                let is_short = request.sequence.is_some() && self.world.elapsed().saturating_sub(begun) >= patience;
-                if is_short && self.is_of_session(request) {
+                let is_silence = self.world.elapsed().saturating_sub(begun) >= patience;
+                if is_silence && self.is_quick_of_session(request) {
                     self.was_silent(node, true, begun, true);
                 } else {
                     self.failed(node);
@@ -463,6 +467,11 @@ fn came_of_the_log(ask: &Ask, reply: &Reply) -> bool {
         Reply::Who(_) | Reply::Permit(_) | Reply::Token(_) => true,
         _ => matches!(ask, Ask::SetPin { .. } | Ask::InitPin { .. } | Ask::DeleteToken { .. }),
     }
+}
+
+/// Whether a node does not send elsewhere. What cannot be read is no answer where answers are read.
+fn is_final(answer: &Secret) -> bool {
+    decode::<Answer>(answer.expose()).map_or(true, |answer| !matches!(answer.verdict, Verdict::Elsewhere(_)))
 }
 
 /// The request as it is sent. Errors: it is longer than a frame, which no node takes: as the call says that its input is too long, or `PastLimit`.

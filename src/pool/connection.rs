@@ -212,7 +212,7 @@ mod tests {
         fn race(&self, patience: Duration, may_ask: &dyn Fn() -> bool) -> Finish {
             let entrant = |node| Entrant { node, head_start: HEAD_START, connecting: LATE };
             let entrants: Vec<_> = (0..self.nodes.len()).map(entrant).collect();
-            self.wires.race(&Race { entrants: &entrants, patience, last: patience, may_ask }, b"request")
+            self.wires.race(&Race { entrants: &entrants, patience, last: patience, may_ask, is_final: &|_| true }, b"request")
         }
 
         fn asked(&self) -> Vec<usize> {

@@ -11,12 +11,13 @@ use crate::token::{Access, Scope, TokenId};
 
 impl Pool {
     /// Looks at one node that failed, if it is time. The call that asks for something waits for that.
-    pub(super) fn probe_one(&self, ask: &Ask) {
+    pub(super) fn probe_one(&self, ask: &Ask, deadline: Duration) {
         let now = self.world.elapsed();
         let due = self.view.nodes.iter().position(|node| node.health.lock().claim_probe(now));
         let Some(at) = due else { return };
         // However long ago it was measured: since it failed nothing is.
         let most = probe_most(ask, self.view.nodes[at].pace.reach_since(Duration::ZERO));
+        let most = most.min(deadline.saturating_sub(now));
         let is_well = self.look_within(at, patience(&Ask::Health, 0), most).is_ok_and(|(health, Mark { epoch, .. })| {
             health.is_useful() && self.belongings.seen.is_reached_by(Mark { changes: health.applied, epoch })
         });

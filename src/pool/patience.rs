@@ -12,8 +12,16 @@ use crate::token::message::{Ask, Request};
 impl Pool {
     /// How long one node is waited for that is asked by itself.
     pub(super) fn patience_of_one(&self, request: &Request, round: u32) -> Duration {
-        let is_quick = self.is_of_session_only(request) && is_quick(&request.ask);
-        if is_quick { patience(&Ask::Drop { stream: [0; 16] }, round) } else { patience(&request.ask, round) }
+        if self.is_quick_of_session(request) {
+            patience(&Ask::Drop { stream: [0; 16] }, round)
+        } else {
+            patience(&request.ask, round)
+        }
+    }
+
+    /// Whether it takes a node microseconds, and waits for nothing.
+    pub(super) fn is_quick_of_session(&self, request: &Request) -> bool {
+        is_quick(&request.ask) && self.is_of_session_only(request)
     }
 
     /// A node that is slow, on a busy machine, or far is not left for that.

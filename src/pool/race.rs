@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::call::Failure;
-use crate::error::Error;
+use crate::error::{Code, Error, refuse};
 use crate::secret::Secret;
 
 /// A node that may be asked.
@@ -27,6 +27,8 @@ pub struct Race<'a> {
     pub last: Duration,
     /// Whether one more may be asked. Asked anew after a moment if not.
     pub may_ask: &'a dyn Fn() -> bool,
+    /// Whether an answer is one, and does not send elsewhere: then others that were asked are waited for.
+    pub is_final: &'a dyn Fn(&Secret) -> bool,
 }
 
 /// What came of a node that did not win.
@@ -81,6 +83,9 @@ pub fn run(race: &Race<'_>, track: &mut dyn Track) -> Finish {
 /// How long it takes at least until it is asked again whether one more node may be asked.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
+/// How long it is looked whether something has come already.
+const AT_HAND: Duration = Duration::from_millis(1);
+
 /// A race under way.
 struct Course<'a> {
     race: &'a Race<'a>,
@@ -106,14 +111,21 @@ impl Course<'_> {
                     let entrant = waiting.next()?;
                     is_first = false;
                     // Who cannot be asked needs no head start.
-                    let head_start = if self.start(*entrant) { entrant.head_start } else { Duration::ZERO };
-                    next_start = self.track.now() + head_start;
+                    if self.start(*entrant) {
+                        next_start = self.track.now() + entrant.head_start;
+                    } else {
+                        next_start = self.track.now();
+                        // Nobody was listened to meanwhile.
+                        if let Some(won) = self.at_hand() {
+                            return Some(won);
+                        }
+                    }
                     continue;
                 }
                 next_start = now + ASK_AGAIN;
             }
             if is_over || self.running.is_empty() {
-                return None;
+                return self.at_hand();
             }
             let until = if waiting.len() > 0 { next_start.min(ends) } else { ends };
             let before = self.lost.len();
@@ -122,6 +134,17 @@ impl Course<'_> {
             }
             if self.lost.len() > before {
                 next_start = self.track.now();
+            }
+        }
+    }
+
+    /// What has come already.
+    fn at_hand(&mut self) -> Option<(usize, Secret, Duration)> {
+        loop {
+            let (running, now) = (self.running.len(), self.track.now());
+            let heard = if running > 0 { self.wait(now + AT_HAND) } else { None };
+            if heard.is_some() || self.running.len() == running {
+                return heard;
             }
         }
     }
@@ -151,7 +174,13 @@ impl Course<'_> {
         let at = self.running.iter().position(|(other, _)| other.node == node)?;
         let (entrant, since) = self.running.remove(at);
         match heard {
-            Heard::Answer(answer) => return Some((node, answer, since - self.begun)),
+            Heard::Answer(answer) if self.running.is_empty() || (self.race.is_final)(&answer) => {
+                return Some((node, answer, since - self.begun));
+            }
+            Heard::Answer(_) => {
+                let told = "it sends its clients elsewhere";
+                self.lost.push((node, Lost::Failed(refuse(Code::DeviceError, told))));
+            }
             Heard::Stale => drop(self.start(entrant)),
             Heard::Failed(error) => self.lost.push((node, Lost::Failed(error))),
         }
@@ -180,7 +209,6 @@ pub fn one_by_one(race: &Race<'_>, call: impl Fn(usize, Duration) -> Result<Secr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Code, refuse};
 
     const fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -239,6 +267,9 @@ mod tests {
             (revocation, [Silent, Unreached, Unreached], None, 3500 + 875 + 875),
             (revocation, [Silent, Unreached, Silent], None, 3500 + 875 + 3500),
             (revocation, [Answers(ms(4000)), Silent, Silent], Some(0), 4000),
+            // Who answers while no connection to another can be made is heard.
+            (revocation, [Answers(ms(4000)), Unreached, Unreached], Some(0), 3500 + 875),
+            (revocation, [Answers(ms(5200)), Unreached, Unreached], Some(0), 3500 + 875 + 875),
             (change, [Silent, Silent, Answers(ms(10))], Some(2), 1010),
             (change, [Silent, Answers(ms(900)), Silent], Some(1), 1400),
             (change, [Silent, Silent, Silent], None, 2000),
@@ -250,8 +281,11 @@ mod tests {
             let begun = Instant::now();
             let entrants = [0, 1, 2].map(|node| Entrant { node, head_start, connecting });
             let mut played = Played { now: begun, fates: &fates, out: Vec::new() };
-            let finish = run(&Race { entrants: &entrants, patience, last, may_ask: &|| true }, &mut played);
-            assert_eq!((finish.won.map(|(node, ..)| node), played.now - begun), (won, ms(took)));
+            let finish = run(&Race { entrants: &entrants, patience, last, may_ask: &|| true, is_final: &|_| true }, &mut played);
+            let (late, took) = ((played.now - begun).saturating_sub(ms(took)), ms(took));
+            assert_eq!(finish.won.map(|(node, ..)| node), won);
+            // To look whether something has come takes a moment.
+            assert!(late <= AT_HAND * 4 && played.now - begun >= took, "{took:?}, and {late:?}");
         }
     }
 }

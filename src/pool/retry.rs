@@ -37,6 +37,10 @@ const PROBE: Duration = Duration::from_millis(40);
 const PROBE_MAX: Duration = Duration::from_secs(1);
 /// How long a connection is made in the first round of a race for what a node does by itself.
 pub const CONNECTING: Duration = Duration::from_millis(45);
+/// The same for a change, which is in less of a hurry.
+pub const CONNECTING_TO_CHANGE: Duration = Duration::from_millis(250);
+/// And in later rounds.
+const CONNECTING_MAX: Duration = Duration::from_secs(1);
 /// A leader that falls silent has a successor by then. Who waits for it meanwhile is well, and not given up.
 pub const SUCCESSION: Duration = Duration::from_millis(2000);
 const _: () = assert!(SUCCESSION.as_millis() as u64 >= 2 * ELECTION_MAX_MILLISECONDS);
@@ -46,6 +50,8 @@ const _: () = assert!(SUCCESSION.as_millis() as u64 >= 2 * ELECTION_MAX_MILLISEC
 /// each eighth as long as any: so one that is far is found again.
 pub fn probe_patience(failed: u32, reach: Option<Duration>) -> Duration {
     let doublings = match reach {
+        // It may have come back by a longer way.
+        Some(_) if failed % 8 == 7 => return PROBE_MAX,
         Some(_) => failed.min(2),
         None => 2 * failed.saturating_add(1).trailing_zeros().min(3),
     };
@@ -66,7 +72,7 @@ pub fn telling_patience(ask: &Ask, reach: Option<Duration>) -> Duration {
 /// How long a connection may take to be made in a race, where it takes so long at most in the first round unless it is known to be farther: meanwhile no other
 /// node is asked or heard.
 pub fn connecting_patience(round: u32, first: Duration, reach: Option<Duration>) -> Duration {
-    (first * 2_u32.saturating_pow(round.min(12))).max(reach.unwrap_or_default())
+    (first * 2_u32.saturating_pow(round.min(12))).min(CONNECTING_MAX).max(reach.unwrap_or_default())
 }
 
 /// What a call costs a healthy node, at most: beyond it another node is asked; in a [race](may_race), where others have been asked meanwhile,
@@ -168,7 +174,8 @@ mod tests {
         let unknown: Vec<Duration> = (0..8).map(|failed| probe_patience(failed, None)).collect();
         assert_eq!(unknown, [40, 160, 40, 640, 40, 160, 40, 1000].map(ms));
         assert!(unknown.iter().sum::<Duration>() < ms(500) * 8, "a node that is dead costs little");
-        for failed in [0, 1, 2, 100, u32::MAX] {
+        assert_eq!(probe_patience(15, Some(ms(4))), PROBE_MAX, "it may be farther now");
+        for failed in [0, 1, 2, 100, u32::MAX - 1] {
             let near = probe_patience(failed, Some(ms(4)));
             assert!(near >= PROBE && near <= PROBE * 4, "{failed}: {near:?}");
             let far = probe_patience(failed, Some(ms(800)));
@@ -190,6 +197,15 @@ mod tests {
             ms(360),
             "in later rounds one that is far is reached, of which nothing is known"
         );
+    }
+
+    #[test]
+    fn connections_are_made_for_a_second_at_most_unless_a_node_is_known_to_be_farther() {
+        let ms = Duration::from_millis;
+        let cases = [(0, None, 250), (1, None, 500), (2, None, 1000), (9, None, 1000), (u32::MAX, Some(1500), 1500)];
+        for (round, reach, expected) in cases {
+            assert_eq!(connecting_patience(round, CONNECTING_TO_CHANGE, reach.map(ms)), ms(expected));
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ struct Notes {
     is_silent: AtomicBool,
     /// Silent to so many more requests.
     silences: AtomicU32,
+    /// Whether a silence takes as long as it is waited for.
+    takes_time: AtomicBool,
 }
 
 struct Noting(Arc<Notes>);
@@ -37,7 +39,11 @@ impl Link for Noting {
         self.0.waited.lock().push((ask.verb(), patience));
         let silences = &self.0.silences;
         let is_one = silences.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
-        match is_one || self.0.is_silent.load(Ordering::Relaxed) {
+        let is_silent = is_one || self.0.is_silent.load(Ordering::Relaxed);
+        if is_silent && self.0.takes_time.load(Ordering::Relaxed) {
+            std::thread::sleep(patience);
+        }
+        match is_silent {
             true => Err(Failure(refuse(Code::DeviceError, "silent"))),
             false => {
                 Ok(encode(&Answer { mark: 0, ticket: None, verdict: Verdict::Done(Reply::Nothing), isolated: None, epoch: None }))
@@ -104,7 +110,7 @@ fn a_use_of_a_key_looks_at_a_silent_node_as_shortly_as_its_distance_allows() {
     let looked = |ask: &Ask| {
         *pool.view.nodes[0].health.lock() = Health::Down { failed: 3, good: 0, next: Duration::ZERO };
         notes.waited.lock().clear();
-        pool.probe_one(ask);
+        pool.probe_one(ask, CALL_DEADLINE);
         notes.waited.lock().iter().map(|(verb, waited)| (*verb, waited.as_millis())).collect::<Vec<_>>()
     };
     assert_eq!(looked(&used), [("Health", 40)]);
@@ -175,4 +181,26 @@ fn what_each_node_makes_by_itself_goes_to_one_after_the_other_and_all_else_may_r
         let is_mixed = matches!(&request.ask, Ask::GeneratePair { public, private, .. } if !public.same_as(private));
         assert_eq!(pool.is_of_session_only(&request), is_of_session && !is_mixed, "{}", request.ask.verb());
     }
+}
+
+#[test]
+fn a_quick_change_of_the_session_that_takes_longer_once_takes_no_node_out_and_tells_nothing_to_the_log() {
+    let (pool, notes) = pool();
+    let access = Access::public(Scope([1; 16]), false);
+    notes.takes_time.store(true, Ordering::Relaxed);
+    let carry_out = |ask: Ask, silences| {
+        let mut request = Request::new(Some(TokenId([2; 16])), Who::from(&access), 0, ask);
+        notes.silences.store(silences, Ordering::Relaxed);
+        notes.waited.lock().clear();
+        let mut number = pool.number(&request.ask).unwrap();
+        let deadline = pool.world.elapsed() + CALL_DEADLINE;
+        assert!(pool.deliver_as(&mut request, &mut number, None, deadline).is_ok());
+        assert_eq!(request.since, None);
+        notes.waited.lock().iter().map(|(verb, _)| *verb).collect::<Vec<_>>()
+    };
+    // Nobody is asked how many changes there are.
+    assert_eq!(carry_out(generate(false), 1), ["Generate", "Generate"]);
+    assert!(pool.view.nodes[0].health.lock().is_up());
+    carry_out(generate(false), 3);
+    assert!(!pool.view.nodes[0].health.lock().is_up(), "three in a row do");
 }

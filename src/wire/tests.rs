@@ -521,7 +521,7 @@ fn an_answer_is_waited_for_as_long_as_it_is_worth_it() {
     // It takes longer than one look, and the connection is kept.
     assert_eq!(ask(30, u32::MAX, PATIENCE).unwrap().expose()[0], 30);
     assert!(looks.get() >= 2, "{} looks", looks.get());
-    assert!(ask(0, 0, PATIENCE).is_ok(), "what is there already is taken");
+    assert!(ask(0, u32::MAX, PATIENCE).is_ok());
     assert_eq!(listener.connections(), 1);
     let begun = Instant::now();
     assert!(ask(250, 3, PATIENCE).is_err());

@@ -78,7 +78,6 @@ const FAULTS: &[(Fault, Finder)] = &[
         Fault::StrangersPropose,
         Test(UNITS, "log::raft::tests::hostile::a_node_that_is_no_member_gets_nothing_done_and_none_speaks_for_another"),
     ),
-    (Fault::RetriesAreRenumbered, Seeds("pool", 4)),
     (Fault::RequestNotRecorded, Programs(12)),
     (Fault::RetriesAreRenumbered, Programs(24)),
     (Fault::TicketOutlivesPin, Test(HOUSE, "writes::a_changed_pin_keeps_its_own_login_and_ends_the_others")),
