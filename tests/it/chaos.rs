@@ -1,7 +1,7 @@
 //! The rehearsals that anybody can run (`hsmpool chaos`), each zone in a network namespace of its own: whatever zones suffer, no call
 //! fails, nothing that was acknowledged is lost or doubled, and what applications saw is linearizable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,7 +56,6 @@ const BACK_MILLISECONDS_MAX: f64 = 8000.0;
 #[track_caller]
 fn nobody_waits_long(schedule: &str, report: &Value) {
     let waits = report["longest_waits"].as_array().expect("a list");
-    let mut measured = BTreeMap::new();
     for (class, most) in
         [("key use", KEY_USE_MILLISECONDS_MAX), ("write", BACK_MILLISECONDS_MAX), ("look-up", BACK_MILLISECONDS_MAX)]
     {
@@ -69,11 +68,8 @@ fn nobody_waits_long(schedule: &str, report: &Value) {
         for wait in &of_class {
             assert!(wait["longest_ms"].as_f64().is_some_and(|took| took < most), "{schedule}: {wait}\n{report:#}");
         }
-        measured.insert(class, of_class.len());
+        assert!(!of_class.is_empty() || schedule == "quorum-lost", "{schedule}: nobody asked for a {class}: {report:#}");
     }
-    // Who waits for one change under the only blow of a short rehearsal looks nothing up meanwhile, and the other way round.
-    let is_measured = measured["key use"] > 0 && measured["write"] + measured["look-up"] > 0;
-    assert!(is_measured || schedule == "quorum-lost", "{schedule}: under no blow was anything asked for: {report:#}");
     let times = &report["promised_times"];
     let is_told = times["met"].is_boolean() && times["longest_key_use_ms"].is_number();
     assert!(is_told || schedule == "quorum-lost", "{report:#}");
