@@ -13,7 +13,7 @@ use crate::error::{Code, Doing, Result, refuse};
 use crate::log::raft::{Member, NodeId, Peers, Way, Ways};
 use crate::secret::Secret;
 use crate::sys::signals::Blocked;
-use crate::wire::{Address, Connection, Hello, Identity, Kept, Name, Places, Prompt};
+use crate::wire::{Address, Connection, Hello, Identity, Kept, Name, Places, Prompt, WORTH_IT_FOR};
 
 /// The kind of frame that carries what members ask of one another.
 pub const PEER_KIND: u8 = 2;
@@ -25,8 +25,6 @@ pub const REFUSED: u8 = 0;
 
 /// Connections that are made aside to one member at the same time at most; who wants a further one waits.
 const ASIDE_MAX: usize = 64;
-/// So long is waited for a connection before it is asked again whether it is worth waiting for.
-const WORTH_IT_FOR: Duration = Duration::from_millis(50);
 
 /// The way to the other members.
 pub struct PeerWires {

@@ -24,6 +24,8 @@ use crate::world::Real;
 #[derive(Default)]
 struct Notes {
     waited: Mutex<Vec<(&'static str, Duration)>>,
+    /// The numbers of the changes among them.
+    numbers: Mutex<Vec<u64>>,
     is_silent: AtomicBool,
     /// Silent to so many more requests.
     silences: AtomicU32,
@@ -35,7 +37,8 @@ struct Noting(Arc<Notes>);
 
 impl Link for Noting {
     fn call(&self, _: usize, request: &[u8], patience: Duration) -> Result<Secret, Failure> {
-        let ask = decode::<Request>(request).map_err(Failure)?.ask;
+        let Request { ask, sequence, .. } = decode(request).map_err(Failure)?;
+        self.0.numbers.lock().extend(sequence);
         self.0.waited.lock().push((ask.verb(), patience));
         let silences = &self.0.silences;
         let is_one = silences.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
@@ -140,6 +143,27 @@ fn a_change_of_the_session_waits_for_no_leader_and_one_of_the_token_does() {
     assert_eq!(waited(false), [75, 150]);
     // Each node of a race is waited for until its end.
     assert_eq!(waited(true), [2000, 4000]);
+}
+
+#[test]
+fn a_change_that_is_repeated_keeps_its_number_and_another_one_has_another() {
+    let (pool, notes) = pool();
+    let access = Access::public(Scope([1; 16]), false);
+    let numbers = |of_token| {
+        let mut request = Request::new(Some(TokenId([2; 16])), Who::from(&access), 0, generate(of_token));
+        request.since = Some(0);
+        notes.silences.store(2, Ordering::Relaxed);
+        notes.numbers.lock().clear();
+        let mut number = pool.number(&request.ask).unwrap();
+        let deadline = pool.world.elapsed() + CALL_DEADLINE;
+        assert!(pool.deliver_as(&mut request, &mut number, None, deadline).is_ok());
+        notes.numbers.lock().clone()
+    };
+    let (of_token, of_session) = (numbers(true), numbers(false));
+    // Some silences are of looks at the node that failed.
+    assert!(of_token.len() >= 2 && of_token.iter().all(|number| *number == of_token[0]), "{of_token:?}");
+    assert!(of_session.len() >= 2 && of_session.iter().all(|number| *number == of_session[0]), "{of_session:?}");
+    assert_ne!(of_token[0], of_session[0]);
 }
 
 #[test]

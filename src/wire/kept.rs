@@ -9,7 +9,7 @@ use crate::secret::Secret;
 use crate::sync::standard::{Mutex, MutexGuard, PoisonError};
 
 /// So long an answer is waited for before it is asked again whether it is worth waiting for.
-const WORTH_IT_FOR: Duration = Duration::from_millis(50);
+pub const WORTH_IT_FOR: Duration = Duration::from_millis(50);
 
 /// Idle connections to one place.
 #[derive(Default)]

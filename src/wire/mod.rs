@@ -27,6 +27,6 @@ pub use client::{Connection, Failure, Prompt};
 pub use hello::{Hello, MAKE_MINOR, MINOR, Purpose};
 pub use identity::{Identity, Name, Peer, name_in_file};
 pub use judge::fault_of;
-pub use kept::{Flight, Kept, Landed};
+pub use kept::{Flight, Kept, Landed, WORTH_IT_FOR};
 pub use places::{Places, first_of};
 pub use server::{Conversation, Listener, Service};

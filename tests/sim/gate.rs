@@ -78,6 +78,10 @@ const FAULTS: &[(Fault, Finder)] = &[
         Fault::StrangersPropose,
         Test(UNITS, "log::raft::tests::hostile::a_node_that_is_no_member_gets_nothing_done_and_none_speaks_for_another"),
     ),
+    (
+        Fault::RetriesAreRenumbered,
+        Test(UNITS, "pool::tests::a_change_that_is_repeated_keeps_its_number_and_another_one_has_another"),
+    ),
     (Fault::RequestNotRecorded, Programs(12)),
     (Fault::RetriesAreRenumbered, Programs(24)),
     (Fault::TicketOutlivesPin, Test(HOUSE, "writes::a_changed_pin_keeps_its_own_login_and_ends_the_others")),
