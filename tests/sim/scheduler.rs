@@ -346,7 +346,8 @@ impl Scheduler {
             ME.set(Some(thread.clone()));
             stand_on(Some(ground));
             let killed = *lock(&thread.killed);
-            let ended = if killed { Ok(()) } else { catch_unwind(AssertUnwindSafe(work)) };
+            // One that had not begun is dropped here as well: what it holds may wake others, which must be over before the next step.
+            let ended = catch_unwind(AssertUnwindSafe(move || if killed { drop(work) } else { work() }));
             stand_on(None);
             ME.set(None);
             let mut inside = lock(&scheduler.inside);
