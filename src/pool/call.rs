@@ -192,7 +192,7 @@ impl Pool {
     fn race(&self, order: &mut Vec<usize>, request: &mut Request, round: u32, left: Duration) -> (usize, At) {
         // Each node lacks others.
         request.capsules.clear();
-        request.alone = Some(self.view.is_alone(order[0]));
+        request.alone = Some(self.view.are_alone(order));
         let encoded = match framed(request) {
             Ok(encoded) => encoded,
             Err(error) => return (order[0], At::Refused(error)),
@@ -389,6 +389,7 @@ impl Pool {
         // Who sends us elsewhere has shown us nothing, and may be of a group that was given up.
         if !matches!(verdict, Verdict::Elsewhere(_)) {
             self.belongings.seen.saw(mark);
+            self.view.nodes[node].did(self.world.elapsed());
         }
         if let (Some(ticket), Some(login)) = (ticket, request.who.login) {
             self.belongings.keep_ticket(login, ticket);
@@ -445,11 +446,7 @@ impl Pool {
 
     pub(super) fn failed(&self, node: usize) {
         let (now, jitter) = (self.world.elapsed(), self.dice());
-        let mut health = self.view.nodes[node].health.lock();
-        // Whoever comes second has found out nothing new.
-        if health.is_up() {
-            *health = health.failed(now, jitter);
-        }
+        self.view.nodes[node].fail(now, jitter);
     }
 
     pub(super) fn dice(&self) -> u8 {

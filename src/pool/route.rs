@@ -7,17 +7,18 @@ use super::view::View;
 /// Round trips below this are equal, and so are those between it and twice as much, and so on: calls do not wander for the sake of a little.
 const EQUAL_BELOW: Duration = Duration::from_micros(250);
 
-/// The nodes in the order in which they are asked: those that are up before those that are not, then those that hear of a
-/// quorum, the own zone before others, in it the node of this process, then by measured round trip; one that was not measured lately comes first, to be measured. `preferred` (the node that holds a stream) comes first if
+/// The nodes in the order in which they are asked: those that are up before those that are not, of these the ones that do what they are asked all the same
+/// (nobody else is there, or they were not looked at twice yet) before the others, then those that hear of a quorum, the own zone before others, in it the node of this process, then by measured round trip; one that was not measured lately comes first, to be measured. `preferred` (the node that holds a stream) comes first if
 /// it is up.
 pub fn candidates(view: &View, preferred: Option<usize>, now: Duration) -> Vec<usize> {
     let mut order: Vec<usize> = (0..view.nodes.len()).collect();
     order.sort_by_cached_key(|at| {
         let node = &view.nodes[*at];
         let is_up = node.health.lock().is_up();
+        let is_of_use = is_up || node.does_again();
         let far = node.pace.round_trip(now).map_or(0, distance);
         let is_away = (node.place.zone != view.zone, view.nearest != Some(*at));
-        (!is_up, preferred != Some(*at), node.is_isolated(now), is_away, far, view.turn_of(*at))
+        (!is_up, !is_of_use, preferred != Some(*at), node.is_isolated(now), is_away, far, view.turn_of(*at))
     });
     order
 }
@@ -31,6 +32,7 @@ fn distance(round_trip: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::health::Health;
     use crate::pool::pace::Work;
     use crate::pool::view::Place;
 
@@ -95,6 +97,22 @@ mod tests {
         assert_eq!(candidates(&view, None, later), [0, 1], "it is measured again");
         view.nodes[0].pace.took(Work::Nothing, Duration::from_micros(200), later);
         assert_eq!(candidates(&view, None, later), [0, 1], "and found to be well");
+    }
+
+    #[test]
+    fn where_all_have_failed_the_one_that_does_something_again_is_asked_first() {
+        let (view, later) = (view(&["b", "a", "c"]), NOW + Duration::from_millis(1));
+        view.nodes.iter().for_each(|node| node.fail(NOW, 0));
+        view.nodes[0].told_isolated(later);
+        assert_eq!(candidates(&view, None, later), [1, 2, 0], "one that is cut off knows least");
+        view.nodes[0].did(later);
+        assert_eq!(candidates(&view, None, later), [0, 1, 2], "but it is there");
+        view.nodes[0].fail(later, 0);
+        assert_eq!(candidates(&view, None, later), [1, 2, 0]);
+        view.nodes[0].did(later + Duration::from_millis(1));
+        *view.nodes[2].health.lock() = Health::Up;
+        assert_eq!(candidates(&view, None, later), [2, 0, 1], "one that is well comes before all");
+        assert!(view.is_alone(2) && view.are_alone(&[2]) && !view.are_alone(&[2, 0]));
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub struct Node {
     pub pace: Pace,
     /// When it answered last, in microseconds; 0: never.
     heard: AtomicU64,
+    /// When it did last what it was asked, in microseconds; 0: never.
+    done: AtomicU64,
+    /// When it failed last, in microseconds; 0: never.
+    failed: AtomicU64,
     /// Milliseconds of the application's clock up to which it is taken for cut off.
     isolated_until: AtomicU64,
     /// The same up to which it is not told what it need not know.
@@ -41,6 +45,26 @@ impl Node {
         self.heard.store(now.as_micros() as u64, Ordering::Relaxed);
         let mut health = self.health.lock();
         *health = health.answered();
+    }
+
+    /// It did now what it was asked.
+    pub fn did(&self, now: Duration) {
+        self.done.store(now.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// It failed now. `jitter` is 0 to 255.
+    pub fn fail(&self, now: Duration, jitter: u8) {
+        self.failed.store(now.as_micros() as u64, Ordering::Relaxed);
+        let mut health = self.health.lock();
+        // Whoever comes second has found out nothing new.
+        if health.is_up() {
+            *health = health.failed(now, jitter);
+        }
+    }
+
+    /// Whether it has done anything since it failed last.
+    pub fn does_again(&self) -> bool {
+        self.done.load(Ordering::Relaxed) > self.failed.load(Ordering::Relaxed)
     }
 
     /// Whether it has answered anything since.
@@ -89,6 +113,11 @@ impl View {
         self.nodes.iter().enumerate().all(|(at, other)| at == node || !other.health.lock().is_up())
     }
 
+    /// Whether each of these, which are asked the same, may take itself for the only one: none is, while another one is believed to be well.
+    pub fn are_alone(&self, nodes: &[usize]) -> bool {
+        nodes.iter().all(|node| self.is_alone(*node))
+    }
+
     /// A picture in which all nodes are believed to be well.
     pub fn new(zone: String, places: Vec<Place>) -> Self {
         let node = |place| Node {
@@ -96,6 +125,8 @@ impl View {
             health: Mutex::default(),
             pace: Pace::default(),
             heard: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             isolated_until: AtomicU64::new(0),
             deaf_until: AtomicU64::new(0),
         };

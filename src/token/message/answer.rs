@@ -295,6 +295,11 @@ impl Health {
         self.changes.unwrap_or(self.applied)
     }
 
+    /// Whether it serves, and may do all.
+    pub fn is_well(&self) -> bool {
+        self.serves && matches!(self.duty, None | Some(Duty::Ordinary))
+    }
+
     /// Whether calls may go to it.
     pub fn is_useful(&self) -> bool {
         self.serves && matches!(self.duty, None | Some(Duty::Ordinary | Duty::Isolated(_)))

@@ -300,7 +300,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until every node serves and hears of its leader; `supervised`: one that has ended is started again. Gives how many were.
+    /// Waits until every node serves, hears of its leader and lacks nothing; `supervised`: one that has ended is started again. Gives how many were.
     ///
     /// Errors: `DeviceError`, naming the node that does not.
     pub fn wait_well(&self, supervised: bool, stop: &AtomicBool) -> Result<usize> {
@@ -324,7 +324,7 @@ impl Stage {
                 let status = self.operator.status(node);
                 if status
                     .as_ref()
-                    .is_ok_and(|status| status.health.serves && status.health.in_contact && status.health.leader.is_some())
+                    .is_ok_and(|status| status.health.is_well() && status.health.leader.is_some())
                 {
                     break;
                 }
