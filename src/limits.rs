@@ -70,6 +70,8 @@ pub const HELLO_MAX_BYTES: usize = 64 << 10;
 pub const STRANGERS_MAX: usize = 1024;
 /// Most connections of one listening socket.
 pub const CONNECTIONS_MAX: usize = 4096;
+/// Those of clients among them: however many come, nodes and operators have room. One client may have three quarters.
+pub const CLIENT_CONNECTIONS_MAX: usize = CONNECTIONS_MAX - 512;
 /// Most connections of a node's operations port.
 pub const WATCHERS_MAX: usize = 128;
 /// Longest request line and headers that it reads.

@@ -20,7 +20,7 @@ use super::frame::{HELLO, REFUSED, Reader, until, whole};
 use super::hello::{Hello, Purpose};
 use super::identity::{Ends, Identity, Peer};
 use crate::error::{Code, Doing, Error, Result, refuse};
-use crate::limits::{CONNECTIONS_MAX, FRAME_MAX_BYTES, HELLO_MAX_BYTES, STRANGERS_MAX};
+use crate::limits::{CLIENT_CONNECTIONS_MAX, CONNECTIONS_MAX, FRAME_MAX_BYTES, HELLO_MAX_BYTES, STRANGERS_MAX};
 use crate::secret::Secret;
 use crate::sys::process::Unshared;
 use crate::sys::socket;
@@ -57,13 +57,23 @@ const HELLO_NUMBER: u64 = 1;
 pub(super) struct Room {
     pub connections: usize,
     pub strangers: usize,
+    /// The rest is for nodes and operators.
+    pub clients: usize,
+    /// And for other clients.
+    pub of_one_client: usize,
     pub greeting: Duration,
     /// Whoever has taken longer gives way to others: where many come at once, those who have nearly said it stay.
     pub unhurried: Duration,
 }
 
-const ROOM: Room =
-    Room { connections: CONNECTIONS_MAX, strangers: STRANGERS_MAX, greeting: FRAME_PATIENCE, unhurried: UNHURRIED };
+const ROOM: Room = Room {
+    connections: CONNECTIONS_MAX,
+    strangers: STRANGERS_MAX,
+    clients: CLIENT_CONNECTIONS_MAX,
+    of_one_client: CLIENT_CONNECTIONS_MAX / 4 * 3,
+    greeting: FRAME_PATIENCE,
+    unhurried: UNHURRIED,
+};
 /// Connection threads parse, look up and sign; nothing of that recurses.
 const STACK_BYTES: usize = 1 << 20;
 
@@ -96,8 +106,8 @@ struct Shared {
 struct Guest {
     closer: Closer,
     since: Instant,
-    /// Whether it has said who it is, and may be here.
-    is_known: bool,
+    /// Who it is and what for, once it has said so and may be here.
+    who: Option<(Peer, Purpose)>,
 }
 
 impl Listener {
@@ -217,11 +227,11 @@ impl Shared {
         {
             let mut connections = self.lock();
             let is_full = connections.len() >= self.room.connections
-                || connections.values().filter(|guest| !guest.is_known).count() >= self.room.strangers;
+                || connections.values().filter(|guest| guest.who.is_none()).count() >= self.room.strangers;
             if is_full && !drop_oldest_stranger(&mut connections, self.room.unhurried) {
                 return;
             }
-            connections.insert(number, Guest { closer, since: Instant::now(), is_known: false });
+            connections.insert(number, Guest { closer, since: Instant::now(), who: None });
         }
         let shared = self.clone();
         let work = move || {
@@ -246,15 +256,13 @@ impl Shared {
         reader.take_up_to(HELLO_MAX_BYTES);
         let Some((header, payload)) = reader.next(&mut channel, until(deadline))? else { return Ok(()) };
         // The handshake is over now, so the certificate is known.
-        let conversation = match self.greet(&channel, user, header.kind, payload.expose()) {
-            Ok(conversation) => conversation,
+        let greeted = self.greet(&channel, user, header.kind, payload.expose());
+        let conversation = match greeted.and_then(|(who, conversation)| Ok(self.seat(number, who)?.then_some(conversation))) {
+            Ok(Some(conversation)) => conversation,
+            // It was dropped for the sake of others.
+            Ok(None) => return Ok(()),
             Err(error) => return send(&mut channel, REFUSED, header.number, error.to_string().as_bytes()),
         };
-        match self.lock().get_mut(&number) {
-            Some(guest) => guest.is_known = true,
-            // It was dropped for the sake of others.
-            None => return Ok(()),
-        }
         send(&mut channel, HELLO, header.number, &self.hello.encode())?;
         channel.set_deadline(None);
         channel.set_timeout(FRAME_PATIENCE)?;
@@ -264,6 +272,24 @@ impl Shared {
             _ => None,
         };
         self.answer_all(&mut channel, &mut reader, &*conversation, ends)
+    }
+
+    /// Keeps a place for who has said who it is; false: it has none any more. Errors: clients have all that is for them.
+    fn seat(&self, number: u64, who: (Peer, Purpose)) -> Result<bool> {
+        let mut guests = self.lock();
+        if who.1 == Purpose::Client {
+            let clients = || guests.values().filter_map(|guest| guest.who.as_ref()).filter(|(_, purpose)| *purpose == who.1);
+            let (all, own) = (clients().count(), clients().filter(|(peer, _)| *peer == who.0).count());
+            if own >= self.room.of_one_client || all >= self.room.clients {
+                let told = format!(
+                    "{} has {own} of {all} connections of clients here; one may have {} of {}: let threads share them, or ask another node",
+                    who.0, self.room.of_one_client, self.room.clients
+                );
+                return Err(refuse(Code::DeviceError, told));
+            }
+        }
+        let guest = guests.get_mut(&number);
+        Ok(guest.map(|guest| guest.who = Some(who)).is_some())
     }
 
     /// Answers requests until one side ends the connection, or the other side's certificate does.
@@ -318,7 +344,13 @@ impl Shared {
     }
 
     /// Who is there and what for. Errors: what the other side is told.
-    fn greet(&self, channel: &Channel, user: Option<u32>, kind: u8, payload: &[u8]) -> Result<Box<dyn Conversation>> {
+    fn greet(
+        &self,
+        channel: &Channel,
+        user: Option<u32>,
+        kind: u8,
+        payload: &[u8],
+    ) -> Result<((Peer, Purpose), Box<dyn Conversation>)> {
         if kind != HELLO {
             return Err(refuse(Code::DeviceError, "the first frame is no hello"));
         }
@@ -333,13 +365,14 @@ impl Shared {
             (_, Some(user)) => Peer::Unix(user),
             (_, None) => return Err(refuse(Code::DeviceError, "nobody is there")),
         };
-        self.service.admit(&peer, theirs.purpose)
+        let conversation = self.service.admit(&peer, theirs.purpose)?;
+        Ok(((peer, theirs.purpose), conversation))
     }
 }
 
 /// Ends the connection that has taken longest to say who it is, if that was long; whether there was such a one.
 fn drop_oldest_stranger(connections: &mut BTreeMap<u64, Guest>, unhurried: Duration) -> bool {
-    let mut strangers = connections.iter().filter(|(_, guest)| !guest.is_known);
+    let mut strangers = connections.iter().filter(|(_, guest)| guest.who.is_none());
     let oldest = strangers.next().filter(|(_, guest)| guest.since.elapsed() >= unhurried).map(|(number, _)| *number);
     let Some(dropped) = oldest.and_then(|number| connections.remove(&number)) else { return false };
     dropped.closer.end();

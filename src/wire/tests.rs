@@ -300,8 +300,17 @@ fn a_user_of_this_machine_who_is_not_known_is_told_so_and_not_listened_to() {
 }
 
 /// A node with little room and little patience.
+const NARROW: server::Room = server::Room {
+    connections: 8,
+    strangers: 8,
+    clients: 8,
+    of_one_client: 8,
+    greeting: Duration::from_millis(600),
+    unhurried: Duration::ZERO,
+};
+
 fn narrow(dir: &Dir, strangers: usize) -> Listener {
-    let room = server::Room { connections: 8, strangers, greeting: Duration::from_millis(600), unhurried: Duration::ZERO };
+    let room = server::Room { strangers, ..NARROW };
     let (address, hello) = (Address::Unix(dir.join("node.sock")), Hello::new(POOL, Purpose::Peer, 1));
     Listener::bind_with(room, &address, None, hello, 0o600, Arc::new(Echo)).unwrap()
 }
@@ -326,7 +335,7 @@ fn who_says_hello_byte_by_byte_is_dropped_when_it_is_time() {
 #[test]
 fn a_handshake_that_comes_byte_by_byte_is_dropped_when_it_is_time() {
     let house = House::tls();
-    let room = server::Room { connections: 8, strangers: 8, greeting: Duration::from_millis(600), unhurried: Duration::ZERO };
+    let room = NARROW;
     let node = identity(&house.authority.issue(&Name::Node(2), 30, &house.dir.join("second")).unwrap());
     let address = "tcp:127.0.0.1:0".parse().unwrap();
     let listener =
@@ -373,6 +382,37 @@ fn strangers_take_nobody_elses_room() {
     }
     drop(strangers);
     assert!(listener.stop(PATIENCE));
+}
+
+#[test]
+fn clients_take_neither_one_anothers_room_nor_that_of_nodes() {
+    let house = House::tls();
+    let room = server::Room { connections: 8, clients: 5, of_one_client: 3, ..NARROW };
+    let [web, mail, node] = [client_name("web"), client_name("mail"), Name::Node(7)].map(|name| house.issue(&name));
+    let (own, hello_of) = (house.issue(&Name::Node(1)), Hello::new(POOL, Purpose::Peer, 1));
+    let at = Address::Tcp("127.0.0.1:0".into());
+    let listener = Listener::bind_with(room, &at, Some(own), hello_of, 0o600, Arc::new(Echo)).unwrap();
+    let open = |identity: &Identity, purpose| {
+        let mut connection = Connection::open(listener.address(), Some(identity), &hello(purpose), PATIENCE)?;
+        connection.call(1, &[0], PATIENCE).map_err(|failure| failure.error)?;
+        Ok::<_, Error>(connection)
+    };
+    let webs: Vec<_> = (0..3).map(|_| open(&web, Purpose::Client).unwrap()).collect();
+    assert!(told(open(&web, Purpose::Client).err()).contains("3 of 3 connections of clients here; one may have 3 of 5"));
+    let mails: Vec<_> = (0..2).map(|_| open(&mail, Purpose::Client).unwrap()).collect();
+    assert!(told(open(&mail, Purpose::Client).err()).contains("2 of 5"));
+    let nodes: Vec<_> = (0..3).map(|_| open(&node, Purpose::Peer).unwrap()).collect();
+    drop(webs);
+    // The node notices by itself that they are gone.
+    let until = Instant::now() + PATIENCE;
+    let comes_back = loop {
+        match open(&web, Purpose::Client) {
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+            other => break other,
+        }
+    };
+    assert!(comes_back.is_ok());
+    drop((mails, nodes));
 }
 
 #[test]

@@ -322,10 +322,7 @@ impl Stage {
                     (gone, started) = (None, started + 1);
                 }
                 let status = self.operator.status(node);
-                if status
-                    .as_ref()
-                    .is_ok_and(|status| status.health.is_well() && status.health.leader.is_some())
-                {
+                if status.as_ref().is_ok_and(|status| status.health.is_well() && status.health.leader.is_some()) {
                     break;
                 }
                 if Instant::now() > deadline || stop.load(Ordering::Acquire) {
