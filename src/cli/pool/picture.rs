@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::reach::refuses;
 use crate::config::pool::NodeFile;
 use crate::error::Result;
-use crate::log::raft::Turnover;
+use crate::log::raft::{Turnover, zone_with_quorum};
 use crate::node::{MemberStatus, NodeStatus};
 
 /// A node whose directory is here, and what it says.
@@ -168,14 +168,7 @@ impl Picture {
 
     fn warnings(&mut self, nodes: &[Seen], directory: &str) {
         self.warnings.extend(self.turnover.as_ref().map(half_way));
-        let mut voters = self.members.iter().filter(|member| member.votes);
-        if let (Some(alone), None, true) = (voters.next(), voters.next(), self.group.is_some()) {
-            self.warnings.push(format!(
-                "only node {} votes: what is acknowledged is on its disk alone. Add nodes in other zones and promote them (`hsmpool pool add-node --dir \
-                 {directory}`)",
-                alone.node
-            ));
-        }
+        self.warnings.extend(self.heavy_zone(directory));
         for member in self.members.iter().filter(|member| !nodes.iter().any(|seen| seen.node.node == member.node)) {
             self.warnings.push(format!(
                 "node {0} of zone {1} is a member, and its directory is not in {directory}, so that it was not asked; one that is no more goes by \
@@ -200,6 +193,28 @@ impl Picture {
                 self.warnings.push(format!("node {number} uses no key: {why}"));
             }
         }
+    }
+
+    /// A zone that can stop the group, if there is one.
+    fn heavy_zone(&self, directory: &str) -> Option<String> {
+        self.group?;
+        let to_be = self.voters().pop()?;
+        let voters: Vec<&Place> = self.members.iter().filter(|member| to_be.contains(&member.node)).collect();
+        let zone = zone_with_quorum(voters.iter().map(|voter| voter.zone.as_str()))?;
+        let in_it: BTreeSet<u64> = voters.iter().filter(|voter| voter.zone == zone).map(|voter| voter.node).collect();
+        let what = match (&voters[..], voters.len() == in_it.len()) {
+            ([alone], _) => format!("only node {} votes", alone.node),
+            (_, true) => format!("all that vote are in zone {zone} ({})", named(&in_it)),
+            (_, false) => format!("zone {zone} holds a quorum of the voters ({})", named(&in_it)),
+        };
+        let danger = match self.members.iter().all(|member| member.zone == zone) {
+            true => format!("what is acknowledged is in zone {zone} alone, and lost with it"),
+            false => format!("without zone {zone} no change is taken"),
+        };
+        Some(format!(
+            "{what}: {danger}. Add nodes in other zones (`hsmpool pool add-node --dir {directory} --zone ZONE`) and promote them, or those that follow there \
+             (`hsmpool pool promote --dir {directory} NODE`), until no zone has more than half of the voters"
+        ))
     }
 
     /// Whether those in contact know the group without this node.
@@ -372,6 +387,38 @@ mod tests {
             }
         }
         nodes
+    }
+
+    #[test]
+    fn a_zone_that_holds_a_quorum_of_the_voters_is_warned_of() {
+        let (alone, stops) = ("is in zone a alone, and lost with it", "without zone a no change is taken");
+        let cases: [(&[&str], Option<(&str, &str)>); 11] = [
+            (&["a"], Some(("only node 1 votes", alone))),
+            (&["a", "a-"], Some(("only node 1 votes", alone))),
+            (&["a", "b-", "c-"], Some(("only node 1 votes", stops))),
+            (&["a", "a"], Some(("all that vote are in zone a (nodes 1, 2)", alone))),
+            (&["a", "a", "a"], Some(("all that vote are in zone a (nodes 1, 2, 3)", alone))),
+            (&["a", "a", "b-"], Some(("all that vote are in zone a (nodes 1, 2)", stops))),
+            (&["b", "a", "a"], Some(("zone a holds a quorum of the voters (nodes 2, 3)", stops))),
+            (&["a", "b"], None),
+            (&["a", "a", "b", "b"], None),
+            (&["a", "a", "b", "b", "c"], None),
+            (&["a", "b", "c", "a-", "a-"], None),
+        ];
+        for (zones, expected) in cases {
+            let warnings = Picture::of(&pool_in(zones), "/p", None).warnings;
+            let Some((what, danger)) = expected else {
+                assert!(warnings.is_empty(), "{zones:?}: {warnings:?}");
+                continue;
+            };
+            let [told] = &warnings[..] else { panic!("{zones:?}: {warnings:?}") };
+            for word in [what, danger, "add-node --dir /p --zone ZONE", "promote --dir /p NODE"] {
+                assert!(told.contains(word), "{zones:?}: {word}: {told}");
+            }
+        }
+        // Of a pool that nobody is in contact with nobody knows who votes.
+        let picture = Picture::of(&[dead(1)], "/p", None);
+        assert!(picture.warnings.is_empty(), "{:?}", picture.warnings);
     }
 
     #[test]

@@ -44,5 +44,6 @@ pub use settle::Turnover;
 pub use status::GroupStatus;
 pub use survey::{Heard, Survey};
 pub use types::{Member, NodeId};
+pub use zones::zone_with_quorum;
 
 use super::decide::Decision;
