@@ -210,6 +210,8 @@ faults! {
     CopiesAreNotChecked,
     /// A copy of another member's store is installed without the answers to requests.
     CopiesLackAnswers,
+    /// A change of the voters that broke off half way stays so.
+    BrokenOffChangesStay,
     /// One zone may be given a quorum of the voters.
     OneZoneHoldsQuorum,
     /// Members of a group that was left behind by a survivor are heard.

@@ -270,6 +270,7 @@ impl Inner {
             expelled: status.expelled,
             availability: Some(self.server.metrics().availability()),
             peer: Some(self.settings.is_peer),
+            turnover: status.turnover,
         }
     }
 

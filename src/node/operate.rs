@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use minicbor::{Decode, Encode};
 
-use crate::log::raft::{GroupStatus, Member};
+use crate::log::raft::{GroupStatus, Member, Turnover};
 use crate::token::message::{Health, Refusal};
 
 /// The kind of frame that carries a [`Operate`] and comes back with an [`Operated`].
@@ -107,6 +107,17 @@ pub struct NodeStatus {
     /// Whether it runs in an application's process.
     #[n(15)]
     pub peer: Option<bool>,
+    /// A change of the voters that is not through.
+    #[n(16)]
+    pub turnover: Option<Turnover>,
+}
+
+impl NodeStatus {
+    /// Who votes, once a change that is not through is.
+    pub fn voters_to_be(&self) -> BTreeSet<u64> {
+        let voters = || self.members.iter().filter(|member| member.votes).map(|member| member.node).collect();
+        self.turnover.as_ref().map_or_else(voters, |turnover| turnover.after.clone())
+    }
 }
 
 /// Calls, by who counted them: failed ÷ all is the availability.

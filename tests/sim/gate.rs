@@ -67,6 +67,18 @@ const FAULTS: &[(Fault, Finder)] = &[
     (Fault::CopiesAreNotChecked, Test(UNITS, "store::replica::tests::a_damaged_copy_changes_nothing")),
     (Fault::CopiesLackAnswers, Test(UNITS, "store::replica::tests::a_copy_replaces_everything_and_keeps_the_stamp")),
     (
+        Fault::BrokenOffChangesStay,
+        Test(UNITS, "log::raft::tests::membership::a_change_of_the_voters_that_broke_off_at_its_deadline_is_ended_all_the_same"),
+    ),
+    (
+        Fault::BrokenOffChangesStay,
+        Test(UNITS, "log::raft::tests::membership::a_change_of_the_voters_whose_leader_is_gone_is_ended_by_the_next_one"),
+    ),
+    (
+        Fault::BrokenOffChangesStay,
+        Test(UNITS, "log::raft::tests::membership::another_change_ends_the_one_that_broke_off_before_it"),
+    ),
+    (
         Fault::OneZoneHoldsQuorum,
         Test(UNITS, "log::raft::tests::membership::a_zone_that_would_hold_a_quorum_is_refused_unless_forced"),
     ),

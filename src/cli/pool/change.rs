@@ -244,7 +244,7 @@ pub fn promote(directory: &Path, number: u64, force: bool, as_json: bool) -> Res
         let told = format!("node {number} is no member of the pool, and only one that follows can be given a vote");
         return Err(refuse(Code::ArgumentsBad, format!("{told}: `hsmpool pool add-node` adds one")));
     }
-    voters.extend(status.members.iter().filter(|member| member.votes).map(|member| member.node));
+    voters.extend(status.voters_to_be());
     // A vote of one that lags or does not run makes a quorum harder to have.
     if let Some(node) = nodes.iter().find(|node| node.node == number && !force) {
         let others: Vec<NodeFile> = nodes.iter().filter(|other| other.node != number).cloned().collect();

@@ -17,7 +17,7 @@ use crate::config::PolicyName;
 use crate::config::pool::{NodeFile, PoolId};
 use crate::error::{Code, Result, refuse};
 use crate::log::raft::Member;
-use crate::node::{MemberStatus, Operate};
+use crate::node::Operate;
 use crate::partition::make_root_key;
 use crate::wire::Name;
 use crate::wire::pki::Authority;
@@ -243,10 +243,7 @@ pub fn form(layout: &Layout, operator: &Operator) -> Result<()> {
     operator.ask(first, &Operate::ChangeVoters { voters: voters.clone(), force: false })?;
     for node in &nodes {
         operator.wait(node, "a voter that has caught up", |status| {
-            status.members.iter().filter(|member| member.votes).map(|member: &MemberStatus| member.node).collect::<BTreeSet<_>>()
-                == voters
-                && status.health.in_contact
-                && status.health.is_useful()
+            status.turnover.is_none() && status.voters_to_be() == voters && status.health.in_contact && status.health.is_useful()
         })?;
     }
     Ok(())

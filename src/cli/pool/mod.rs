@@ -7,6 +7,7 @@ mod create;
 pub(super) mod demo;
 mod layout;
 mod local;
+mod picture;
 mod reach;
 mod source;
 mod status;

@@ -28,6 +28,7 @@ use super::machine::{Draft, Machine};
 use super::message::{Answer, Ask, Manage};
 use super::network::{GroupId, Network, Wires};
 use super::progress::Progress;
+use super::settle::Changing;
 use super::spread::Spread;
 use super::storage::{LogStore, Tail};
 use super::types::{Member, NodeId, Raft, Types};
@@ -200,6 +201,8 @@ pub struct Group {
     pub(super) renewal: Mutex<Option<JoinHandle<()>>>,
     /// Revocations that wait for other members.
     pub(super) spread: Arc<Spread>,
+    /// Changes of the membership that calls are at.
+    pub(super) changing: Changing,
     /// What of its disk stands still.
     pub(super) stalled: Mutex<Option<&'static str>>,
     /// Room for the bytes of proposals under way.
@@ -265,6 +268,7 @@ impl Group {
             lease,
             renewal: Mutex::default(),
             spread: Arc::default(),
+            changing: Changing::default(),
             stalled: Mutex::default(),
             room: Arc::new(Semaphore::new(PROPOSALS_UNDER_WAY_MAX_BYTES)),
         });

@@ -340,6 +340,7 @@ fn renew(lease: &Lease, group: &Weak<Group>) {
         turn = turn.wrapping_add(1);
         if renewed {
             failures = 0;
+            member.settle_voters();
             patience = (ground::since(begun) * 3).clamp(RENEWED_EVERY, PATIENCE_MAX);
             match turn % LOOKS_FOR_SURVIVOR_EVERY {
                 0 => member.look_for_survivor(turn / LOOKS_FOR_SURVIVOR_EVERY),

@@ -9,6 +9,7 @@ use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use super::group::{Group, Retry, Tried};
 use super::message::{Answer, Ask, Manage};
 use super::network::unexpected;
+use super::settle::{Turnover, second_step};
 use super::types::{Membership, NodeId, Types};
 use super::zones;
 use super::{codec, ground, status};
@@ -43,6 +44,13 @@ impl Group {
         let metrics = self.metrics();
         let membership = metrics.membership_config.membership().clone();
         let raft = self.raft();
+        let changes = !matches!(manage, Manage::TransferLeader { .. });
+        let _under_way = changes.then(|| self.changing.begin());
+        if changes && Turnover::of(&membership).is_some() && !faults::on(Fault::BrokenOffChangesStay) {
+            // Whom a change is about is told from voters that are so for good.
+            self.written(deadline, second_step(raft.clone(), *metrics.membership_config.log_id()))?;
+            return Err(Retry::Again(refuse(Code::DeviceError, "another change of the voters had to be ended first")));
+        }
         match manage {
             Manage::AddLearner { node, member } => {
                 codec::check_member(*node, member).map_err(Retry::Never)?;

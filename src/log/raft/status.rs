@@ -12,6 +12,7 @@ use openraft::type_config::alias::WatchReceiverOf;
 
 use super::ground;
 use super::group::{Group, Retry};
+use super::settle::Turnover;
 use super::types::{Member, NodeId, Types};
 use crate::error::{Code, Error, refuse};
 use crate::log::Standing;
@@ -31,6 +32,8 @@ pub struct GroupStatus {
     pub voters: BTreeMap<NodeId, Member>,
     /// Members that follow without a vote.
     pub learners: BTreeMap<NodeId, Member>,
+    /// A change of the voters that is not through: both its old and its new ones are among the voters until it is.
+    pub turnover: Option<Turnover>,
     /// Entries of the log before this index are applied here.
     pub applied_before: u64,
     /// Entries of the log before this index are known here to be committed.
@@ -72,6 +75,7 @@ impl Group {
             term: metrics.current_term,
             voters: voting,
             learners: learning,
+            turnover: Turnover::of(membership),
             applied_before: mark.before,
             committed_before: metrics.local_committed.map_or(0, |id| id.index + 1),
             changes: mark.changes,

@@ -4,16 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::types::{Membership, NodeId};
 
-/// A zone that holds a quorum of these voters although others have voters too: its loss stops the group, and it could commit alone. Voters in
-/// one zone only, as in a pool that is being made, are no offence.
-pub fn overweight(membership: &Membership, voters: &BTreeSet<NodeId>) -> Option<String> {
+/// The zone that holds a quorum of voters in these zones, one for each voter: its loss stops the group, and it could commit alone.
+pub fn zone_with_quorum<'a>(zones: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut weights: BTreeMap<&str, usize> = BTreeMap::new();
-    for voter in voters {
-        *weights.entry(zone(membership, *voter)).or_default() += 1;
+    for zone in zones {
+        *weights.entry(zone).or_default() += 1;
     }
-    let quorum = voters.len() / 2 + 1;
-    let heavy = weights.iter().find(|(_, weight)| **weight >= quorum);
-    heavy.filter(|_| weights.len() > 1).map(|(zone, _)| (*zone).to_owned())
+    let voters: usize = weights.values().sum();
+    weights.into_iter().find(|(_, weight)| weight * 2 > voters).map(|(zone, _)| zone)
+}
+
+/// A zone that holds a quorum of these voters although others have voters too. Voters in one zone only, as in a pool that is being made, are no offence.
+pub fn overweight(membership: &Membership, voters: &BTreeSet<NodeId>) -> Option<String> {
+    let zones = || voters.iter().map(|voter| zone(membership, *voter));
+    let heavy = zone_with_quorum(zones())?;
+    zones().any(|other| other != heavy).then(|| heavy.to_owned())
 }
 
 /// Whether every quorum of the voters has members of two zones, so that what is committed is in two zones.

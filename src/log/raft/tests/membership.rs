@@ -1,9 +1,13 @@
 //! Members come and go, and no zone can hold the group alone unless somebody insists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use openraft::raft::Precondition;
+
+use super::super::types::{Membership, Payload};
+use super::super::{NodeId, Turnover};
 use super::{Cluster, eventually, member};
 use crate::error::Code;
 use crate::store::tests::fixtures::{Directory, apply, create, filled, row};
@@ -58,6 +62,93 @@ fn a_zone_that_would_hold_a_quorum_is_refused_unless_forced() {
     let error = cluster.get(1).remove(2).map(|()| cluster.get(1).status());
     // Two voters of one zone only: a pool that is made, or unmade.
     assert_eq!(error.unwrap().voters.len(), 2);
+}
+
+/// Waits until these members know that these ones vote, and that no change of them is under way.
+fn assert_settled(cluster: &Cluster, among: &[NodeId], voters: &[NodeId]) {
+    for node in among {
+        eventually("voters that are so for good", || {
+            let status = cluster.get(*node).status();
+            (status.turnover.is_none() && status.voters.keys().eq(voters)).then_some(())
+        });
+    }
+}
+
+/// Takes the first step of a change of the voters at the leader, as a call does that breaks off before the second.
+fn take_first_step(cluster: &Cluster, leader: NodeId, after: &[NodeId]) -> Turnover {
+    let (group, after) = (cluster.get(leader), BTreeSet::from_iter(after.iter().copied()));
+    let known = group.metrics().membership_config;
+    let before: BTreeSet<NodeId> = known.voter_ids().collect();
+    let nodes: BTreeMap<_, _> = known.nodes().map(|(node, member)| (*node, member.clone())).collect();
+    let joint = Membership::new(vec![before.clone(), after.clone()], nodes).unwrap();
+    let only_then = [Precondition::LastMembershipLogId { last_membership_log_id: *known.log_id() }];
+    group.block_on(group.raft().append_membership(joint, Payload::Blank, only_then)).unwrap();
+    Turnover { before, after }
+}
+
+#[test]
+fn a_change_of_the_voters_that_broke_off_at_its_deadline_is_ended_all_the_same() {
+    let mut cluster = Cluster::stopped(Directory::new(), (8192, 8192));
+    cluster.call_deadline = Duration::from_secs(1);
+    cluster.form(&["a"]);
+    for (node, zone) in [(2, "b"), (3, "c")] {
+        cluster.add(node, zone);
+        cluster.get(1).add_learner(node, member(zone)).unwrap();
+    }
+    cluster.net.isolate(1, true);
+    let error = cluster.get(1).change_voters(BTreeSet::from([1, 2, 3]), false).unwrap_err();
+    assert!(error.to_string().contains("whether it was done is not known"), "{error}");
+    let (before, after) = (BTreeSet::from([1]), BTreeSet::from([1, 2, 3]));
+    assert_eq!(cluster.get(1).status().turnover, Some(Turnover { before, after }));
+    cluster.net.isolate(1, false);
+    assert_settled(&cluster, &[1, 2, 3], &[1, 2, 3]);
+    // The first member is needed no more.
+    cluster.kill(1);
+    cluster.leader(&[2, 3]);
+    eventually("a change without the first member", || cluster.try_propose(2, create(vec![row(0)])).ok());
+}
+
+#[test]
+fn a_change_of_the_voters_whose_leader_is_gone_is_ended_by_the_next_one() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.add(4, "d");
+    cluster.get(1).add_learner(4, member("d")).unwrap();
+    let leader = cluster.leader(&[1, 2, 3]);
+    let (gone, others): (_, Vec<NodeId>) = (leader, (1..5).filter(|node| *node != leader).collect());
+    {
+        // A call is at it, so that nobody else takes the second step.
+        let _under_way = cluster.get(leader).changing.begin();
+        let turnover = take_first_step(&cluster, leader, &others);
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(cluster.get(leader).status().turnover, Some(turnover), "a change that is under way was meddled with");
+        cluster.net.isolate(gone, true);
+    }
+    cluster.leader(&others);
+    assert_settled(&cluster, &others, &others);
+    cluster.net.isolate(gone, false);
+    assert_settled(&cluster, &[1, 2, 3, 4], &others);
+    let status = cluster.get(gone).status();
+    assert!(status.learners.contains_key(&gone), "who voted before follows on: {status:?}");
+    cluster.create(gone, 0);
+    cluster.assert_same();
+}
+
+#[test]
+fn another_change_ends_the_one_that_broke_off_before_it() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.add(4, "d");
+    cluster.get(1).add_learner(4, member("d")).unwrap();
+    let leader = cluster.leader(&[1, 2, 3]);
+    let [stays, goes] = [1, 2, 3].into_iter().filter(|node| *node != leader).collect::<Vec<_>>()[..] else { unreachable!() };
+    // The thread that looks after such changes takes this one for a call's, and leaves it to the next call.
+    let _under_way = cluster.get(leader).changing.begin();
+    take_first_step(&cluster, leader, &[leader, stays, 4]);
+    cluster.get(stays).remove(4).unwrap();
+    let mut voters = [leader, stays];
+    voters.sort_unstable();
+    assert_settled(&cluster, &[leader, stays], &voters);
+    let status = cluster.get(leader).status();
+    assert_eq!(status.learners.into_keys().collect::<Vec<_>>(), [goes], "one that was to vote no more does not vote again");
 }
 
 #[test]
