@@ -194,7 +194,7 @@ impl Known {
         None
     }
 
-    /// One that is silent lags, which goes without saying.
+    /// One that is silent lags, which goes without saying: no more is told of it.
     fn lag(&mut self, now: Duration, sight: &Sight, committed: u64) -> Option<String> {
         let lag = committed.saturating_sub(sight.held);
         if sight.held > self.held || lag == 0 {
@@ -205,6 +205,11 @@ impl Known {
             (self.moved, self.other_lag) = (now, None);
             return None;
         }
+        // One that has just died stands still a little before it is known to be silent.
+        if sight.heard.is_none_or(|ago| ago >= SILENT / 2) {
+            self.other_lag = None;
+            return None;
+        }
         let stands = now.saturating_sub(self.moved) >= SILENT;
         let is_other = if self.lags { lag <= MEMBER_LAGS_ENTRIES / 4 && !stands } else { lag > MEMBER_LAGS_ENTRIES || stands };
         // One that stands has done so for as long already.
@@ -213,7 +218,7 @@ impl Known {
         }
         (self.lags, self.other_lag) = (!self.lags, None);
         Some(match self.lags {
-            true => format!("lags: it lacks {lag} entries of the log that are committed"),
+            true => format!("lags; committed entries that it lacks: {lag}"),
             false => "has caught up".to_string(),
         })
     }
@@ -370,10 +375,7 @@ mod tests {
         assert!(lag(&mut leader, SILENT / 2, true, |all| all - 2 * MEMBER_LAGS_ENTRIES).is_empty(), "a short while");
         assert!(lag(&mut leader, SILENT, true, |all| all).is_empty());
         let told = lag(&mut leader, 5 * SILENT, true, |all| all - 2 * MEMBER_LAGS_ENTRIES);
-        assert_eq!(
-            told,
-            [format!("lag: node 2 of zone b lags: it lacks {} entries of the log that are committed", 2 * MEMBER_LAGS_ENTRIES)]
-        );
+        assert_eq!(told, [format!("lag: node 2 of zone b lags; committed entries that it lacks: {}", 2 * MEMBER_LAGS_ENTRIES)]);
         assert_eq!(leader.heard.levels(Some(&leader.view()))[0].lag, 2 * MEMBER_LAGS_ENTRIES);
         assert!(lag(&mut leader, 5 * SILENT, true, |all| all - MEMBER_LAGS_ENTRIES / 2).is_empty(), "not yet");
         assert_eq!(lag(&mut leader, 5 * SILENT, true, |all| all - 10), ["lag: node 2 of zone b has caught up"]);
@@ -387,11 +389,11 @@ mod tests {
         assert!(lag(&mut leader, SILENT - BEAT, false, |_| 99).is_empty());
         assert_eq!(
             lag(&mut leader, 2 * SILENT, false, |_| 99),
-            ["lag: node 2 of zone b lags: it lacks 1 entries of the log that are committed"]
+            ["lag: node 2 of zone b lags; committed entries that it lacks: 1"]
         );
         assert_eq!(lag(&mut leader, 3 * SILENT, false, |all| all), ["lag: node 2 of zone b has caught up"]);
-        // One that is silent lags, which is told by its silence.
-        leader.committed += 10;
+        // One that dies lags at once, which is told by its silence.
+        assert!(lag(&mut leader, 2 * BEAT, true, |_| 100).is_empty());
         assert_eq!(leader.run(5 * SILENT, &[]), ["heard: node 2 of zone b is not heard of"]);
     }
 }
