@@ -159,6 +159,10 @@ pub const ELECTION_MAX_MILLISECONDS: u64 = 800;
 pub const DISK_STANDS_STILL_MILLISECONDS: u64 = 2_000;
 /// How long it does not stand for election after that.
 pub const STANDS_AGAIN_AFTER_MILLISECONDS: u64 = 5_000;
+/// A leader tells that a member is not heard of, is heard of again, lags or has caught up, when it has been so for so long.
+pub const MEMBER_SILENT_MILLISECONDS: u64 = 2_000;
+/// A member that lacks more entries than that lags, and has caught up with a quarter of it.
+pub const MEMBER_LAGS_ENTRIES: u64 = APPEND_MAX_ENTRIES;
 /// How long a member waits for another's answer before it asks again.
 pub const PEER_ANSWER_MAX_MILLISECONDS: u64 = 2_000;
 /// How long an installed snapshot may take.
@@ -210,6 +214,10 @@ pub const MEMBERS_MAX: usize = 64;
 pub const MEMBER_NAME_MAX_BYTES: usize = 256;
 
 const _: () = assert!(ELECTION_MIN_MILLISECONDS >= 5 * HEARTBEAT_MILLISECONDS);
+// A member is not heard of when many heartbeats, and some renewals of its lease, are missing; and it is told before it needs a copy.
+const _: () = assert!(MEMBER_SILENT_MILLISECONDS >= 10 * HEARTBEAT_MILLISECONDS);
+const _: () = assert!(MEMBER_SILENT_MILLISECONDS >= 3 * LEASE_RENEWED_EVERY_MILLISECONDS);
+const _: () = assert!(MEMBER_LAGS_ENTRIES < LOG_KEPT_ENTRIES);
 // A change waits for two elections and for the lease of a member that is gone, and there is time left to be carried out.
 const _: () = assert!(
     1000 * CALL_DEADLINE_SECONDS

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::certificate::check_certificate;
+use super::heard::{Heard, View};
 use super::operate::{NodeStatus, OPERATE_KIND, Operate, Operated, members};
 use super::operations::Operations;
 use super::peers::{ANSWERED, PEER_KIND, PeerWires, REFUSED};
@@ -377,6 +378,7 @@ struct Seen {
     learners: Vec<u64>,
     poisoned: bool,
     stalled: Option<&'static str>,
+    heard: Heard,
 }
 
 impl Seen {
@@ -399,6 +401,7 @@ impl Seen {
         }
         self.duty(inner.server.health().duty, &status, tell);
         self.unreached(inner, &status, tell);
+        self.heard(inner, &status, tell);
         let (voters, learners): (Vec<u64>, Vec<u64>) =
             (status.voters.keys().copied().collect(), status.learners.keys().copied().collect());
         if (&voters, &learners) != (&self.voters, &self.learners) {
@@ -440,6 +443,14 @@ impl Seen {
             }
         };
         tell("contact", told);
+    }
+
+    /// Tells, at the one who leads, which members have fallen silent or lag: one that is gone cannot.
+    fn heard(&mut self, inner: &Inner, status: &GroupStatus, tell: impl Fn(&'static str, String)) {
+        let view = View::of(status);
+        let news = self.heard.look(inner.world.elapsed(), view.as_ref());
+        news.into_iter().for_each(|(kind, told)| tell(kind, told));
+        inner.server.metrics().set_members(self.heard.levels(view.as_ref()));
     }
 
     /// Tells the one who revokes which members had not applied it, and when they have.

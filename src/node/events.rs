@@ -13,11 +13,13 @@ const EVENTS_KEPT: usize = 1024;
 /// Something that happened, in words for machines and people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Counts from 1 since the node was started.
+    /// Tells the node's lives apart: another one whenever it is started.
+    pub life: u64,
+    /// Counts from 1 in each life.
     pub number: u64,
     /// Seconds since 1970.
     pub time: u64,
-    /// The kind: `start`, `leader`, `member`, `contact`, `revocation`, `certificate`, `disk`, `drain`, `poisoned`.
+    /// The kind: `start`, `leader`, `member`, `contact`, `heard`, `lag`, `revocation`, `certificate`, `disk`, `drain`, `poisoned`.
     pub kind: &'static str,
     /// A sentence.
     pub told: String,
@@ -26,19 +28,69 @@ pub struct Event {
 impl Event {
     /// One line of JSON.
     pub fn to_json(&self, node: u64, zone: &str) -> Value {
-        json!({ "number": self.number, "time": self.time, "node": node, "zone": zone, "kind": self.kind, "told": self.told })
+        // As text: readers of JSON that have floating numbers only would round it.
+        let life = format!("{:x}", self.life);
+        json!({
+            "life": life, "number": self.number, "time": self.time, "node": node, "zone": zone, "kind": self.kind, "told": self.told,
+        })
     }
 }
 
+/// Why followers cannot begin where they ask to.
+const AFTER: &str = "as in /events?life=LIFE&after=NUMBER, with both as the last event had them that was seen; without them all that are kept are told\n";
+
 /// The newest events.
-#[derive(Default)]
 pub struct Events {
+    life: u64,
     kept: Mutex<VecDeque<Event>>,
     more: Condvar,
     ended: AtomicBool,
 }
 
 impl Events {
+    /// None yet. `started` is when, which no other life of the node has.
+    pub fn new(started: Duration) -> Self {
+        let life = started.as_nanos() as u64;
+        Self { life, kept: Mutex::default(), more: Condvar::new(), ended: AtomicBool::new(false) }
+    }
+
+    /// The number after which a follower begins that asks so: 0 without a wish, or with one of another life, whose numbers say nothing here.
+    /// What else is asked is for others. Errors: in words, what is wrong and what is right.
+    pub fn begin(&self, query: &str) -> Result<u64, String> {
+        let (mut life, mut after) = (None, None);
+        for asked in query.split('&') {
+            let (name, value) = asked.split_once('=').unwrap_or((asked, ""));
+            let (place, radix) = match name {
+                "life" => (&mut life, 16),
+                "after" => (&mut after, 10),
+                _ => continue,
+            };
+            // The parser takes a sign, too.
+            let number =
+                value.chars().all(|digit| digit.is_digit(radix)).then(|| u64::from_str_radix(value, radix).ok()).flatten();
+            let Some(number) = number else { return Err(format!("{name} is no number that an event has, {AFTER}")) };
+            if place.replace(number).is_some() {
+                return Err(format!("{name} is asked for twice; say it once, {AFTER}"));
+            }
+        }
+        match (life, after) {
+            (None, None) => Ok(0),
+            (Some(_), None) => Err(format!("life without after; say both, {AFTER}")),
+            (None, Some(_)) => Err(format!("after without life, and numbers begin anew with each; say both, {AFTER}")),
+            (Some(life), Some(_)) if life != self.life => Ok(0),
+            (Some(_), Some(after)) => match self.newest() {
+                newest if after <= newest => Ok(after),
+                newest => Err(format!(
+                    "the newest event of this life is {newest}, not {after}; ask for those after one that was, {AFTER}"
+                )),
+            },
+        }
+    }
+
+    fn newest(&self) -> u64 {
+        self.kept.lock().back().map_or(0, |last| last.number)
+    }
+
     /// Adds one.
     pub fn add(&self, time: Duration, kind: &'static str, told: String) {
         let mut kept = self.kept.lock();
@@ -46,7 +98,7 @@ impl Events {
         if kept.len() >= EVENTS_KEPT {
             kept.pop_front();
         }
-        kept.push_back(Event { number, time: time.as_secs(), kind, told });
+        kept.push_back(Event { life: self.life, number, time: time.as_secs(), kind, told });
         self.more.notify_all();
     }
 
@@ -84,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_follower_sees_each_event_once_and_in_order() {
-        let events = Events::default();
+        let events = Events::new(Duration::from_secs(1));
         let now = Duration::from_secs(5);
         assert!(events.after(0, Duration::ZERO).is_empty());
         for number in 0..EVENTS_KEPT + 10 {
@@ -96,5 +148,51 @@ mod tests {
         assert!(events.after(last, Duration::ZERO).is_empty());
         events.add(now, "contact", "lost".to_string());
         assert_eq!(events.after(last, Duration::ZERO)[0].told, "lost");
+    }
+
+    #[test]
+    fn a_follower_that_comes_again_goes_on_where_it_was_unless_the_node_was_started_since() {
+        let events = Events::new(Duration::from_nanos(0x1f));
+        for number in 1..=5 {
+            events.add(Duration::from_secs(5), "leader", format!("{number}"));
+        }
+        let told = events.after(0, Duration::ZERO)[2].to_json(1, "a");
+        let again = format!("life={}&after={}", told["life"].as_str().unwrap(), told["number"]);
+        for (query, begins) in [
+            (again.as_str(), Ok(3)),
+            ("", Ok(0)),
+            ("&", Ok(0)),
+            ("probe=1&after=5&life=1f&x", Ok(5)),
+            ("life=1F&after=0", Ok(0)),
+            // Another life's, however far it came.
+            ("life=1e&after=3", Ok(0)),
+            ("life=1e&after=18446744073709551615", Ok(0)),
+            // Hostile or wrong, and what is told of it.
+            ("after=3", Err("after without life")),
+            ("life=1f", Err("life without after")),
+            ("life=1f&after=6", Err("the newest event of this life is 5, not 6")),
+            ("life=1f&after=18446744073709551616", Err("after is no number")),
+            ("life=1f&after=", Err("after is no number")),
+            ("life=1f&after", Err("after is no number")),
+            ("life=1f&after=+3", Err("after is no number")),
+            ("life=1f&after=-1", Err("after is no number")),
+            ("life=1f&after=3;4", Err("after is no number")),
+            ("life=1f&after=%33", Err("after is no number")),
+            ("life=1f&after=\u{663}", Err("after is no number")),
+            ("life=&after=3", Err("life is no number")),
+            ("life=xyz&after=3", Err("life is no number")),
+            ("life=1f&life=1f&after=3", Err("life is asked for twice")),
+            ("life=1f&after=3&after=4", Err("after is asked for twice")),
+        ] {
+            match (events.begin(query), begins) {
+                (Ok(begun), Ok(begins)) => assert_eq!(begun, begins, "{query}"),
+                (Err(told), Err(begins)) => {
+                    assert!(told.starts_with(begins) && told.contains("/events?life=LIFE&after=NUMBER"), "{query}: {told}")
+                }
+                (begun, begins) => panic!("{query}: {begun:?}, not {begins:?}"),
+            }
+        }
+        // What came of a query is a line of an answer: nothing of the sender's own words is in it.
+        assert!(!events.begin("life=<b>&after=1").unwrap_err().contains("<b>"));
     }
 }

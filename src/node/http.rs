@@ -1,4 +1,4 @@
-//! As much of HTTP as a port for watchers needs: GET, one request a connection. Each connection has a thread of its own, and whatever it sends or
+//! As much of HTTP as a port for watchers needs: GET and HEAD, one request a connection. Each connection has a thread of its own, and whatever it sends or
 //! does not, it has it for a bounded time: a body is never waited for.
 
 use std::collections::HashMap;
@@ -30,8 +30,35 @@ const STACK_BYTES: usize = 1 << 20;
 /// A watcher sends a handful.
 const HEADERS_MAX: usize = 64;
 
-/// Answers to a path, onto the connection.
-type Answer = dyn Fn(&str, &mut dyn Write) -> io::Result<()> + Send + Sync;
+/// Answers to what is asked, onto the connection.
+type Answer = dyn Fn(&Asked<'_>, &mut dyn Write) -> io::Result<()> + Send + Sync;
+
+/// What a watcher asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// Without what stands behind a `?`.
+    pub path: &'a str,
+    /// What stands behind it, as it came.
+    pub query: &'a str,
+    /// Whether the answer's body is wanted, or its head alone.
+    pub with_body: bool,
+}
+
+impl Asked<'_> {
+    /// A whole answer, after which the connection ends. A head tells of the body as if it came.
+    pub fn respond(&self, to: &mut dyn Write, status: u16, kind: &str, body: &str) -> io::Result<()> {
+        let (reason, len) = (reason(status), body.len());
+        // Whoever asks in another way is to be told the right ones (RFC 9110, 15.5.6).
+        let allow = if status == 405 { "Allow: GET, HEAD\r\n" } else { "" };
+        let mut answer = format!(
+            "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len}\r\n{allow}Connection: close\r\n\r\n"
+        );
+        if self.with_body {
+            answer += body;
+        }
+        to.write_all(answer.as_bytes())
+    }
+}
 
 /// A listening socket with its connections.
 pub struct Http {
@@ -52,7 +79,7 @@ impl Http {
     /// Listens. `answer` is called on the connection's thread.
     pub fn listen(
         address: &str,
-        answer: impl Fn(&str, &mut dyn Write) -> io::Result<()> + Send + Sync + 'static,
+        answer: impl Fn(&Asked<'_>, &mut dyn Write) -> io::Result<()> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         // A child that kept it would keep the port.
         let listener = Unshared::new(TcpListener::bind(address)?);
@@ -127,8 +154,8 @@ impl Shared {
         let mut to = stream;
         stream.set_write_timeout(Some(WRITE_PATIENCE))?;
         match wanted(&read_head(stream)?) {
-            Ok(path) => (self.answer)(path, &mut to)?,
-            Err((status, told)) => respond(&mut to, status, TEXT, told)?,
+            Ok(asked) => (self.answer)(&asked, &mut to)?,
+            Err((status, told)) => NOTHING.respond(&mut to, status, TEXT, told)?,
         }
         to.flush()?;
         linger(stream)
@@ -157,13 +184,8 @@ impl Drop for Ended<'_> {
 /// Plain words.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
-/// A whole answer, after which the connection ends.
-pub fn respond(to: &mut dyn Write, status: u16, kind: &str, body: &str) -> io::Result<()> {
-    let (reason, len) = (reason(status), body.len());
-    let head =
-        format!("HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n");
-    to.write_all((head + body).as_bytes())
-}
+/// Stands for a request that cannot be read.
+const NOTHING: Asked<'_> = Asked { path: "", query: "", with_body: true };
 
 fn reason(status: u16) -> &'static str {
     match status {
@@ -197,8 +219,8 @@ fn read_until(stream: &TcpStream, deadline: Instant) -> io::Result<()> {
     }
 }
 
-/// The path that is asked for, or the status and words of what is wrong.
-fn wanted(head: &[u8]) -> Result<&str, (u16, &'static str)> {
+/// What is asked for, or the status and words of what is wrong.
+fn wanted(head: &[u8]) -> Result<Asked<'_>, (u16, &'static str)> {
     const NO_REQUEST: (u16, &str) = (400, "no request of HTTP/1\n");
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
@@ -209,10 +231,11 @@ fn wanted(head: &[u8]) -> Result<&str, (u16, &'static str)> {
         }
         Err(_) => return Err(NO_REQUEST),
     }
-    match (request.method, request.path) {
-        (Some("GET"), Some(path)) => Ok(path),
-        (Some(_), Some(_)) => Err((405, "only GET\n")),
-        _ => Err(NO_REQUEST),
+    let (Some(method), Some(target)) = (request.method, request.path) else { return Err(NO_REQUEST) };
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    match method {
+        "GET" | "HEAD" => Ok(Asked { path, query, with_body: method == "GET" }),
+        _ => Err((405, "only GET and HEAD\n")),
     }
 }
 
@@ -235,7 +258,7 @@ mod tests {
     use super::*;
 
     fn http() -> (Http, SocketAddr) {
-        let http = Http::listen("127.0.0.1:0", |path, to| respond(to, 200, TEXT, path)).unwrap();
+        let http = Http::listen("127.0.0.1:0", |asked, to| asked.respond(to, 200, TEXT, asked.path)).unwrap();
         let address = http.address().unwrap();
         (http, address)
     }
@@ -257,7 +280,13 @@ mod tests {
         for (sent, status, end) in [
             (b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n".as_slice(), "200 OK", "/live"),
             (b"GET /ready HTTP/1.0\r\n\r\n", "200 OK", "/ready"),
-            (b"POST /live HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "405 Method Not Allowed", "only GET\n"),
+            (b"GET /live?probe=1 HTTP/1.1\r\n\r\n", "200 OK", "\r\n\r\n/live"),
+            (b"GET /live? HTTP/1.1\r\n\r\n", "200 OK", "\r\n\r\n/live"),
+            (b"GET /live??/a?b HTTP/1.1\r\n\r\n", "200 OK", "\r\n\r\n/live"),
+            (b"GET ?/live HTTP/1.1\r\n\r\n", "200 OK", "\r\n\r\n"),
+            (b"HEAD /live HTTP/1.1\r\n\r\n", "200 OK", "\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"),
+            (b"POST /live HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "405 Method Not Allowed", "\r\n\r\nonly GET and HEAD\n"),
+            (b"head /live HTTP/1.1\r\n\r\n", "405 Method Not Allowed", "only GET and HEAD\n"),
             (b"GET  /live HTTP/1.1\r\n\r\n", "400 Bad Request", "no request of HTTP/1\n"),
             (b"GET /live HTTP/2.0\r\n\r\n", "400 Bad Request", "no request of HTTP/1\n"),
             (b"\xff\xfe\r\n\r\n", "400 Bad Request", "no request of HTTP/1\n"),
@@ -266,6 +295,13 @@ mod tests {
             let answer = said(address, sent);
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")) && answer.ends_with(end), "{sent:.60?}: {answer}");
         }
+    }
+
+    #[test]
+    fn who_asks_in_a_way_that_is_not_taken_is_told_which_are() {
+        let (_http, address) = http();
+        assert!(said(address, b"DELETE /live HTTP/1.1\r\n\r\n").contains("\r\nAllow: GET, HEAD\r\n"));
+        assert!(!said(address, b"GET /live HTTP/1.1\r\n\r\n").contains("Allow"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::heard::MemberLevel;
 use super::operate::Counted;
 use crate::token::message::{Tally, Verdict};
 
@@ -29,6 +30,15 @@ pub struct Kind {
 pub struct Module {
     /// The name.
     pub client: String,
+}
+
+/// Which other member.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfMember {
+    /// Its number.
+    pub node: u64,
+    /// Its zone.
+    pub zone: String,
 }
 
 /// Modules that are counted one by one; the others are counted together, so that names do not fill the memory.
@@ -54,6 +64,10 @@ pub struct Metrics {
     key_use_left: Gauge,
     certificate_ends: Gauge,
     unreached: Gauge,
+    member_reachable: Family<OfMember, Gauge>,
+    member_lag: Family<OfMember, Gauge>,
+    /// What the two tell; none where another one leads.
+    members: Mutex<Vec<MemberLevel>>,
     is_leader: Gauge,
     applications: Gauge,
     streams: Gauge,
@@ -99,6 +113,11 @@ impl Default for Metrics {
         registry.register("key_use_left_seconds", told, key_use_left.clone());
         let told = "Nodes that had not applied a revocation when it was acknowledged here, and have not since";
         registry.register("unreached_nodes", told, unreached.clone());
+        let (member_reachable, member_lag) = (Family::<OfMember, Gauge>::default(), Family::<OfMember, Gauge>::default());
+        let told = "At the leader: 1 while it hears of that other member";
+        registry.register("member_reachable", told, member_reachable.clone());
+        let told = "At the leader: committed entries of the log that that other member lacks";
+        registry.register("member_lag_entries", told, member_lag.clone());
         let told = "When the node's certificate ends, in seconds since 1970";
         registry.register("certificate_end_timestamp_seconds", told, certificate_ends.clone());
         registry.register("events_posted", "Events that webhooks have taken", events_posted.clone());
@@ -124,6 +143,9 @@ impl Default for Metrics {
             key_use_left,
             certificate_ends,
             unreached,
+            member_reachable,
+            member_lag,
+            members: Mutex::default(),
             is_leader,
             applications,
             streams,
@@ -194,6 +216,11 @@ impl Metrics {
         self.unreached.set(members as i64);
     }
 
+    /// What the leader knows of the other members; nothing elsewhere.
+    pub fn set_members(&self, members: Vec<MemberLevel>) {
+        *self.members.lock() = members;
+    }
+
     /// All calls together.
     pub fn availability(&self) -> Counted {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -215,6 +242,17 @@ impl Metrics {
         self.is_leader.set(levels.is_leader.into());
         self.applications.set(levels.applications as i64);
         self.streams.set(levels.streams as i64);
+        // Held until the text is there: another one that asks would find it half made.
+        let members = self.members.lock();
+        self.member_reachable.clear();
+        self.member_lag.clear();
+        for member in members.iter() {
+            let label = OfMember { node: member.node, zone: member.zone.clone() };
+            if let Some(reachable) = member.reachable {
+                self.member_reachable.get_or_create(&label).set(reachable.into());
+            }
+            self.member_lag.get_or_create(&label).set(member.lag as i64);
+        }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -249,8 +287,31 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
+        assert!(!text.contains("hsmpool_member_reachable{") && !text.contains("hsmpool_member_lag_entries{"), "{text}");
         let all = metrics.availability();
         assert_eq!((all.module_calls, all.module_failed, all.module_retried), (10 + MODULES_MAX as u64 + 5, 1, 2));
         assert_eq!((all.requests, all.sent_elsewhere), (1, 0));
+    }
+
+    #[test]
+    fn members_are_told_while_this_node_leads_and_no_longer() {
+        let metrics = Metrics::default();
+        let level = |node, zone: &str, reachable, lag| MemberLevel { node, zone: zone.to_string(), reachable, lag };
+        metrics.set_members(vec![level(2, "b", Some(true), 0), level(3, "c", Some(false), 7), level(4, "a", None, 9)]);
+        let text = metrics.text(Levels::default()).unwrap();
+        for line in [
+            "hsmpool_member_reachable{node=\"2\",zone=\"b\"} 1\n",
+            "hsmpool_member_reachable{node=\"3\",zone=\"c\"} 0\n",
+            "hsmpool_member_lag_entries{node=\"2\",zone=\"b\"} 0\n",
+            "hsmpool_member_lag_entries{node=\"3\",zone=\"c\"} 7\n",
+            "hsmpool_member_lag_entries{node=\"4\",zone=\"a\"} 9\n",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        assert!(!text.contains("reachable{node=\"4\""), "it is not known yet:\n{text}");
+        metrics.set_members(vec![level(2, "b", Some(true), 0)]);
+        assert!(!metrics.text(Levels::default()).unwrap().contains("node=\"3\""), "it was removed");
+        metrics.set_members(Vec::new());
+        assert!(!metrics.text(Levels::default()).unwrap().contains("hsmpool_member_lag_entries{"));
     }
 }

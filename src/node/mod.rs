@@ -6,6 +6,7 @@
 mod certificate;
 mod daemon;
 mod events;
+mod heard;
 mod http;
 mod metrics;
 mod operate;

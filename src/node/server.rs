@@ -94,7 +94,7 @@ impl Server {
         leader: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     ) -> Self {
         let (scopes, streams, drains) = (Scopes::default(), Streams::default(), AtomicBool::new(false));
-        let (metrics, events) = (Metrics::default(), Events::default());
+        let (metrics, events) = (Metrics::default(), Events::new(world.now()));
         Self { partition, log, world, standing, scopes, streams, drains, leader, metrics, events }
     }
 

@@ -26,7 +26,7 @@ use crate::world::{Real, World};
 const GROUP: u64 = 7;
 
 /// A single member's log that says of itself what the test wants.
-struct Posed {
+pub struct Posed {
     solo: Solo,
     standing: Mutex<Standing>,
     mark: AtomicU64,
@@ -70,7 +70,7 @@ impl Log for Posed {
     }
 }
 
-fn server(directory: &Directory) -> (Server, Arc<Posed>) {
+pub fn server(directory: &Directory) -> (Server, Arc<Posed>) {
     let world: Arc<dyn World> = Arc::new(Real);
     let store = Arc::new(Store::open(directory.path()).unwrap());
     let root_key = load_root_key(&RootKeySource::File(directory.path().join("hsmpool.key")), true, &*world).unwrap();

@@ -96,12 +96,47 @@ fn events_are_posted_to_a_receiver_that_comes_late_and_a_dead_one_keeps_nobody()
     pool.signal(libc::SIGKILL, 2);
     let isolated = |event: &serde_json::Value| event["kind"] == "contact" && event["told"].to_string().contains("isolated");
     wait_until("the last events", || received.lock().expect("the receiver's").iter().any(isolated));
-    let numbers: Vec<u64> = {
+    let numbers = || -> Vec<u64> {
         let received = received.lock().expect("the receiver's");
         received.iter().filter(|event| event["node"] == 1).filter_map(|event| event["number"].as_u64()).collect()
     };
-    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "each once, in order");
-    pool.operations(1, "/metrics", &format!("hsmpool_events_posted_total {}", numbers.len()));
+    let all = numbers();
+    assert_eq!(all, (1..=all.len() as u64).collect::<Vec<_>>(), "each once, in order");
+    // One more may come at any time: that the other nodes are gone, or who leads.
+    wait_until("each is counted", || {
+        let count = numbers().len();
+        pool.operations(1, "/metrics", "# EOF").contains(&format!("hsmpool_events_posted_total {count}\n"))
+    });
+}
+
+#[test]
+fn the_leader_tells_that_a_zone_is_lost_and_that_it_is_back() {
+    let port = free_port();
+    let received = receive(port);
+    let pool = pool_with(&format!("webhooks = [\"http://127.0.0.1:{port}/\"]"));
+    let leader = pool.nodes().iter().find_map(|node| node["leader"].as_u64()).expect("one leads");
+    let (lost, zone) = (leader % 3 + 1, ["a", "b", "c"][(leader % 3) as usize]);
+    let posted = |what: &str| {
+        let told = format!("node {lost} of zone {zone} {what}");
+        let received = received.lock().expect("the receiver's");
+        received.iter().filter(|event| event["node"] == leader && event["kind"] == "heard" && event["told"] == told).count()
+    };
+    let member = |what: &str, level: u64| format!("hsmpool_member_{what}{{node=\"{lost}\",zone=\"{zone}\"}} {level}\n");
+    let says = |line: &str| wait_until(line, || pool.operations(leader, "/metrics", "# EOF").contains(line));
+    says(&member("reachable", 1));
+    says(&member("lag_entries", 0));
+    assert_eq!(posted("is not heard of"), 0);
+    pool.signal(libc::SIGKILL, lost as usize - 1);
+    pool.operations(leader, "/events", &format!("node {lost} of zone {zone} is not heard of"));
+    wait_until("the receiver is told", || posted("is not heard of") == 1);
+    says(&member("reachable", 0));
+    pool.command("start").ok();
+    pool.operations(leader, "/events", &format!("node {lost} of zone {zone} is heard of again"));
+    wait_until("the receiver is told again", || posted("is heard of again") == 1);
+    says(&member("reachable", 1));
+    assert_eq!(posted("is not heard of"), 1, "once");
+    let followers = (1..=3).filter(|node| *node != leader);
+    followers.for_each(|node| assert!(!pool.operations(node, "/metrics", "# EOF").contains("hsmpool_member_reachable{")));
 }
 
 #[test]

@@ -133,6 +133,7 @@ impl Group {
                 if !self.has_member(from) {
                     return Ok(Answer::refused(Fault::NoMember, no_member(from)));
                 }
+                self.asked.lock().insert(from, ground::now());
                 Ok(Answer::Before { index })
             }
             Ask::Reach { before, wait_milliseconds } => {

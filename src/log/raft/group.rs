@@ -1,6 +1,6 @@
 //! One member of one group: what room `node` holds. All functions block; openraft runs on threads of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -196,6 +196,8 @@ pub struct Group {
     /// A copy of another member's store, as far as it has come.
     pub(super) arriving: Mutex<Option<Arriving>>,
     heard: Mutex<Option<Instant>>,
+    /// When each member last asked this one, as its leader, for its lease.
+    pub(super) asked: Mutex<BTreeMap<NodeId, Instant>>,
     lease: Arc<Lease>,
     /// The thread that renews it.
     pub(super) renewal: Mutex<Option<JoinHandle<()>>>,
@@ -265,6 +267,7 @@ impl Group {
             kept: settings.cut_after.1,
             arriving: Mutex::default(),
             heard: Mutex::default(),
+            asked: Mutex::default(),
             lease,
             renewal: Mutex::default(),
             spread: Arc::default(),
@@ -286,7 +289,7 @@ impl Group {
         let mut group = [0; 16];
         random::fill(&mut group)?;
         self.join(group)?;
-        let me = std::iter::once((self.wires.node, self.member.clone())).collect::<std::collections::BTreeMap<_, _>>();
+        let me = std::iter::once((self.wires.node, self.member.clone())).collect::<BTreeMap<_, _>>();
         let begun = self.block_on(self.raft.initialize(me));
         begun.doing(Code::DeviceError, "cannot begin a group")?;
         let deadline = self.deadline();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use openraft::Instant;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
-use openraft::metrics::RaftServerMetrics;
-use openraft::type_config::alias::WatchReceiverOf;
+use openraft::metrics::{RaftMetrics, RaftServerMetrics};
+use openraft::type_config::alias::{SerdeInstantOf, WatchReceiverOf};
 
 use super::ground;
 use super::group::{Group, Retry};
@@ -42,6 +42,8 @@ pub struct GroupStatus {
     pub changes: u64,
     /// On the leader: the entries before this index that each member has on its disk.
     pub held_before: BTreeMap<NodeId, u64>,
+    /// On the leader: how long ago each other member was heard of, by its answer or its own asking; absent: not yet.
+    pub heard_ago: BTreeMap<NodeId, Duration>,
     /// How long ago a quorum (on the leader), or the leader (elsewhere), was heard of; `None`: not since this member started.
     pub contact_age: Option<Duration>,
     /// What this member may do.
@@ -80,6 +82,7 @@ impl Group {
             committed_before: metrics.local_committed.map_or(0, |id| id.index + 1),
             changes: mark.changes,
             held_before: held.map(|(node, id)| (*node, id.map_or(0, |id| id.index + 1))).collect(),
+            heard_ago: self.heard_ago(&metrics),
             contact_age: self.contact_age(),
             standing: self.lease().standing(),
             expelled: self.lease().expelled(),
@@ -116,6 +119,17 @@ impl Group {
     /// From now on.
     pub fn changes(self: &Arc<Self>) -> Changes {
         Changes { group: self.clone(), seen: self.raft().server_metrics() }
+    }
+
+    /// A far member's answers to heartbeats may come too late for openraft, but it asks this leader for its lease.
+    fn heard_ago(&self, metrics: &RaftMetrics<Types>) -> BTreeMap<NodeId, Duration> {
+        let Some(heartbeat) = &metrics.heartbeat else { return BTreeMap::new() };
+        let asked = self.asked.lock();
+        let ago = |node: &NodeId, answered: &Option<_>| {
+            let answered = (*answered).map(|at: SerdeInstantOf<Types>| at.into_inner().elapsed());
+            answered.into_iter().chain(asked.get(node).map(|at| ground::since(*at))).min()
+        };
+        heartbeat.iter().filter_map(|(node, answered)| Some((*node, ago(node, answered)?))).collect()
     }
 
     /// How long ago a quorum (on the leader), or the leader (elsewhere), was heard of.

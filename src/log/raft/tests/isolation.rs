@@ -56,6 +56,21 @@ fn a_cut_off_member_uses_keys_for_its_time_and_comes_back_by_itself() {
 }
 
 #[test]
+fn the_leader_knows_how_long_a_member_has_been_silent_and_nobody_else_says_so() {
+    let cluster = cluster(Duration::ZERO);
+    (1..=3).for_each(|node| ordinary(&cluster, node));
+    let ago = |node: u64| cluster.get(1).status().heard_ago.get(&node).copied();
+    let at_hand = Duration::from_millis(1500);
+    eventually("all are heard of", || (2..=3).all(|node| ago(node).is_some_and(|ago| ago < at_hand)).then_some(()));
+    cluster.net.isolate(3, true);
+    eventually("member 3 is silent", || ago(3).filter(|ago| *ago > 2 * at_hand));
+    assert!(ago(2).is_some_and(|ago| ago < at_hand), "{:?}", ago(2));
+    assert!(cluster.get(2).status().heard_ago.is_empty(), "only the leader knows");
+    cluster.net.isolate(3, false);
+    eventually("member 3 is heard of again", || ago(3).filter(|ago| *ago < at_hand));
+}
+
+#[test]
 fn without_isolated_use_keys_are_used_up_to_the_leases_end_only() {
     let cluster = cluster(Duration::ZERO);
     ordinary(&cluster, 2);
