@@ -222,7 +222,8 @@ impl Server {
         let token = self.partition.token_on_behalf(id, origin.clone());
         let access = Access::from(&request.who);
         if !matches!(request.ask, Ask::Logout | Ask::Leave | Ask::Forget { .. } | Ask::Inherit { .. }) {
-            *ticket = token.admit(&access)?;
+            let new_pin = if let Ask::SetPin { new, .. } = &request.ask { Some(new) } else { None };
+            *ticket = token.admit(&access, new_pin)?;
         }
         self.session_objects(&token, &access, request)?;
         let refused = match self.run(caller, &token, &access, request) {

@@ -19,7 +19,7 @@ use crate::secret::Secret;
 use crate::store::tests::fixtures::Directory;
 use crate::store::{Outcome, Store};
 use crate::token::message::{Answer, Ask, Blob, Duty, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
-use crate::token::{Access, Role, Scope, TokenId};
+use crate::token::{Access, PinState, Role, Scope, TokenId};
 use crate::world::{Real, World};
 
 /// Names the group of the log.
@@ -289,4 +289,92 @@ fn nobody_ends_a_login_without_its_ticket() {
     let (third, _) = server(&directory);
     told(&third, "owner", &who, None, Ask::Logout);
     assert!(!is_in(&third));
+}
+
+/// What a node says to a client's request about the token.
+fn told(server: &Server, name: &str, token: TokenId, who: &Who, sequence: Option<u64>, ask: Ask) -> Answer {
+    let caller = Caller { name: name.into(), tokens: None, operates: false };
+    let request = Request { sequence, ..Request::new(Some(token), who.clone(), 0, ask) };
+    decode(server.answer(&caller, encode(&request).expose()).expose()).unwrap()
+}
+
+fn pin(text: &str) -> Secret {
+    Secret::new(text.as_bytes().to_vec())
+}
+
+/// The refusal, which brings no ticket.
+fn refused(answer: Answer) -> Rv {
+    assert!(answer.ticket.is_none());
+    match answer.verdict {
+        Verdict::Refused(refusal) => refusal.code,
+        _ => panic!("not refused"),
+    }
+}
+
+fn who(answer: Answer) -> Who {
+    match answer.verdict {
+        Verdict::Done(Reply::Who(who)) => who,
+        Verdict::Refused(refusal) => panic!("{}", refusal.told),
+        _ => panic!("no login"),
+    }
+}
+
+/// A login of that role.
+fn log_in(server: &Server, token: TokenId, role: Role, text: &str, sequence: u64) -> Who {
+    who(told(server, "owner", token, &public(), Some(sequence), Ask::Login { role, pin: pin(text) }))
+}
+
+#[test]
+fn a_login_that_set_the_user_s_pin_ends_with_the_so_s_pin_although_it_says_so_again() {
+    let directory = Directory::new();
+    let ((first, _), (second, _)) = (server(&directory), server(&directory));
+    let Verdict::Done(Reply::Token(token)) = new_token(&first, 0).verdict else { panic!("a new token") };
+    let so = log_in(&first, token, Role::SecurityOfficer, "12345678", 1);
+    let init = || Ask::InitPin { new: pin("user-pin") };
+    who(told(&first, "owner", token, &so, Some(2), init()));
+    who(told(&second, "owner", token, &so, Some(2), init()));
+    let other = log_in(&first, token, Role::SecurityOfficer, "12345678", 3);
+    let change = Ask::SetPin { old: pin("12345678"), new: pin("so-pin-2") };
+    who(told(&first, "owner", token, &other, Some(4), change));
+    let (third, _) = server(&directory);
+    for server in [&first, &second, &third] {
+        assert_eq!(refused(told(server, "owner", token, &so, Some(2), init())), Rv::USER_NOT_LOGGED_IN);
+        // The number is of a request that has changed a PIN: not this one.
+        for new in ["user-pin", "12345678", "another"] {
+            let change = Ask::SetPin { old: pin("12345678"), new: pin(new) };
+            assert_eq!(refused(told(server, "owner", token, &so, Some(2), change)), Rv::USER_NOT_LOGGED_IN, "{new}");
+        }
+    }
+}
+
+#[test]
+fn a_login_outlives_its_own_change_of_the_pin_and_no_other_although_it_says_so_again() {
+    let directory = Directory::new();
+    let ((first, _), (second, _)) = (server(&directory), server(&directory));
+    let Verdict::Done(Reply::Token(token)) = new_token(&first, 0).verdict else { panic!("a new token") };
+    let so = log_in(&first, token, Role::SecurityOfficer, "12345678", 1);
+    who(told(&first, "owner", token, &so, Some(2), Ask::InitPin { new: pin("user-pin") }));
+    let user = log_in(&first, token, Role::User, "user-pin", 3);
+    let change = |new: &str| Ask::SetPin { old: pin("user-pin"), new: pin(new) };
+    let newer = who(told(&first, "owner", token, &user, Some(4), change("user-pin-2")));
+    // The answer was lost: another node is asked, which knows the login by its old ticket.
+    let at_second = who(told(&second, "owner", token, &user, Some(4), change("user-pin-2")));
+    let is_good = |server: &Server, who: &Who| {
+        let find = Ask::Find { template: Template::new() };
+        matches!(told(server, "owner", token, who, None, find).verdict, Verdict::Done(_))
+    };
+    let (third, _) = server(&directory);
+    assert!(is_good(&third, &at_second) && is_good(&second, &newer) && !is_good(&server(&directory).0, &user));
+    who(told(&first, "owner", token, &so, Some(5), Ask::InitPin { new: pin("user-pin-3") }));
+    let state = || match told(&first, "owner", token, &public(), None, Ask::Describe).verdict {
+        Verdict::Done(Reply::Described(description)) => crate::token::Description::from(description).user_pin,
+        _ => panic!("a token"),
+    };
+    for (server, who) in [(&first, &user), (&first, &newer), (&second, &newer)] {
+        assert_eq!(refused(told(server, "owner", token, who, Some(4), change("user-pin-2"))), Rv::USER_NOT_LOGGED_IN);
+    }
+    assert_eq!(state(), PinState::FinalTry, "two of them have tried a PIN");
+    assert_eq!(refused(told(&second, "owner", token, &newer, Some(4), change("guess"))), Rv::USER_NOT_LOGGED_IN);
+    let right = told(&second, "owner", token, &newer, Some(4), change("user-pin-3"));
+    assert_eq!(refused(right), Rv::PIN_LOCKED, "as many guesses as at a login");
 }
