@@ -391,7 +391,7 @@ impl Pool {
             self.belongings.seen.saw(mark);
         }
         if let (Some(ticket), Some(login)) = (ticket, request.who.login) {
-            self.belongings.keep_ticket(login, ticket);
+            self.belongings.keep_ticket(login, &request.who.ticket, ticket);
         }
         Ok(match verdict {
             Verdict::Done(reply) => {
