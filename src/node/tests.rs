@@ -13,7 +13,7 @@ use crate::limits::{REQUESTS_KEPT_CHANGES, REQUESTS_OVERTAKING_MAX};
 use crate::log::{Log, Proposal, Solo, Standing, Version};
 use crate::mechanism::{Mechanism, Params};
 use crate::object::policy::Policy;
-use crate::object::{Template, Value};
+use crate::object::{ObjectId, Template, Value};
 use crate::partition::{Partition, RootKeySource, Settings, load_root_key};
 use crate::secret::Secret;
 use crate::store::tests::fixtures::Directory;
@@ -321,7 +321,8 @@ fn who(answer: Answer) -> Who {
 
 /// A login of that role.
 fn log_in(server: &Server, token: TokenId, role: Role, text: &str, sequence: u64) -> Who {
-    who(told(server, "owner", token, &public(), Some(sequence), Ask::Login { role, pin: pin(text) }))
+    let who = who(told(server, "owner", token, &public(), Some(sequence), Ask::Login { role, pin: pin(text) }));
+    Who { write: true, ..who }
 }
 
 #[test]
@@ -377,4 +378,52 @@ fn a_login_outlives_its_own_change_of_the_pin_and_no_other_although_it_says_so_a
     assert_eq!(refused(told(&second, "owner", token, &newer, Some(4), change("guess"))), Rv::USER_NOT_LOGGED_IN);
     let right = told(&second, "owner", token, &newer, Some(4), change("user-pin-3"));
     assert_eq!(refused(right), Rv::PIN_LOCKED, "as many guesses as at a login");
+}
+
+/// The name of a new AES key that encrypts.
+fn aes_key(server: &Server, token: TokenId, who: &Who, sequence: u64) -> ObjectId {
+    let template = Template::from_iter([
+        (AttributeType::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0)),
+        (AttributeType::KEY_TYPE, Value::Ulong(KeyType::AES.0)),
+        (AttributeType::TOKEN, Value::Bool(true)),
+        (AttributeType::ENCRYPT, Value::Bool(true)),
+        (AttributeType::VALUE, Value::Bytes(vec![sequence as u8; 32])),
+    ]);
+    match told(server, "owner", token, who, Some(sequence), Ask::Create { template }).verdict {
+        Verdict::Done(Reply::Objects(made)) => made[0].id,
+        _ => panic!("a new key"),
+    }
+}
+
+#[test]
+fn an_operation_in_parts_goes_on_with_its_own_key_login_and_client_alone() {
+    let directory = Directory::new();
+    let (server, _) = server(&directory);
+    let Verdict::Done(Reply::Token(token)) = new_token(&server, 0).verdict else { panic!("a new token") };
+    let so = log_in(&server, token, Role::SecurityOfficer, "12345678", 1);
+    who(told(&server, "owner", token, &so, Some(2), Ask::InitPin { new: pin("user-pin") }));
+    let user = log_in(&server, token, Role::User, "user-pin", 3);
+    let other_login = log_in(&server, token, Role::User, "user-pin", 4);
+    let (key, other) = (aes_key(&server, token, &user, 5), aes_key(&server, token, &user, 6));
+    let part = |who: &Who, key: ObjectId, verb: Verb, after: u64| {
+        let mechanism = Mechanism { kind: MechanismType::AES_ECB, params: Params::None };
+        let what = Use { verb, mechanism, key, permit: Blob::default() };
+        let input = Secret::new(vec![7; 16]);
+        let ask = Ask::Part { what, stream: [9; 16], after, input, ends: false, signature: Vec::new() };
+        told(&server, "owner", token, who, None, ask).verdict
+    };
+    let is_unknown = |verdict: Verdict| matches!(verdict, Verdict::Unknown(ids) if ids.is_empty());
+    let goes_on = |after| matches!(part(&user, key, Verb::Encrypt, after), Verdict::Done(_));
+    assert!(goes_on(0) && goes_on(1));
+    assert!(is_unknown(part(&user, other, Verb::Encrypt, 2)), "another key");
+    assert!(is_unknown(part(&other_login, key, Verb::Encrypt, 2)), "another login");
+    told(&server, "thief", token, &public(), None, Ask::Drop { stream: [9; 16] });
+    told(&server, "thief", token, &user, None, Ask::Logout);
+    assert!(goes_on(2), "it was left alone");
+    assert!(matches!(told(&server, "owner", token, &user, Some(7), Ask::Destroy { id: key }).verdict, Verdict::Done(_)));
+    assert!(is_unknown(part(&user, other, Verb::Encrypt, 3)), "the key is destroyed, and another one lends it nothing");
+    assert!(matches!(part(&user, key, Verb::Encrypt, 3), Verdict::Refused(_)));
+    assert_eq!(server.load().1, 1);
+    told(&server, "owner", token, &user, None, Ask::Logout);
+    assert_eq!(server.load().1, 0, "it ends with its login");
 }
