@@ -435,7 +435,7 @@ impl Server {
         let id: StreamId = (access.scope, *stream);
         let bond = Bond { client: caller.name.clone(), token: *of, login: access.login, what: hash_of(what, &[]) };
         let running = match *after {
-            0 => start(token, access, what, stream)?,
+            0 => start(token, access, what, stream, input.expose())?,
             after => {
                 // What was begun before may be revoked now, or the node have been cut off for too long.
                 token.goes_on(access, what)?;

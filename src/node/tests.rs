@@ -427,3 +427,39 @@ fn an_operation_in_parts_goes_on_with_its_own_key_login_and_client_alone() {
     told(&server, "owner", token, &user, None, Ask::Logout);
     assert_eq!(server.load().1, 0, "it ends with its login");
 }
+
+#[test]
+fn a_permit_that_begins_an_operation_in_parts_is_spent_on_what_was_sent_first() {
+    let directory = Directory::new();
+    let (server, _) = server(&directory);
+    let Verdict::Done(Reply::Token(token)) = new_token(&server, 0).verdict else { panic!("a new token") };
+    let so = log_in(&server, token, Role::SecurityOfficer, "12345678", 1);
+    who(told(&server, "owner", token, &so, Some(2), Ask::InitPin { new: pin("user-pin") }));
+    let user = log_in(&server, token, Role::User, "user-pin", 3);
+    const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    let kept = || (AttributeType::TOKEN, Value::Bool(true));
+    let make = Ask::GeneratePair {
+        mechanism: Mechanism { kind: MechanismType::EC_KEY_PAIR_GEN, params: Params::None },
+        public: Template::from_iter([kept(), (AttributeType::EC_PARAMS, Value::Bytes(P256.to_vec()))]),
+        private: Template::from_iter([
+            kept(),
+            (AttributeType::SIGN, Value::Bool(true)),
+            (AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(true)),
+        ]),
+    };
+    let Verdict::Done(Reply::Objects(pair)) = told(&server, "owner", token, &user, Some(4), make).verdict else {
+        panic!("a pair")
+    };
+    let proven = told(&server, "owner", token, &user, Some(5), Ask::Authenticate { pin: pin("user-pin") });
+    let Verdict::Done(Reply::Permit(permit)) = proven.verdict else { panic!("a permit") };
+    let sign = |text: &str| {
+        let mechanism = Mechanism { kind: MechanismType::ECDSA_SHA256, params: Params::None };
+        let what = Use { verb: Verb::Sign, mechanism, key: pair[1].id, permit: permit.clone() };
+        let (stream, input, signature) = ([9; 16], pin(text), Vec::new());
+        told(&server, "owner", token, &user, None, Ask::Part { what, stream, after: 0, input, ends: true, signature })
+    };
+    for _ in 0..2 {
+        assert!(matches!(sign("one").verdict, Verdict::Done(Reply::Bytes(_))), "it comes again, as its answer was lost");
+    }
+    assert_eq!(refused(sign("two")), Rv::USER_NOT_LOGGED_IN);
+}

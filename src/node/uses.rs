@@ -79,9 +79,9 @@ fn cipher(token: &LocalToken, access: &Access, what: &Use) -> Result<Started<Box
     }
 }
 
-/// Starts an operation in parts.
-pub(super) fn start(token: &LocalToken, access: &Access, what: &Use, stream: &[u8]) -> Result<Running> {
-    let (mechanism, key, purpose) = (&what.mechanism, what.key, &[stream]);
+/// Starts an operation in parts: `first` is the first one, which comes again as it was.
+pub(super) fn start(token: &LocalToken, access: &Access, what: &Use, stream: &[u8], first: &[u8]) -> Result<Running> {
+    let (mechanism, key, purpose) = (&what.mechanism, what.key, &[stream, first]);
     Ok(match what.verb {
         Verb::Sign => Running::Sign(permitted(token, access, what, token.sign(access, mechanism, key)?, purpose)?),
         Verb::Verify => Running::Verify(permitted(token, access, what, token.verify(access, mechanism, key)?, purpose)?),
