@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::events::Events;
 use super::metrics::Metrics;
 use super::scopes::Scopes;
-use super::streams::{StreamId, Streams};
-use super::uses::{digest, start, step, whole};
+use super::streams::{Bond, StreamId, Streams};
+use super::uses::{digest, hash_of, start, step, whole};
 use crate::error::{Code, Error, Result, refuse};
 use crate::limits::{FRAME_MAX_BYTES, IDLE_APPLICATION_SECONDS, SERVING_LEASE_MILLISECONDS};
 use crate::log::{self, Log};
@@ -222,7 +222,8 @@ impl Server {
         let token = self.partition.token_on_behalf(id, origin.clone());
         let access = Access::from(&request.who);
         if !matches!(request.ask, Ask::Logout | Ask::Leave | Ask::Forget { .. } | Ask::Inherit { .. }) {
-            *ticket = token.admit(&access)?;
+            let new_pin = if let Ask::SetPin { new, .. } = &request.ask { Some(new) } else { None };
+            *ticket = token.admit(&access, new_pin)?;
         }
         self.session_objects(&token, &access, request)?;
         let refused = match self.run(caller, &token, &access, request) {
@@ -352,6 +353,9 @@ impl Server {
             Ask::Login { role, pin } => Reply::Who(Who::from(&token.login(&access.scope, *role, pin)?)),
             Ask::Logout => {
                 token.logout(access)?;
+                if let Some(login) = access.login {
+                    self.streams.drop_of_login(access.scope, &caller.name, login);
+                }
                 Reply::Nothing
             }
             Ask::Authenticate { pin } => Reply::Permit(Blob(token.authenticate(access, pin)?.proof().to_vec())),
@@ -381,7 +385,7 @@ impl Server {
                 Reply::Nothing
             }
             Ask::Leave => {
-                self.streams.drop_of(access.scope);
+                self.streams.drop_of(access.scope, &caller.name);
                 token.leave(&access.scope);
                 Reply::Nothing
             }
@@ -401,9 +405,9 @@ impl Server {
             Ask::Run { what, input, hashed, signature } => {
                 Reply::Bytes(whole(token, access, what, input.expose(), *hashed, signature)?)
             }
-            Ask::Part { .. } => return self.part(caller, token, access, &request.ask),
+            Ask::Part { .. } => return self.part(caller, token, access, request),
             Ask::Drop { stream } => {
-                self.streams.drop_one((access.scope, *stream));
+                self.streams.drop_one((access.scope, *stream), &caller.name);
                 Reply::Nothing
             }
             Ask::Digest { mechanism, state, parts } => Reply::Bytes(digest(token, access, mechanism, state.as_ref(), parts)?),
@@ -424,20 +428,23 @@ impl Server {
     }
 
     /// One part of an operation whose state is here.
-    fn part(&self, caller: &Caller, token: &LocalToken, access: &Access, ask: &Ask) -> Answered {
-        let Ask::Part { what, stream, after, input, ends, signature } = ask else { return Ok(Reply::Nothing) };
+    fn part(&self, caller: &Caller, token: &LocalToken, access: &Access, request: &Request) -> Answered {
+        let Request { token: Some(of), ask: Ask::Part { what, stream, after, input, ends, signature }, .. } = request else {
+            return Ok(Reply::Nothing);
+        };
         let id: StreamId = (access.scope, *stream);
+        let bond = Bond { client: caller.name.clone(), token: *of, login: access.login, what: hash_of(what, &[]) };
         let running = match *after {
-            0 => start(token, access, what, stream)?,
+            0 => start(token, access, what, stream, input.expose())?,
             after => {
                 // What was begun before may be revoked now, or the node have been cut off for too long.
                 token.goes_on(access, what)?;
-                self.streams.take(id, after).ok_or(Stop::Unknown(Vec::new()))?
+                self.streams.take(id, after, &bond).ok_or(Stop::Unknown(Vec::new()))?
             }
         };
         let (running, output) = step(running, input.expose(), *ends, signature)?;
         if let Some(running) = running {
-            self.streams.keep(id, &caller.name, running, after + 1, self.world.now())?;
+            self.streams.keep(id, bond, running, after + 1, self.world.now())?;
         }
         Ok(Reply::Bytes(output))
     }

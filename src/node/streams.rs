@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::error::{Code, Result, refuse};
 use crate::limits::{STREAMS_MAX, STREAMS_PER_CLIENT_MAX, STREAMS_PER_NAME_MAX};
 use crate::mechanism::{Cipher, Signer, Verifier};
-use crate::token::Scope;
+use crate::token::{LoginId, Scope, TokenId};
 
 /// Names a stream: the application and its random number.
 pub type StreamId = (Scope, [u8; 16]);
@@ -25,12 +25,25 @@ pub enum Running {
     Cipher(Box<dyn Cipher>),
 }
 
+/// What a stream is of: a part that says otherwise goes on with nothing. The key is looked at for each part, and must be the one whose operation runs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bond {
+    /// The name that the connection has proven.
+    pub client: Arc<str>,
+    /// The key's.
+    pub token: TokenId,
+    /// Who may use the key.
+    pub login: Option<LoginId>,
+    /// A hash over the use: verb, mechanism, key.
+    pub what: [u8; 32],
+}
+
 struct Kept {
     running: Running,
     /// Parts taken so far.
     taken: u64,
     last: Duration,
-    client: Arc<str>,
+    bond: Bond,
 }
 
 /// Every running stream.
@@ -48,14 +61,14 @@ impl All {
     fn remove(&mut self, id: StreamId) -> Option<Kept> {
         let kept = self.kept.remove(&id)?;
         less(&mut self.of_scope, &id.0);
-        less(&mut self.of_client, &kept.client);
+        less(&mut self.of_client, &kept.bond.client);
         Some(kept)
     }
 
     fn insert(&mut self, id: StreamId, kept: Kept) {
         self.remove(id);
         *self.of_scope.entry(id.0).or_default() += 1;
-        *self.of_client.entry(kept.client.clone()).or_default() += 1;
+        *self.of_client.entry(kept.bond.client.clone()).or_default() += 1;
         self.kept.insert(id, kept);
     }
 
@@ -77,16 +90,19 @@ fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
 }
 
 impl Streams {
-    /// Takes a stream out, if it stands after so many parts: a call in progress holds it alone.
-    pub fn take(&self, id: StreamId, after: u64) -> Option<Running> {
-        let kept = self.0.lock().remove(id)?;
+    /// Takes a stream out, if it stands after so many parts: a call in progress holds it alone. Whoever names one of another bond leaves it alone.
+    pub fn take(&self, id: StreamId, after: u64, bond: &Bond) -> Option<Running> {
+        let mut all = self.0.lock();
+        all.kept.get(&id).filter(|kept| kept.bond == *bond)?;
+        let kept = all.remove(id)?;
         (kept.taken == after).then_some(kept.running)
     }
 
-    /// Puts it back; `client` is the name that the connection has proven.
+    /// Puts it back.
     ///
     /// Errors: `TokenResourceExceeded` when the application, or its name, runs too many; `DeviceError` when all together do: another node may have room.
-    pub fn keep(&self, id: StreamId, client: &Arc<str>, running: Running, taken: u64, now: Duration) -> Result<()> {
+    pub fn keep(&self, id: StreamId, bond: Bond, running: Running, taken: u64, now: Duration) -> Result<()> {
+        let client = &bond.client;
         let mut all = self.0.lock();
         let own = all.of_scope.get(&id.0).copied().unwrap_or(0);
         let of_name = all.of_client.get(client).copied().unwrap_or(0);
@@ -102,18 +118,24 @@ impl Streams {
                 format!("this node runs {STREAMS_MAX} operations in parts, and takes no more"),
             ));
         }
-        all.insert(id, Kept { running, taken, last: now, client: client.clone() });
+        all.insert(id, Kept { running, taken, last: now, bond });
         Ok(())
     }
 
-    /// Gives a stream up.
-    pub fn drop_one(&self, id: StreamId) {
-        self.0.lock().remove(id);
+    /// Gives a stream of this client up.
+    pub fn drop_one(&self, id: StreamId, client: &str) {
+        self.0.lock().remove_those(|other, kept| *other == id && *kept.bond.client == *client);
     }
 
-    /// Gives all streams of an application up.
-    pub fn drop_of(&self, scope: Scope) {
-        self.0.lock().remove_those(|(owner, _), _| *owner == scope);
+    /// Gives all streams of an application of this client up.
+    pub fn drop_of(&self, scope: Scope, client: &str) {
+        self.0.lock().remove_those(|(owner, _), kept| *owner == scope && *kept.bond.client == *client);
+    }
+
+    /// Gives those of one of its logins up.
+    pub fn drop_of_login(&self, scope: Scope, client: &str, login: LoginId) {
+        let is_one = |owner: Scope, bond: &Bond| owner == scope && *bond.client == *client && bond.login == Some(login);
+        self.0.lock().remove_those(|(owner, _), kept| is_one(*owner, &kept.bond));
     }
 
     /// Gives streams up that nobody has touched for so long.
@@ -157,9 +179,39 @@ mod tests {
         (Scope(wide(application)), wide(stream))
     }
 
+    fn bond(client: &str) -> Bond {
+        Bond { client: Arc::from(client), token: TokenId([1; 16]), login: Some(LoginId([2; 16])), what: [3; 32] }
+    }
+
     fn keep(streams: &Streams, id: StreamId, client: &str) -> Option<Code> {
         let running = Running::Sign(Box::new(Nothing));
-        streams.keep(id, &Arc::from(client), running, 1, Duration::ZERO).err().map(|error| error.code())
+        streams.keep(id, bond(client), running, 1, Duration::ZERO).err().map(|error| error.code())
+    }
+
+    #[test]
+    fn a_stream_goes_on_for_its_client_token_login_and_use_alone() {
+        let streams = Streams::default();
+        let (one, of_one) = (id(1, 1), || bond("one"));
+        let others = [
+            bond("two"),
+            Bond { token: TokenId([9; 16]), ..of_one() },
+            Bond { login: None, ..of_one() },
+            Bond { login: Some(LoginId([9; 16])), ..of_one() },
+            Bond { what: [9; 32], ..of_one() },
+        ];
+        assert_eq!(keep(&streams, one, "one"), None);
+        for other in &others {
+            assert!(streams.take(one, 1, other).is_none());
+        }
+        streams.drop_one(one, "two");
+        streams.drop_of(one.0, "two");
+        streams.drop_of_login(one.0, "two", LoginId([2; 16]));
+        streams.drop_of_login(one.0, "one", LoginId([9; 16]));
+        assert!(streams.take(one, 1, &of_one()).is_some(), "it was left alone");
+        assert!(streams.take(one, 1, &of_one()).is_none(), "a call in progress holds it");
+        assert_eq!(keep(&streams, one, "one"), None);
+        streams.drop_of_login(one.0, "one", LoginId([2; 16]));
+        assert_eq!(streams.len(), 0);
     }
 
     #[test]
@@ -177,13 +229,13 @@ mod tests {
         assert_eq!(keep(&streams, id(next, next), "one"), Some(Code::TokenResourceExceeded));
         assert_eq!(keep(&streams, id(next, next), "two"), None);
         // Whatever ends makes room: by itself, with its application, by time.
-        assert!(streams.take(id(0, 0), 1).is_some());
+        assert!(streams.take(id(0, 0), 1, &bond("one")).is_some());
         assert_eq!(keep(&streams, id(0, 0), "one"), None);
-        streams.drop_of(id(0, 0).0);
+        streams.drop_of(id(0, 0).0, "one");
         assert_eq!(streams.len(), STREAMS_PER_NAME_MAX + 1 - STREAMS_PER_CLIENT_MAX);
         assert_eq!(keep(&streams, id(0, 0), "one"), None);
         assert_eq!(keep(&streams, id(0, 0), "one"), None, "the same again is no second one");
-        streams.drop_one(id(0, 0));
+        streams.drop_one(id(0, 0), "one");
         streams.drop_idle(Duration::from_secs(5), Duration::from_secs(5));
         let all = streams.0.lock();
         assert!(all.kept.is_empty() && all.of_scope.is_empty() && all.of_client.is_empty());

@@ -13,13 +13,13 @@ use crate::limits::{REQUESTS_KEPT_CHANGES, REQUESTS_OVERTAKING_MAX};
 use crate::log::{Log, Proposal, Solo, Standing, Version};
 use crate::mechanism::{Mechanism, Params};
 use crate::object::policy::Policy;
-use crate::object::{Template, Value};
+use crate::object::{ObjectId, Template, Value};
 use crate::partition::{Partition, RootKeySource, Settings, load_root_key};
 use crate::secret::Secret;
 use crate::store::tests::fixtures::Directory;
 use crate::store::{Outcome, Store};
 use crate::token::message::{Answer, Ask, Blob, Duty, Reply, Request, Use, Verb, Verdict, Who, decode, encode};
-use crate::token::{Access, Role, Scope, TokenId};
+use crate::token::{Access, PinState, Role, Scope, TokenId};
 use crate::world::{Real, World};
 
 /// Names the group of the log.
@@ -289,4 +289,177 @@ fn nobody_ends_a_login_without_its_ticket() {
     let (third, _) = server(&directory);
     told(&third, "owner", &who, None, Ask::Logout);
     assert!(!is_in(&third));
+}
+
+/// What a node says to a client's request about the token.
+fn told(server: &Server, name: &str, token: TokenId, who: &Who, sequence: Option<u64>, ask: Ask) -> Answer {
+    let caller = Caller { name: name.into(), tokens: None, operates: false };
+    let request = Request { sequence, ..Request::new(Some(token), who.clone(), 0, ask) };
+    decode(server.answer(&caller, encode(&request).expose()).expose()).unwrap()
+}
+
+fn pin(text: &str) -> Secret {
+    Secret::new(text.as_bytes().to_vec())
+}
+
+/// The refusal, which brings no ticket.
+fn refused(answer: Answer) -> Rv {
+    assert!(answer.ticket.is_none());
+    match answer.verdict {
+        Verdict::Refused(refusal) => refusal.code,
+        _ => panic!("not refused"),
+    }
+}
+
+fn who(answer: Answer) -> Who {
+    match answer.verdict {
+        Verdict::Done(Reply::Who(who)) => who,
+        Verdict::Refused(refusal) => panic!("{}", refusal.told),
+        _ => panic!("no login"),
+    }
+}
+
+/// A login of that role.
+fn log_in(server: &Server, token: TokenId, role: Role, text: &str, sequence: u64) -> Who {
+    let who = who(told(server, "owner", token, &public(), Some(sequence), Ask::Login { role, pin: pin(text) }));
+    Who { write: true, ..who }
+}
+
+#[test]
+fn a_login_that_set_the_user_s_pin_ends_with_the_so_s_pin_although_it_says_so_again() {
+    let directory = Directory::new();
+    let ((first, _), (second, _)) = (server(&directory), server(&directory));
+    let Verdict::Done(Reply::Token(token)) = new_token(&first, 0).verdict else { panic!("a new token") };
+    let so = log_in(&first, token, Role::SecurityOfficer, "12345678", 1);
+    let init = || Ask::InitPin { new: pin("user-pin") };
+    who(told(&first, "owner", token, &so, Some(2), init()));
+    who(told(&second, "owner", token, &so, Some(2), init()));
+    let other = log_in(&first, token, Role::SecurityOfficer, "12345678", 3);
+    let change = Ask::SetPin { old: pin("12345678"), new: pin("so-pin-2") };
+    who(told(&first, "owner", token, &other, Some(4), change));
+    let (third, _) = server(&directory);
+    for server in [&first, &second, &third] {
+        assert_eq!(refused(told(server, "owner", token, &so, Some(2), init())), Rv::USER_NOT_LOGGED_IN);
+        // The number is of a request that has changed a PIN: not this one.
+        for new in ["user-pin", "12345678", "another"] {
+            let change = Ask::SetPin { old: pin("12345678"), new: pin(new) };
+            assert_eq!(refused(told(server, "owner", token, &so, Some(2), change)), Rv::USER_NOT_LOGGED_IN, "{new}");
+        }
+    }
+}
+
+#[test]
+fn a_login_outlives_its_own_change_of_the_pin_and_no_other_although_it_says_so_again() {
+    let directory = Directory::new();
+    let ((first, _), (second, _)) = (server(&directory), server(&directory));
+    let Verdict::Done(Reply::Token(token)) = new_token(&first, 0).verdict else { panic!("a new token") };
+    let so = log_in(&first, token, Role::SecurityOfficer, "12345678", 1);
+    who(told(&first, "owner", token, &so, Some(2), Ask::InitPin { new: pin("user-pin") }));
+    let user = log_in(&first, token, Role::User, "user-pin", 3);
+    let change = |new: &str| Ask::SetPin { old: pin("user-pin"), new: pin(new) };
+    let newer = who(told(&first, "owner", token, &user, Some(4), change("user-pin-2")));
+    // The answer was lost: another node is asked, which knows the login by its old ticket.
+    let at_second = who(told(&second, "owner", token, &user, Some(4), change("user-pin-2")));
+    let is_good = |server: &Server, who: &Who| {
+        let find = Ask::Find { template: Template::new() };
+        matches!(told(server, "owner", token, who, None, find).verdict, Verdict::Done(_))
+    };
+    let (third, _) = server(&directory);
+    assert!(is_good(&third, &at_second) && is_good(&second, &newer) && !is_good(&server(&directory).0, &user));
+    who(told(&first, "owner", token, &so, Some(5), Ask::InitPin { new: pin("user-pin-3") }));
+    let state = || match told(&first, "owner", token, &public(), None, Ask::Describe).verdict {
+        Verdict::Done(Reply::Described(description)) => crate::token::Description::from(description).user_pin,
+        _ => panic!("a token"),
+    };
+    for (server, who) in [(&first, &user), (&first, &newer), (&second, &newer)] {
+        assert_eq!(refused(told(server, "owner", token, who, Some(4), change("user-pin-2"))), Rv::USER_NOT_LOGGED_IN);
+    }
+    assert_eq!(state(), PinState::FinalTry, "two of them have tried a PIN");
+    assert_eq!(refused(told(&second, "owner", token, &newer, Some(4), change("guess"))), Rv::USER_NOT_LOGGED_IN);
+    let right = told(&second, "owner", token, &newer, Some(4), change("user-pin-3"));
+    assert_eq!(refused(right), Rv::PIN_LOCKED, "as many guesses as at a login");
+}
+
+/// The name of a new AES key that encrypts.
+fn aes_key(server: &Server, token: TokenId, who: &Who, sequence: u64) -> ObjectId {
+    let template = Template::from_iter([
+        (AttributeType::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0)),
+        (AttributeType::KEY_TYPE, Value::Ulong(KeyType::AES.0)),
+        (AttributeType::TOKEN, Value::Bool(true)),
+        (AttributeType::ENCRYPT, Value::Bool(true)),
+        (AttributeType::VALUE, Value::Bytes(vec![sequence as u8; 32])),
+    ]);
+    match told(server, "owner", token, who, Some(sequence), Ask::Create { template }).verdict {
+        Verdict::Done(Reply::Objects(made)) => made[0].id,
+        _ => panic!("a new key"),
+    }
+}
+
+#[test]
+fn an_operation_in_parts_goes_on_with_its_own_key_login_and_client_alone() {
+    let directory = Directory::new();
+    let (server, _) = server(&directory);
+    let Verdict::Done(Reply::Token(token)) = new_token(&server, 0).verdict else { panic!("a new token") };
+    let so = log_in(&server, token, Role::SecurityOfficer, "12345678", 1);
+    who(told(&server, "owner", token, &so, Some(2), Ask::InitPin { new: pin("user-pin") }));
+    let user = log_in(&server, token, Role::User, "user-pin", 3);
+    let other_login = log_in(&server, token, Role::User, "user-pin", 4);
+    let (key, other) = (aes_key(&server, token, &user, 5), aes_key(&server, token, &user, 6));
+    let part = |who: &Who, key: ObjectId, verb: Verb, after: u64| {
+        let mechanism = Mechanism { kind: MechanismType::AES_ECB, params: Params::None };
+        let what = Use { verb, mechanism, key, permit: Blob::default() };
+        let input = Secret::new(vec![7; 16]);
+        let ask = Ask::Part { what, stream: [9; 16], after, input, ends: false, signature: Vec::new() };
+        told(&server, "owner", token, who, None, ask).verdict
+    };
+    let is_unknown = |verdict: Verdict| matches!(verdict, Verdict::Unknown(ids) if ids.is_empty());
+    let goes_on = |after| matches!(part(&user, key, Verb::Encrypt, after), Verdict::Done(_));
+    assert!(goes_on(0) && goes_on(1));
+    assert!(is_unknown(part(&user, other, Verb::Encrypt, 2)), "another key");
+    assert!(is_unknown(part(&other_login, key, Verb::Encrypt, 2)), "another login");
+    told(&server, "thief", token, &public(), None, Ask::Drop { stream: [9; 16] });
+    told(&server, "thief", token, &user, None, Ask::Logout);
+    assert!(goes_on(2), "it was left alone");
+    assert!(matches!(told(&server, "owner", token, &user, Some(7), Ask::Destroy { id: key }).verdict, Verdict::Done(_)));
+    assert!(is_unknown(part(&user, other, Verb::Encrypt, 3)), "the key is destroyed, and another one lends it nothing");
+    assert!(matches!(part(&user, key, Verb::Encrypt, 3), Verdict::Refused(_)));
+    assert_eq!(server.load().1, 1);
+    told(&server, "owner", token, &user, None, Ask::Logout);
+    assert_eq!(server.load().1, 0, "it ends with its login");
+}
+
+#[test]
+fn a_permit_that_begins_an_operation_in_parts_is_spent_on_what_was_sent_first() {
+    let directory = Directory::new();
+    let (server, _) = server(&directory);
+    let Verdict::Done(Reply::Token(token)) = new_token(&server, 0).verdict else { panic!("a new token") };
+    let so = log_in(&server, token, Role::SecurityOfficer, "12345678", 1);
+    who(told(&server, "owner", token, &so, Some(2), Ask::InitPin { new: pin("user-pin") }));
+    let user = log_in(&server, token, Role::User, "user-pin", 3);
+    const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    let kept = || (AttributeType::TOKEN, Value::Bool(true));
+    let make = Ask::GeneratePair {
+        mechanism: Mechanism { kind: MechanismType::EC_KEY_PAIR_GEN, params: Params::None },
+        public: Template::from_iter([kept(), (AttributeType::EC_PARAMS, Value::Bytes(P256.to_vec()))]),
+        private: Template::from_iter([
+            kept(),
+            (AttributeType::SIGN, Value::Bool(true)),
+            (AttributeType::ALWAYS_AUTHENTICATE, Value::Bool(true)),
+        ]),
+    };
+    let Verdict::Done(Reply::Objects(pair)) = told(&server, "owner", token, &user, Some(4), make).verdict else {
+        panic!("a pair")
+    };
+    let proven = told(&server, "owner", token, &user, Some(5), Ask::Authenticate { pin: pin("user-pin") });
+    let Verdict::Done(Reply::Permit(permit)) = proven.verdict else { panic!("a permit") };
+    let sign = |text: &str| {
+        let mechanism = Mechanism { kind: MechanismType::ECDSA_SHA256, params: Params::None };
+        let what = Use { verb: Verb::Sign, mechanism, key: pair[1].id, permit: permit.clone() };
+        let (stream, input, signature) = ([9; 16], pin(text), Vec::new());
+        told(&server, "owner", token, &user, None, Ask::Part { what, stream, after: 0, input, ends: true, signature })
+    };
+    for _ in 0..2 {
+        assert!(matches!(sign("one").verdict, Verdict::Done(Reply::Bytes(_))), "it comes again, as its answer was lost");
+    }
+    assert_eq!(refused(sign("two")), Rv::USER_NOT_LOGGED_IN);
 }

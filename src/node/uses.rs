@@ -10,17 +10,22 @@ use crate::secret::Secret;
 use crate::token::message::{Blob, Digested, Use, Verb, encode};
 use crate::token::{Access, Started, Token};
 
+/// A hash over a use, but for its permit, and over what comes with it.
+pub(super) fn hash_of(what: &Use, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Hash::Sha256.start();
+    let named = encode(&Use { permit: Blob::default(), ..what.clone() });
+    for part in [named.expose()].iter().chain(parts) {
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let hash = hash.finish();
+    std::array::from_fn(|at| hash[at])
+}
+
 /// Spends the permit of a use whose key asks for one; it is bound to the use and to `parts`, which are what it is spent on.
 fn permitted<O>(token: &LocalToken, access: &Access, what: &Use, started: Started<O>, parts: &[&[u8]]) -> Result<O> {
     if started.authenticate.is_some() {
-        let mut hash = Hash::Sha256.start();
-        let named = encode(&Use { permit: Blob::default(), ..what.clone() });
-        for part in [named.expose()].iter().chain(parts) {
-            hash.update(&(part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let purpose = hash.finish();
-        token.spend(access, what, std::array::from_fn(|at| purpose[at]))?;
+        token.spend(access, what, hash_of(what, parts))?;
     }
     Ok(started.operation)
 }
@@ -74,9 +79,9 @@ fn cipher(token: &LocalToken, access: &Access, what: &Use) -> Result<Started<Box
     }
 }
 
-/// Starts an operation in parts.
-pub(super) fn start(token: &LocalToken, access: &Access, what: &Use, stream: &[u8]) -> Result<Running> {
-    let (mechanism, key, purpose) = (&what.mechanism, what.key, &[stream]);
+/// Starts an operation in parts: `first` is the first one, which comes again as it was.
+pub(super) fn start(token: &LocalToken, access: &Access, what: &Use, stream: &[u8], first: &[u8]) -> Result<Running> {
+    let (mechanism, key, purpose) = (&what.mechanism, what.key, &[stream, first]);
     Ok(match what.verb {
         Verb::Sign => Running::Sign(permitted(token, access, what, token.sign(access, mechanism, key)?, purpose)?),
         Verb::Verify => Running::Verify(permitted(token, access, what, token.verify(access, mechanism, key)?, purpose)?),

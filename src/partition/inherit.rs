@@ -23,7 +23,7 @@ impl LocalToken {
         let parent = Access { scope: from, ..access.clone() };
         if let Some(origin) = origin {
             let of_parent = Origin { scope: from, sequence: None, since: None, held: Vec::new(), ..origin.clone() };
-            partition.admit(state, &parent, &of_parent)?;
+            partition.admit(state, &parent, &of_parent, None)?;
         }
         let own = parent.login.map(|login| self.inherit_login(&parent, login, access.scope)).transpose()?;
         let child = own.clone().unwrap_or_else(|| Access::public(access.scope, access.write));

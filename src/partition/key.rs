@@ -6,7 +6,6 @@ use super::object::Call;
 use super::operate::{row, verb};
 use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
 use crate::error::{Code, Result, refuse};
-use crate::faults::{self, Fault};
 use crate::mechanism::{Key, Mechanism, Params, Wanted, encoding};
 use crate::object::policy::{self, Derive, Permitted, Unwrap, Wrap};
 use crate::object::template::{self, Context, Settled};
@@ -21,29 +20,6 @@ impl Call<'_> {
             return Ok(before);
         }
         self.put_one(generated(mechanism, given, &self.context()?)?)
-    }
-
-    /// `C_GenerateKeyPair`: both are kept, or neither.
-    pub fn generate_pair(&self, mechanism: &Mechanism, public: Template, private: Template) -> Result<(Reference, Reference)> {
-        let is_token = |template: &Template| template.bool(AttributeType::TOKEN) == Some(true);
-        if is_token(&public) != is_token(&private) {
-            // An earlier arrival of the request may have made the one half a moment ago: another half that is made now would not belong to it.
-            self.partition.log.show()?;
-        }
-        if let Some([public, private]) = self.made_before()? {
-            return Ok((public, private));
-        }
-        let context = self.context()?;
-        if faults::on(Fault::HalfAPairStays) {
-            let half = public.duplicate();
-            if let Err(refused) = generated_pair(mechanism, public.duplicate(), private.duplicate(), &context) {
-                let [public, _] = generated_pair(mechanism, half, Template::new(), &context)?;
-                self.put_one(public)?;
-                return Err(refused);
-            }
-        }
-        let [public, private] = self.put(generated_pair(mechanism, public, private, &context)?)?;
-        Ok((public, private))
     }
 
     /// `C_WrapKey`.
@@ -126,25 +102,8 @@ pub(super) fn generated(mechanism: &Mechanism, given: Template, context: &Contex
     Ok(attributes)
 }
 
-/// The attributes of a new pair: the public key's, the private key's.
-pub(super) fn generated_pair(
-    mechanism: &Mechanism,
-    public: Template,
-    private: Template,
-    context: &Context,
-) -> Result<[Template; 2]> {
-    let row = row(mechanism.kind)?;
-    let make = verb(row, |verbs| verbs.generate_pair)?;
-    let mut public = template::for_generate(ObjectClass::PUBLIC_KEY, row.keys[0], mechanism.kind, public, context)?;
-    let mut private = template::for_generate(ObjectClass::PRIVATE_KEY, row.keys[0], mechanism.kind, private, context)?;
-    let made = make(mechanism, &public, &private)?;
-    merge(&mut public, made.public);
-    merge(&mut private, made.private);
-    Ok([public, private])
-}
-
 /// What the mechanism made goes over what the template had.
-fn merge(attributes: &mut Template, made: Template) {
+pub(super) fn merge(attributes: &mut Template, made: Template) {
     for (kind, value) in made {
         attributes.set(kind, value);
     }

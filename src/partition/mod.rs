@@ -18,6 +18,7 @@ mod nonces;
 mod object;
 mod operate;
 mod origin;
+mod pair;
 mod ready;
 mod root;
 mod seal;

@@ -28,11 +28,12 @@ struct Name {
 }
 
 impl LocalToken {
-    /// Accepts a login that was proven at another partition. Returns a new ticket if it is time for one. Errors: `UserNotLoggedIn`.
-    pub fn admit(&self, access: &Access) -> Result<Option<Arc<[u8]>>> {
+    /// Accepts a login that was proven at another partition. Returns a new ticket if it is time for one. `new_pin`: the request is to change the login's own PIN to
+    /// that. Errors: `UserNotLoggedIn`.
+    pub fn admit(&self, access: &Access, new_pin: Option<&Secret>) -> Result<Option<Arc<[u8]>>> {
         let (partition, state, origin) = self.parts();
         match origin {
-            Some(origin) => partition.admit(state, access, origin),
+            Some(origin) => partition.admit(state, access, origin, new_pin),
             None => Ok(None),
         }
     }

@@ -182,6 +182,47 @@ fn a_request_that_is_carried_out_twice_at_once_makes_one_key_and_both_use_that()
     assert_eq!(mac(&ours, &access), mac(&theirs, &other));
 }
 
+#[test]
+fn a_pair_half_of_which_is_the_session_s_belongs_together_though_its_request_arrives_twice_at_once() {
+    const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    let mechanism = |kind| Mechanism { kind, params: Params::None };
+    for is_public_kept in [false, true] {
+        let home = Home::new(&format!("halves-{is_public_kept}"));
+        let before = Once::default();
+        let first = home.open(Policy::Default);
+        let second = home.open_with(Policy::Default, |log| Arc::new(Overtaken { log, first: before.clone() }));
+        ready_token(&first);
+        let id = first.0.token_ids().unwrap()[0];
+        let origin =
+            Origin { scope: SCOPE, sequence: Some(7), since: None, use_number: None, client: Arc::from("app"), held: Vec::new() };
+        let make = move |admin: &LocalAdmin, access: &Access| {
+            let kept = |kept| (A::TOKEN, Value::Bool(kept));
+            let params = (A::EC_PARAMS, Value::Bytes(P256.to_vec()));
+            let public = Template::from_iter([kept(is_public_kept), params, (A::VERIFY, Value::Bool(true))]);
+            let private = Template::from_iter([kept(!is_public_kept), (A::SIGN, Value::Bool(true))]);
+            let token = admin.0.token_on_behalf(id, origin.clone());
+            token.generate_pair(access, &mechanism(MechanismType::EC_KEY_PAIR_GEN), public, private)
+        };
+        let (ours, theirs) = (first.tokens().unwrap().remove(0), second.tokens().unwrap().remove(0));
+        let (access, other) = (user(&*ours), user(&*theirs));
+        let (of_first, access_too, make_too) = (LocalAdmin(first.0.clone()), access.clone(), make.clone());
+        *before.lock() = Some(Box::new(move || assert!(make_too(&of_first, &access_too).is_ok())));
+        let (overtaken, again) = (make(&second, &other), make(&first, &access));
+        if is_public_kept {
+            assert_eq!((code(overtaken), code(again)), (Some(Code::FunctionFailed), Some(Code::FunctionFailed)));
+            let private = Template::from_iter([(A::CLASS, Value::Ulong(ObjectClass::PRIVATE_KEY.0))]);
+            assert_eq!(theirs.find(&other, &private).unwrap().len(), 0);
+            continue;
+        }
+        for (token, access, (public, private)) in [(&theirs, &other, overtaken.unwrap()), (&ours, &access, again.unwrap())] {
+            assert_eq!((public.token, private.token), (false, true));
+            let (ecdsa, mut signature) = (mechanism(MechanismType::ECDSA), [0; 64]);
+            token.sign(access, &ecdsa, private.id).unwrap().operation.single(&[7; 32], &mut signature).unwrap();
+            token.verify(access, &ecdsa, public.id).unwrap().operation.single(&[7; 32], &signature).unwrap();
+        }
+    }
+}
+
 /// A log that cannot say whether what is applied here is safe.
 struct Unsure(Solo);
 

@@ -18,6 +18,7 @@ use super::state::{Facts, Login, TokenState};
 use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::limits::{ENDED_LOGINS_MAX, PERMIT_MAX_AGE_SECONDS, TICKET_MAX_AGE_SECONDS, TICKET_RENEWED_AFTER_SECONDS};
+use crate::secret::Secret;
 use crate::token::message::encode;
 use crate::token::{Access, LoginId, Permit, Role, Scope, TokenId};
 
@@ -147,11 +148,18 @@ impl Partition {
         Ok(Arc::from(sealed))
     }
 
-    /// Accepts a login that was proven at another partition. Returns a new ticket if it is time for one.
+    /// Accepts a login that was proven at another partition. Returns a new ticket if it is time for one. `new_pin` is what the request is to make of the PIN of
+    /// its own login, as it may have done already.
     ///
     /// Errors: `UserNotLoggedIn` for a ticket that is bent, of another token, application or client, too old, or of a login or PIN that
     /// is over.
-    pub(super) fn admit(&self, state: &TokenState, access: &Access, origin: &Origin) -> Result<Option<Arc<[u8]>>> {
+    pub(super) fn admit(
+        &self,
+        state: &TokenState,
+        access: &Access,
+        origin: &Origin,
+        new_pin: Option<&Secret>,
+    ) -> Result<Option<Arc<[u8]>>> {
         let (Some(tickets), Some(id)) = (&self.tickets, access.login) else { return Ok(None) };
         let facts = state.facts(self)?;
         let is_current = |login: &Arc<Login>| {
@@ -167,50 +175,66 @@ impl Partition {
             }
             return (age > TICKET_RENEWED_AFTER_SECONDS).then(|| self.ticket(state.id, id, &login)).transpose();
         }
-        // So does the log, when the answer to that change was lost.
-        let changed_pin = self.did(Some(origin), Step::SetUser)?;
-        let login = self.read_ticket(tickets, access, origin, &facts, changed_pin).ok_or_else(dead)?;
-        let login = Arc::new(login);
-        let age = self.seconds().saturating_sub(login.issued.load(Ordering::Relaxed));
+        let ticket = self.read_ticket(tickets, access, origin, &facts).ok_or_else(dead)?;
+        let generation = self.generation_of(state, &ticket, origin, &facts, new_pin)?;
+        let token_key = Key32::from_bytes(&*ticket.token_key).ok_or_else(dead)?;
+        let login = Arc::new(Login {
+            scope: ticket.scope,
+            role: ticket.role,
+            generation: AtomicU64::new(generation),
+            token_generation: ticket.token_generation,
+            seals: ObjectSeals::new(&token_key)?,
+            token_key,
+            client: origin.client.clone(),
+            issued: AtomicU64::new(ticket.issued),
+        });
+        let age = self.seconds().saturating_sub(ticket.issued);
         self.take_in(state, id, login.clone())?;
         (age > TICKET_RENEWED_AFTER_SECONDS).then(|| self.ticket(state.id, id, &login)).transpose()
     }
 
-    fn read_ticket(
-        &self,
-        tickets: &Tickets,
-        access: &Access,
-        origin: &Origin,
-        facts: &Facts,
-        changed_pin: bool,
-    ) -> Option<Login> {
+    /// A ticket that is good, but for the PIN that was proven for it.
+    fn read_ticket(&self, tickets: &Tickets, access: &Access, origin: &Origin, facts: &Facts) -> Option<Ticket> {
         let ticket = tickets.open(facts.row.id, access)?;
-        let holder = facts.holder(ticket.role)?;
         let is_good = ticket.scope == access.scope
             && ticket.scope == origin.scope
             && Some(ticket.role) == access.role
-            // An SO that sets the user's PIN has changed one, but not its own.
-            && (ticket.generation == holder.generation
-                || (changed_pin && ticket.generation + 1 == holder.generation)
-                || faults::on(Fault::TicketOutlivesPin))
             && ticket.token_generation == facts.row.generation
             && (*ticket.client == *origin.client || faults::on(Fault::TicketForAnyone))
             && self.seconds().saturating_sub(ticket.issued) <= TICKET_MAX_AGE_SECONDS
             && !tickets.ended.lock().has(ticket.login);
-        if !is_good {
-            return None;
+        is_good.then_some(ticket)
+    }
+
+    /// The PIN's generation that a ticket's login is good for: the ticket's, or the next one, if this request has changed the PIN and the answer was lost.
+    /// That the log remembers a change of a PIN by this request does not say of which, nor that it was the last one: the new PIN does, if it is the one that
+    /// holds. Whoever tries PINs so has each attempt counted.
+    ///
+    /// Errors: `UserNotLoggedIn`: the PIN was changed since; `PinLocked`.
+    fn generation_of(
+        &self,
+        state: &TokenState,
+        ticket: &Ticket,
+        origin: &Origin,
+        facts: &Facts,
+        new_pin: Option<&Secret>,
+    ) -> Result<u64> {
+        let generation = facts.holder(ticket.role).ok_or_else(dead)?.generation;
+        if ticket.generation == generation || faults::on(Fault::TicketOutlivesPin) {
+            return Ok(generation);
         }
-        let token_key = Key32::from_bytes(&*ticket.token_key)?;
-        Some(Login {
-            scope: ticket.scope,
-            role: ticket.role,
-            generation: AtomicU64::new(holder.generation),
-            token_generation: ticket.token_generation,
-            seals: ObjectSeals::new(&token_key).ok()?,
-            token_key,
-            client: origin.client.clone(),
-            issued: AtomicU64::new(ticket.issued),
-        })
+        let is_next = ticket.generation.checked_add(1) == Some(generation);
+        let Some(new_pin) = new_pin.filter(|_| is_next) else { return Err(dead()) };
+        if !self.did(Some(origin), Step::SetUser)? {
+            return Err(dead());
+        }
+        self.may_change(Some(origin))?;
+        // Under a name of the partition's own: the request's have their answers, so that further attempts would not count.
+        match self.prove_pin(None, state, ticket.role, new_pin) {
+            Ok(proven) if proven.generation == generation => Ok(generation),
+            Err(error) if error.code() != Code::PinIncorrect => Err(error),
+            _ => Err(dead()),
+        }
     }
 
     /// From now on no ticket of this login is accepted here.

@@ -1,8 +1,9 @@
 //! Token objects for several calls of one application, made by one change.
 
-use super::key::{generated, generated_pair};
+use super::key::generated;
 use super::object::{Call, reference};
 use super::origin::Place;
+use super::pair::generated_pair;
 use super::token::LocalToken;
 use crate::ck::AttributeType;
 use crate::error::{Code, Error, Result, refuse};

@@ -171,12 +171,12 @@ impl Belongings {
         newest.unwrap_or_else(|| Proof { ticket: access.ticket.clone(), mark: Mark::default() })
     }
 
-    /// A login, by the name that nodes know it by, has a new ticket.
-    pub fn keep_ticket(&self, login: LoginId, ticket: Blob) {
-        let ticket = Arc::from(ticket.0);
-        let mut proofs = self.proofs.write();
-        let mark = proofs.get(&login).map_or(Mark::default(), |proof| proof.mark);
-        proofs.insert(login, Proof { ticket, mark });
+    /// A login, by the name that nodes know it by, has a new ticket in place of the one that was sent. Another thread may have a newer one by now, of another PIN,
+    /// or have ended the login: then it is too late.
+    pub fn keep_ticket(&self, login: LoginId, sent: &Blob, ticket: Blob) {
+        if let Some(proof) = self.proofs.write().get_mut(&login).filter(|proof| *proof.ticket == *sent.0) {
+            proof.ticket = Arc::from(ticket.0);
+        }
     }
 
     /// A login has one that is good where this mark is applied: its PIN was proven or replaced then.
@@ -325,6 +325,28 @@ impl Belongings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_renewed_ticket_takes_the_place_of_the_one_that_was_sent_and_of_no_newer_one() {
+        let belongings = Belongings::default();
+        let (login, ticket) = (LoginId([5; 16]), |text: &str| Blob(text.as_bytes().to_vec()));
+        let at = |changes| Mark { changes, epoch: Some(1) };
+        let access = Access { login: Some(login), ..Access::public(Scope([7; 16]), false) };
+        let known = || {
+            let Proof { ticket, mark } = belongings.proof(&access);
+            (String::from_utf8(ticket.to_vec()).unwrap(), mark.changes)
+        };
+        belongings.keep_proof(login, &ticket("first"), at(3));
+        belongings.keep_ticket(login, &ticket("first"), ticket("renewed"));
+        assert_eq!(known(), ("renewed".to_string(), 3));
+        // One thread was told of a renewal, and another one has changed the PIN before it could take that down.
+        belongings.keep_proof(login, &ticket("of the new PIN"), at(9));
+        belongings.keep_ticket(login, &ticket("renewed"), ticket("renewed again"));
+        assert_eq!(known(), ("of the new PIN".to_string(), 9));
+        belongings.end_login(TokenId([1; 16]), &access);
+        belongings.keep_ticket(login, &ticket("of the new PIN"), ticket("too late"));
+        assert!(belongings.proofs.read().is_empty(), "the login is over");
+    }
 
     #[test]
     fn what_was_not_told_in_time_is_left_for_the_farewell_and_told_once() {

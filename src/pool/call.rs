@@ -392,7 +392,7 @@ impl Pool {
             self.view.nodes[node].did(self.world.elapsed());
         }
         if let (Some(ticket), Some(login)) = (ticket, request.who.login) {
-            self.belongings.keep_ticket(login, ticket);
+            self.belongings.keep_ticket(login, &request.who.ticket, ticket);
         }
         Ok(match verdict {
             Verdict::Done(reply) => {

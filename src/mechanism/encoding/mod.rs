@@ -10,7 +10,7 @@ mod tests;
 use zeroize::Zeroizing;
 
 pub use self::complete::{CertificateParts, certificate_parts, complete};
-pub use self::pkcs8::{private_from_pkcs8, private_to_pkcs8};
+pub use self::pkcs8::{private_from_pkcs8, private_to_pkcs8, public_half};
 
 use super::der::trimmed;
 use crate::ck::{AttributeType, KeyType, ObjectClass};

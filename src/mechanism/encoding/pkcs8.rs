@@ -98,7 +98,10 @@ fn parse(der: &[u8]) -> std::result::Result<Template, Malformed> {
     }
 }
 
-fn public_half(private: &Template) -> Result<Template> {
+/// The public key's attributes that follow from a private key's: class, key type, components.
+///
+/// Errors: `TemplateIncomplete` where a component is missing.
+pub fn public_half(private: &Template) -> Result<Template> {
     let kind = private.ulong(AttributeType::KEY_TYPE).map(KeyType);
     let mut public = Template::from_iter([(AttributeType::CLASS, Value::Ulong(ObjectClass::PUBLIC_KEY.0))]);
     for shared in SHARED.into_iter().chain([AttributeType::KEY_TYPE]) {
