@@ -49,6 +49,10 @@ pub const TICKET_MAX_AGE_SECONDS: u64 = 30 * 24 * 3600;
 pub const ENDED_LOGINS_MAX: usize = 1 << 18;
 /// How long a context-specific login may be spent.
 pub const PERMIT_MAX_AGE_SECONDS: u64 = 300;
+/// Nonces of one token (20 MiB) from which on keys that are gone are looked for now and then, to forget what they were used with.
+pub const NONCES_LOOKED_THROUGH_FROM: usize = 1 << 16;
+/// Nonces that a node remembers of session objects that it has no more, but whose owners may bring them back.
+pub const NONCES_OF_GONE_KEYS_MAX: usize = 1 << 15;
 
 /// How long a node that starts waits for a directory that another process has, which may be about to end.
 pub const CLAIM_WAIT_MILLISECONDS: u64 = 2000;
@@ -222,6 +226,7 @@ const _: () = assert!(REQUEST_PART_MAX_BYTES <= REQUEST_INPUT_MAX_BYTES);
 const _: () = assert!(STRANGERS_MAX < CONNECTIONS_MAX && HELLO_MAX_BYTES < FRAME_MAX_BYTES);
 const _: () = assert!(STREAMS_PER_CLIENT_MAX < STREAMS_PER_NAME_MAX && STREAMS_PER_NAME_MAX < STREAMS_MAX);
 const _: () = assert!(PIN_LEN_MIN_BYTES < PIN_LEN_MAX_BYTES);
+const _: () = assert!(2 * NONCES_OF_GONE_KEYS_MAX <= NONCES_LOOKED_THROUGH_FROM);
 const _: () = assert!(TICKET_RENEWED_AFTER_SECONDS < TICKET_MAX_AGE_SECONDS);
 const _: () = assert!(ATTRIBUTE_VALUE_MAX_BYTES < OBJECT_MAX_BYTES);
 const _: () = assert!(REQUESTS_KEPT_PER_CLIENT < REQUESTS_KEPT_CHANGES);

@@ -2,7 +2,7 @@
 
 use super::super::origin;
 use super::*;
-use crate::limits::TOKENS_MAX;
+use crate::limits::{NONCES_LOOKED_THROUGH_FROM, TOKENS_MAX};
 use crate::object::ObjectId;
 
 fn origin(sequence: Option<u64>) -> Origin {
@@ -73,4 +73,43 @@ fn a_token_that_comes_while_two_look_for_it_has_one_state() {
     assert_eq!(code(early[1].describe()), Some(Code::DeviceError), "its module asks again");
     first.0.token(id).init_pin(&so, &pin("user-pin")).unwrap();
     assert_eq!(kept_states(&first), [id]);
+}
+
+#[test]
+fn keys_that_are_gone_take_the_nonces_with_them_and_others_keep_theirs() {
+    let home = Home::new("nonces");
+    let (admin, other) = (home.open(Policy::Strict), home.open(Policy::Strict));
+    let token = ready_token(&admin);
+    let theirs = other.tokens().unwrap().remove(0);
+    let (access, their_access) = (user(&*token), user(&*theirs));
+    let gcm = Mechanism {
+        kind: MechanismType::AES_GCM,
+        params: Params::Gcm { iv: b"nonce-nonce-".to_vec(), aad: Vec::new(), tag_bits: 128 },
+    };
+    let generate = |is_token: bool| {
+        let template = Template::from_iter([
+            (A::TOKEN, Value::Bool(is_token)),
+            (A::VALUE_LEN, Value::Ulong(32)),
+            (A::ENCRYPT, Value::Bool(true)),
+        ]);
+        let mechanism = Mechanism { kind: MechanismType::AES_KEY_GEN, params: Params::None };
+        token.generate(&access, &mechanism, template).unwrap().id
+    };
+    let encrypt = |key: ObjectId| token.encrypt(&access, &gcm, key).map(drop);
+    let [kept, kept_too, destroyed, destroyed_there, last] = [true, false, false, true, false].map(generate);
+    for key in [kept, kept_too, destroyed, destroyed_there] {
+        encrypt(key).unwrap();
+    }
+    token.destroy(&access, destroyed).unwrap();
+    theirs.destroy(&their_access, destroyed_there).unwrap();
+    let state = admin.0.state(admin.0.token_ids().unwrap()[0]);
+    for number in 4..NONCES_LOOKED_THROUGH_FROM - 1 {
+        state.nonces.spend(ObjectId(made_up(number)), || number % 64 != 0, &gcm, None).unwrap();
+    }
+    assert_eq!(state.nonces.total(), NONCES_LOOKED_THROUGH_FROM - 1);
+    encrypt(last).unwrap();
+    assert_eq!(state.nonces.total(), 3, "of those that are there");
+    for key in [kept, kept_too, last] {
+        assert_eq!(code(encrypt(key)), Some(Code::MechanismParamInvalid));
+    }
 }
