@@ -9,16 +9,17 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 
-use super::Partition;
 use super::ephemeral::Ephemeral;
 use super::hands::{Hands, Near};
 use super::nonces::Nonces;
 use super::ready::ReadyKeys;
 use super::seal::{Key32, ObjectSeals, authenticate};
+use super::{Partition, SoTurns};
 use crate::error::{Code, Result, refuse};
 use crate::log::Version;
 use crate::object::policy::Policy;
 use crate::store::{Marks, TokenRow, UserRow};
+use crate::sys::process::PerProcess;
 use crate::token::{Access, LoginId, Role, Scope, TokenId};
 
 /// In-memory state of one token.
@@ -34,6 +35,8 @@ pub(super) struct TokenState {
     pub ready: ReadyKeys,
     pub ephemeral: Ephemeral,
     pub nonces: Nonces,
+    /// Who tries the SO's PIN after many wrong ones.
+    pub so_turns: PerProcess<SoTurns>,
 }
 
 /// What was read last.
@@ -103,6 +106,7 @@ impl TokenState {
             ready: ReadyKeys::default(),
             ephemeral: Ephemeral::default(),
             nonces: Nonces::default(),
+            so_turns: PerProcess::new(SoTurns::default),
         })
     }
 

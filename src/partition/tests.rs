@@ -39,6 +39,10 @@ impl Home {
         self.assemble(policy, Arc::new(Real), log)
     }
 
+    fn open_in(&self, policy: Policy, world: Arc<dyn World>) -> LocalAdmin {
+        self.assemble(policy, world, |log| Arc::new(log))
+    }
+
     fn assemble(&self, policy: Policy, world: Arc<dyn World>, log: impl FnOnce(Solo) -> Arc<dyn Log>) -> LocalAdmin {
         let store = Arc::new(Store::open(&self.directory).unwrap());
         let source = RootKeySource::File(self.directory.join("hsmpool.key"));

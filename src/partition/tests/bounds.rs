@@ -1,9 +1,12 @@
-//! What others can have of a partition's memory is bounded.
+//! What others can have of a partition is bounded: its memory, and guesses at the SO's PIN.
+
+use std::time::Duration;
 
 use super::super::origin;
 use super::*;
-use crate::limits::{NONCES_LOOKED_THROUGH_FROM, TOKENS_MAX};
+use crate::limits::{NONCES_LOOKED_THROUGH_FROM, SO_DELAY_MAX_MILLISECONDS, TOKENS_MAX};
 use crate::object::ObjectId;
+use crate::world::World;
 
 fn origin(sequence: Option<u64>) -> Origin {
     Origin { scope: SCOPE, sequence, since: None, use_number: None, client: Arc::from("app"), held: Vec::new() }
@@ -112,4 +115,105 @@ fn keys_that_are_gone_take_the_nonces_with_them_and_others_keep_theirs() {
     for key in [kept, kept_too, last] {
         assert_eq!(code(encrypt(key)), Some(Code::MechanismParamInvalid));
     }
+}
+
+/// Waits are shorter than they say, and told.
+struct Hurried {
+    /// How much faster the clock runs than it should.
+    clock: u32,
+    waiting: AtomicUsize,
+    most: AtomicUsize,
+    longest: Mutex<Duration>,
+}
+
+/// How much shorter waits are.
+const HURRY: u32 = 50;
+
+impl Hurried {
+    fn new(clock: u32) -> Arc<Self> {
+        Arc::new(Self { clock, waiting: AtomicUsize::new(0), most: AtomicUsize::new(0), longest: Mutex::default() })
+    }
+
+    /// The longest wait since this was asked last.
+    fn take_longest(&self) -> Duration {
+        std::mem::take(&mut self.longest.lock())
+    }
+}
+
+impl World for Hurried {
+    fn now(&self) -> Duration {
+        Real.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        Real.elapsed() * self.clock
+    }
+
+    fn sleep(&self, time: Duration) {
+        // Others only look whether it is their turn.
+        let is_delay = time >= Duration::from_millis(100);
+        if is_delay {
+            self.most.fetch_max(self.waiting.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let mut longest = self.longest.lock();
+            *longest = longest.max(time);
+        }
+        std::thread::sleep(time / HURRY);
+        if is_delay {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn fill_random(&self, out: &mut [u8]) -> Result<()> {
+        Real.fill_random(out)
+    }
+}
+
+/// A token whose SO's PIN was wrong often enough for the longest delay.
+fn guessed_at(home: &Home, world: &Arc<Hurried>) -> (LocalAdmin, TokenId) {
+    let admin = home.open_in(Policy::Default, world.clone());
+    let id = ready_token(&admin).describe().unwrap().id;
+    assert_eq!(world.take_longest(), Duration::ZERO);
+    for _ in 0..30 {
+        admin.0.propose(Change::ReserveAttempt { token: id, role: 0 }).unwrap();
+    }
+    (admin, id)
+}
+
+#[test]
+fn guesses_at_the_sos_pin_are_delayed_one_after_the_other_and_the_right_one_is_taken() {
+    let home = Home::new("guesses");
+    let world = Hurried::new(1);
+    let (admin, id) = guessed_at(&home, &world);
+    let token = admin.0.token(id);
+    let login = |text: &str| token.login(&SCOPE, Role::SecurityOfficer, &pin(text));
+    std::thread::scope(|threads| {
+        for _ in 0..6 {
+            threads.spawn(|| assert_eq!(code(login("wrong")), Some(Code::PinIncorrect)));
+        }
+    });
+    assert_eq!(world.most.load(Ordering::SeqCst), 1);
+    assert_eq!(world.take_longest(), Duration::from_millis(SO_DELAY_MAX_MILLISECONDS));
+    user(&*token);
+    assert_eq!(world.take_longest(), Duration::ZERO, "the user is not delayed");
+    login("so-pin").unwrap();
+    assert_eq!(world.take_longest(), Duration::from_millis(SO_DELAY_MAX_MILLISECONDS));
+    login("so-pin").unwrap();
+    assert_eq!(world.take_longest(), Duration::ZERO);
+}
+
+#[test]
+fn who_waits_in_vain_for_others_guesses_is_told_and_may_come_again() {
+    let home = Home::new("in-vain");
+    let (admin, id) = guessed_at(&home, &Hurried::new(HURRY));
+    let login = |sequence: u64, text: &str| {
+        admin.0.token_on_behalf(id, origin(Some(sequence))).login(&SCOPE, Role::SecurityOfficer, &pin(text))
+    };
+    let state = admin.0.state(id);
+    let turn = state.so_turns.get().enter(&Real).unwrap();
+    let refused = login(1, "so-pin").map(drop).unwrap_err();
+    assert_eq!(refused.code(), Code::DeviceError);
+    assert!(refused.to_string().contains("try again later"), "{refused}");
+    drop(turn);
+    assert_eq!(code(login(2, "wrong")), Some(Code::PinIncorrect));
+    login(1, "so-pin").unwrap();
 }
