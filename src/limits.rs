@@ -49,6 +49,14 @@ pub const TICKET_MAX_AGE_SECONDS: u64 = 30 * 24 * 3600;
 pub const ENDED_LOGINS_MAX: usize = 1 << 18;
 /// How long a context-specific login may be spent.
 pub const PERMIT_MAX_AGE_SECONDS: u64 = 300;
+/// How long an attempt with the SO's PIN is delayed at most, after many wrong ones.
+pub const SO_DELAY_MAX_MILLISECONDS: u64 = 2_000;
+/// How long such an attempt waits at a node for those of others, before its client asks another node.
+pub const SO_TURN_MAX_MILLISECONDS: u64 = 2_500;
+/// Nonces of one token (20 MiB) from which on keys that are gone are looked for now and then, to forget what they were used with.
+pub const NONCES_LOOKED_THROUGH_FROM: usize = 1 << 16;
+/// Nonces that a node remembers of session objects that it has no more, but whose owners may bring them back.
+pub const NONCES_OF_GONE_KEYS_MAX: usize = 1 << 15;
 
 /// How long a node that starts waits for a directory that another process has, which may be about to end.
 pub const CLAIM_WAIT_MILLISECONDS: u64 = 2000;
@@ -232,6 +240,11 @@ const _: () = assert!(REQUEST_PART_MAX_BYTES <= REQUEST_INPUT_MAX_BYTES);
 const _: () = assert!(STRANGERS_MAX < CONNECTIONS_MAX && HELLO_MAX_BYTES < FRAME_MAX_BYTES);
 const _: () = assert!(STREAMS_PER_CLIENT_MAX < STREAMS_PER_NAME_MAX && STREAMS_PER_NAME_MAX < STREAMS_MAX);
 const _: () = assert!(PIN_LEN_MIN_BYTES < PIN_LEN_MAX_BYTES);
+// A module that has waited for several nodes in vain waits a sixth of its call for each: an SO who comes last, is delayed and has the right PIN is in by then.
+const _: () = assert!(SO_TURN_MAX_MILLISECONDS + SO_DELAY_MAX_MILLISECONDS + 500 <= 1000 * CALL_DEADLINE_SECONDS / 6);
+// Who waits for one other is served.
+const _: () = assert!(SO_TURN_MAX_MILLISECONDS > SO_DELAY_MAX_MILLISECONDS);
+const _: () = assert!(2 * NONCES_OF_GONE_KEYS_MAX <= NONCES_LOOKED_THROUGH_FROM);
 const _: () = assert!(TICKET_RENEWED_AFTER_SECONDS < TICKET_MAX_AGE_SECONDS);
 const _: () = assert!(ATTRIBUTE_VALUE_MAX_BYTES < OBJECT_MAX_BYTES);
 const _: () = assert!(REQUESTS_KEPT_PER_CLIENT < REQUESTS_KEPT_CHANGES);

@@ -1,5 +1,6 @@
 //! Tokens: listed, made, emptied, removed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Partition;
@@ -79,8 +80,9 @@ impl Partition {
         match self.propose_for(origin, Change::DeleteToken { token })? {
             Outcome::Done => {
                 // Logins and keys that calls under way still have are out of reach for others.
-                if let Some(state) = self.states.write().remove(&token) {
-                    state.put_away();
+                let state = self.states.read().get(&token).cloned();
+                if let Some(state) = state {
+                    self.let_go(&state);
                 }
                 self.spread(origin)
             }
@@ -98,11 +100,50 @@ impl Partition {
         LocalToken::new(self.clone(), self.state(id)).on_behalf(origin)
     }
 
+    /// The state of a token. One of a token that the store does not show is kept for nobody else: anybody can make up ids, and fill the memory with their
+    /// states. It is good for nothing until the store shows the token after all; where the store cannot be read, the calls say why.
     pub(super) fn state(&self, id: TokenId) -> Arc<TokenState> {
         if let Some(state) = self.states.read().get(&id) {
             return state.clone();
         }
-        self.states.write().entry(id).or_insert_with(|| Arc::new(TokenState::new(id))).clone()
+        let state = TokenState::new(id);
+        match self.store.token(id) {
+            Ok(Some(_)) => self.keep_state(state),
+            _ => state,
+        }
+    }
+
+    /// The one state of a token that the store has shown: this one, unless another one came first.
+    pub(super) fn keep_state(&self, state: Arc<TokenState>) -> Arc<TokenState> {
+        self.let_deleted_go();
+        let mut states = self.states.write();
+        let kept = states.entry(state.id).or_insert(state).clone();
+        // Under the lock, as it is taken back under it.
+        kept.set_kept(true);
+        kept
+    }
+
+    /// The token has been deleted: its state is out of reach for others, and who has it still finds nothing in it.
+    pub(super) fn let_go(&self, state: &TokenState) {
+        let mut states = self.states.write();
+        if states.get(&state.id).is_some_and(|kept| std::ptr::eq(&**kept, state)) {
+            states.remove(&state.id);
+        }
+        state.set_kept(false);
+        drop(states);
+        state.end();
+    }
+
+    /// Lets go what nobody has asked for since other partitions deleted it: there are more states than tokens can be.
+    fn let_deleted_go(&self) {
+        if self.states.read().len() < TOKENS_MAX {
+            return;
+        }
+        // Before the rows are read: a token that is made meanwhile is none of these.
+        let kept: Vec<_> = self.states.read().values().cloned().collect();
+        let Ok(rows) = self.store.tokens() else { return };
+        let there: HashSet<TokenId> = rows.into_iter().map(|row| row.id).collect();
+        kept.iter().filter(|state| !there.contains(&state.id)).for_each(|state| self.let_go(state));
     }
 
     fn new_token(&self, origin: Option<&Origin>, so_pin: &Secret, label: [u8; 32]) -> Result<TokenId> {

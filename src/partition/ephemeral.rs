@@ -1,6 +1,6 @@
 //! Session objects: in memory, by application, never logged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::mechanism::Key;
@@ -41,6 +41,11 @@ impl Ephemeral {
         let mut keys: Vec<_> = self.0.read().get(&scope).map(|objects| objects.values().cloned().collect()).unwrap_or_default();
         keys.sort_by_key(|key| key.object().id);
         keys
+    }
+
+    /// The ids of all applications' objects.
+    pub fn ids(&self) -> HashSet<ObjectId> {
+        self.0.read().values().flat_map(HashMap::keys).copied().collect()
     }
 
     pub fn forget_private(&self, scope: Scope) {

@@ -10,15 +10,23 @@ use super::state::{Facts, Login, TokenState, role_number};
 use super::{Partition, Place};
 use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
-use crate::limits::{PIN_LEN_MAX_BYTES, PIN_LEN_MIN_BYTES};
+use crate::limits::{
+    CALL_DEADLINE_SECONDS, PIN_LEN_MAX_BYTES, PIN_LEN_MIN_BYTES, SO_DELAY_MAX_MILLISECONDS, SO_TURN_MAX_MILLISECONDS,
+};
 use crate::secret::Secret;
 use crate::store::{Change, Outcome, Sealed, UserRow};
 use crate::token::{Access, LoginId, PinState, Role, Scope, TokenId};
 
 /// From this many wrong SO PINs on, each further one waits; the SO is never locked for good.
 const SO_DELAY_FROM_ATTEMPTS: u32 = 10;
-/// The longest such wait.
-const SO_DELAY_MAX: Duration = Duration::from_secs(32);
+/// The longest such wait. They are served one after the other, so it is also what a guess costs at a node, however many connections guess: half a guess a
+/// second, 43,200 a day, from each node of a pool. A longer one would slow guesses down by as much again, and shut out the SO, whose module asks another
+/// node when one is silent.
+const SO_DELAY_MAX: Duration = Duration::from_millis(SO_DELAY_MAX_MILLISECONDS);
+/// How long a client waits for others' attempts; then its module asks another node.
+const SO_TURN_MAX: Duration = Duration::from_millis(SO_TURN_MAX_MILLISECONDS);
+/// How often it looks whether it is its turn: a thousand connections that do so need little of a processor.
+const SO_TURN_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often to look whether a PIN that looks locked does so still, and the pause in between: 1.5 s, which is longer than looking at one takes on a machine
 /// that has much else to do.
@@ -118,10 +126,10 @@ impl Partition {
             }
             _ => return Err(refuse(Code::TokenNotPresent, "the token has been deleted or initialised again")),
         };
-        if role == Role::SecurityOfficer && attempts > SO_DELAY_FROM_ATTEMPTS {
-            let exponent = (attempts - SO_DELAY_FROM_ATTEMPTS).min(10);
-            self.world.sleep(SO_DELAY_MAX.min(Duration::from_millis(100 << exponent)));
-        }
+        let turn = match role {
+            Role::SecurityOfficer => self.so_turn(origin, state, attempts)?,
+            Role::User => None,
+        };
         let facts = state.facts(self)?;
         let holder = facts.holder(role).ok_or_else(not_set)?;
         let aad = pin_aad(token, role, holder.generation);
@@ -129,7 +137,7 @@ impl Partition {
         let place = self.stretching.get().enter(&*self.world)?;
         self.refuse_decided(origin)?;
         let proven = unwrap_under_pin(pin, &aad, under_pin.expose())?;
-        drop(place);
+        drop((place, turn));
         let Some(token_key) = proven else {
             self.note_decided(origin, token)?;
             return Err(refuse(Code::PinIncorrect, format!("wrong PIN; {attempts} wrong in a row")));
@@ -140,6 +148,21 @@ impl Partition {
             Outcome::Gone => Err(refuse(Code::TokenNotPresent, "the token has been deleted or initialised again")),
             _ => Ok(Proven { token_key, facts, generation }),
         }
+    }
+
+    /// After many wrong ones in a row the SO's PIN is looked at after a wait, and by one at a time: waits in parallel would slow nobody down. The attempt
+    /// is counted before, so that whoever comes meanwhile waits as well.
+    ///
+    /// Errors: `DeviceError`: others' attempts took too long; `PinIncorrect`: the request's PIN was wrong when it arrived before.
+    fn so_turn<'a>(&self, origin: Option<&Origin>, state: &'a TokenState, attempts: u32) -> Result<Option<Place<'a>>> {
+        let Some(past) = attempts.checked_sub(SO_DELAY_FROM_ATTEMPTS).filter(|past| *past > 0) else { return Ok(None) };
+        // Who has no module that asks again waits as long as a call may take.
+        let patience = origin.map_or(Duration::from_secs(CALL_DEADLINE_SECONDS), |_| SO_TURN_MAX);
+        let turn = state.so_turns.get().enter_within(&*self.world, patience, SO_TURN_PAUSE)?;
+        // A request that comes again takes nobody's time.
+        self.refuse_decided(origin)?;
+        self.world.sleep(SO_DELAY_MAX.min(Duration::from_millis(100 << past.min(10))));
+        Ok(Some(turn))
     }
 
     /// Whether a PIN that was proven is the one that holds still, as far as this partition knows: if it is on duty, no call that replaced it has returned.

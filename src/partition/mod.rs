@@ -250,6 +250,8 @@ struct Admission<const MAX: usize>(AtomicUsize);
 type Stretching = Admission<2>;
 /// Attempts that count and are not decided: of three partitions together fewer than lock a PIN by default.
 type Attempts = Admission<3>;
+/// Attempts with the SO's PIN that are delayed. One: in parallel the delay would be none.
+type SoTurns = Admission<1>;
 
 /// How often to ask.
 const ADMISSION_PAUSE: Duration = Duration::from_millis(1);
@@ -263,13 +265,18 @@ impl<const MAX: usize> Default for Admission<MAX> {
 impl<const MAX: usize> Admission<MAX> {
     /// Waits for a place, which is taken until what this returns is dropped. Errors: `DeviceError`: there was none for as long as a call may take.
     fn enter(&self, world: &dyn World) -> Result<Place<'_>> {
+        self.enter_within(world, Duration::from_secs(CALL_DEADLINE_SECONDS), ADMISSION_PAUSE)
+    }
+
+    /// The same for as long as `patience`, asking after each `pause`.
+    fn enter_within(&self, world: &dyn World, patience: Duration, pause: Duration) -> Result<Place<'_>> {
         let free = |taken: usize| (taken < MAX).then_some(taken + 1);
         let begun = world.elapsed();
         while self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, free).is_err() {
-            if world.elapsed().saturating_sub(begun) > Duration::from_secs(CALL_DEADLINE_SECONDS) {
-                return Err(refuse(Code::DeviceError, "other logins that cannot be decided now are in the way: try again"));
+            if world.elapsed().saturating_sub(begun) > patience {
+                return Err(refuse(Code::DeviceError, "other logins that cannot be decided now are in the way: try again later"));
             }
-            world.sleep(ADMISSION_PAUSE);
+            world.sleep(pause);
         }
         Ok(Place(&self.0))
     }

@@ -7,6 +7,7 @@ use super::origin::Origin;
 use crate::ck::{AttributeType, KeyType, MechanismType, ObjectClass};
 use crate::error::{Code, Result, refuse};
 use crate::faults::{self, Fault};
+use crate::limits::NONCES_OF_GONE_KEYS_MAX;
 use crate::mechanism::table::{self, Row};
 use crate::mechanism::{Cipher, Digester, Key, Mechanism, Recover, Signer, Verbs, Verifier};
 use crate::object::ObjectId;
@@ -75,10 +76,27 @@ impl Call<'_> {
 
     /// Under the strict policy no key encrypts or authenticates twice under one nonce.
     fn spend_nonce(&self, mechanism: &Mechanism, key: ObjectId) -> Result<()> {
-        match self.facts().policy {
-            Policy::Strict => self.state.nonces.spend(key, mechanism, self.origin.and_then(Origin::numbered_use)),
-            _ => Ok(()),
+        if self.facts().policy != Policy::Strict {
+            return Ok(());
         }
+        let is_of_session = || self.state.ephemeral.get(self.access.scope, key).is_some();
+        self.state.nonces.spend(key, is_of_session, mechanism, self.origin.and_then(Origin::numbered_use))?;
+        self.forget_nonces_of_gone_keys();
+        Ok(())
+    }
+
+    /// Keys were destroyed, here or elsewhere, or went with their application: what they were used with goes too, now and then. A session object that a
+    /// client's capsule can bring back (after it was idle; of a forked child) keeps its nonces until those of many later keys are in the way.
+    fn forget_nonces_of_gone_keys(&self) {
+        let Some(mut users) = self.state.nonces.due() else { return };
+        let of_sessions = self.state.ephemeral.ids();
+        users.retain(|user| match user.is_of_session {
+            true => !of_sessions.contains(&user.key),
+            // One that cannot be looked for may be there.
+            false => matches!(self.partition.store.object_version(self.state.id, user.key), Ok(None)),
+        });
+        let kept = if self.partition.tickets.is_some() { NONCES_OF_GONE_KEYS_MAX } else { 0 };
+        self.state.nonces.forget(users, kept);
     }
 
     /// As [`Call::sign`], only to be looked at: no nonce is spent.

@@ -4,32 +4,39 @@
 //! committed something), the store's marks are read, and only a copy whose mark has moved is compared with its row.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 
-use super::Partition;
 use super::ephemeral::Ephemeral;
 use super::hands::{Hands, Near};
 use super::nonces::Nonces;
 use super::ready::ReadyKeys;
 use super::seal::{Key32, ObjectSeals, authenticate};
+use super::{Partition, SoTurns};
 use crate::error::{Code, Result, refuse};
 use crate::log::Version;
 use crate::object::policy::Policy;
 use crate::store::{Marks, TokenRow, UserRow};
+use crate::sys::process::PerProcess;
 use crate::token::{Access, LoginId, Role, Scope, TokenId};
 
 /// In-memory state of one token.
 pub(super) struct TokenState {
     pub id: TokenId,
+    /// Itself.
+    me: Weak<TokenState>,
+    /// Whether it is the one that all share.
+    is_kept: AtomicBool,
     known: RwLock<Option<Arc<Known>>>,
     pub hands: Hands<Known>,
     pub logins: RwLock<HashMap<LoginId, Arc<Login>>>,
     pub ready: ReadyKeys,
     pub ephemeral: Ephemeral,
     pub nonces: Nonces,
+    /// Who tries the SO's PIN after many wrong ones.
+    pub so_turns: PerProcess<SoTurns>,
 }
 
 /// What was read last.
@@ -87,15 +94,37 @@ pub(super) fn role_number(role: Role) -> u8 {
 }
 
 impl TokenState {
-    pub fn new(id: TokenId) -> Self {
-        Self {
+    /// One that is not kept yet.
+    pub fn new(id: TokenId) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
             id,
+            me: me.clone(),
+            is_kept: AtomicBool::new(false),
             known: RwLock::new(None),
             hands: Hands::default(),
             logins: RwLock::default(),
             ready: ReadyKeys::default(),
             ephemeral: Ephemeral::default(),
             nonces: Nonces::default(),
+            so_turns: PerProcess::new(SoTurns::default),
+        })
+    }
+
+    pub fn set_kept(&self, is_kept: bool) {
+        self.is_kept.store(is_kept, Ordering::Release);
+    }
+
+    /// The store shows the token: from now on this is its one state.
+    ///
+    /// Errors: `DeviceError`: it has another one already, as it came into the store while two looked for it.
+    fn be_kept(&self, partition: &Partition) -> Result<()> {
+        if self.is_kept.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let kept = self.me.upgrade().map(|me| partition.keep_state(me));
+        match kept.is_some_and(|kept| std::ptr::eq(&*kept, self)) {
+            true => Ok(()),
+            false => Err(refuse(Code::DeviceError, "the token came here at this moment: try again")),
         }
     }
 
@@ -123,8 +152,13 @@ impl TokenState {
         let marks = partition.store.marks()?;
         let fresh = match self.facts_at(&marks) {
             Some(facts) => facts,
-            None => Arc::new(self.read_facts(partition)?),
+            None => Arc::new(self.read_facts(partition).inspect_err(|error| {
+                if error.code() == Code::TokenNotPresent {
+                    partition.let_go(self);
+                }
+            })?),
         };
+        self.be_kept(partition)?;
         let mut known = self.known.write();
         if let Some(old) = &*known
             && old.facts.row.generation != fresh.row.generation
@@ -143,6 +177,12 @@ impl TokenState {
         self.ephemeral.clear();
         self.nonces.clear();
         self.hands.let_all_go();
+    }
+
+    /// The same, and nothing is known of the token any more.
+    pub fn end(&self) {
+        *self.known.write() = None;
+        self.put_away();
     }
 
     /// The facts that were read last, if no token or user was changed since.

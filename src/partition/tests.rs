@@ -1,5 +1,7 @@
 //! The partition's promises, on a real store in a temporary directory.
 
+mod bounds;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,13 +36,21 @@ impl Home {
     }
 
     fn open_with(&self, policy: Policy, log: impl FnOnce(Solo) -> Arc<dyn Log>) -> LocalAdmin {
+        self.assemble(policy, Arc::new(Real), log)
+    }
+
+    fn open_in(&self, policy: Policy, world: Arc<dyn World>) -> LocalAdmin {
+        self.assemble(policy, world, |log| Arc::new(log))
+    }
+
+    fn assemble(&self, policy: Policy, world: Arc<dyn World>, log: impl FnOnce(Solo) -> Arc<dyn Log>) -> LocalAdmin {
         let store = Arc::new(Store::open(&self.directory).unwrap());
         let source = RootKeySource::File(self.directory.join("hsmpool.key"));
         let root_key = load_root_key(&source, store.tokens().unwrap().is_empty(), &Real).unwrap();
         store.authenticate(root_key.stamper().unwrap()).unwrap();
         let log = log(Solo::new(store.clone()));
         let settings = Settings { pin_attempts_max: 3, policy, root_key, tickets: false };
-        LocalAdmin(Partition::new(store, log, Arc::new(Real), settings).unwrap())
+        LocalAdmin(Partition::new(store, log, world, settings).unwrap())
     }
 }
 

@@ -4,13 +4,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::belongings::{Belongings, Bound};
 use super::call::{Outcome, Pool};
+use super::retry::CALL_DEADLINE;
 use super::seen::Mark;
-use crate::error::{Code, Result};
+use crate::error::{Code, Result, refuse};
 use crate::sys::process::ForkWord;
 use crate::token::message::{Ask, Blob, Reply, Request, Who};
 use crate::token::{Access, Scope, TokenId};
@@ -78,26 +80,37 @@ impl Pool {
         if child.has_all(&self.belongings, token, access) {
             return Ok(());
         }
-        let _turn = child.turn.lock();
+        // Whoever waits for a thread that reaches no node has waited as long as a call may: with a time of its own each, many would wait one after the other.
+        let deadline = self.world.elapsed() + CALL_DEADLINE;
+        let _turn = child.turn.try_lock_for(CALL_DEADLINE).ok_or_else(|| {
+            refuse(Code::DeviceError, "another thread could not reach the pool to take over what is the parent process's")
+        })?;
         if child.has_all(&self.belongings, token, access) {
             return Ok(());
         }
         if let Some(bound) = self.belongings.bound(access).filter(|bound| bound.scope != child.scope) {
-            match self.take_over(&child, token, bound.scope, Some((access, bound))) {
+            match self.take_over(&child, token, bound.scope, Some((access, bound)), deadline) {
                 // Over as any other login that somebody has ended: the calls that need it say so.
                 Err(error) if error.code() == Code::UserNotLoggedIn => self.belongings.lose(token, access, child.scope),
                 other => other?,
             }
         }
         while let Some(scope) = self.belongings.public_scope_but(token, child.scope) {
-            self.take_over(&child, token, scope, None)?;
+            self.take_over(&child, token, scope, None, deadline)?;
         }
         child.settled.lock().insert(token);
         Ok(())
     }
 
     /// Takes over what is bound to this scope of a parent: the login, and with it what is private; without it what is public.
-    fn take_over(&self, child: &Child, token: TokenId, from: Scope, login: Option<(&Access, Bound)>) -> Result<()> {
+    fn take_over(
+        &self,
+        child: &Child,
+        token: TokenId,
+        from: Scope,
+        login: Option<(&Access, Bound)>,
+        deadline: Duration,
+    ) -> Result<()> {
         loop {
             let (ids, capsules) = self.belongings.capsules_of(token, from, login.is_some());
             if ids.is_empty() && login.is_none() {
@@ -116,8 +129,9 @@ impl Pool {
             let is_last = ids.is_empty();
             let Mark { changes, epoch } = self.belongings.seen.mark();
             let ask = Ask::Inherit { from, capsules };
-            let request = Request { epoch, ..Request::new(Some(token), who, changes, ask) };
-            let (who, objects) = match self.deliver(request, None)? {
+            let mut request = Request { epoch, ..Request::new(Some(token), who, changes, ask) };
+            let mut number = self.number(&request.ask)?;
+            let (who, objects) = match self.deliver_as(&mut request, &mut number, None, deadline)? {
                 Outcome::Done(Reply::Inherited { who, objects }, _) => (who, objects),
                 Outcome::Done(_, node) | Outcome::StreamLost(node) => return Err(self.odd(node)),
             };

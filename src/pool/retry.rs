@@ -158,7 +158,10 @@ pub fn pause(round: u32, jitter: u8) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{SO_DELAY_MAX_MILLISECONDS, SO_TURN_MAX_MILLISECONDS};
     use crate::mechanism::{Mechanism, Params};
+    use crate::secret::Secret;
+    use crate::token::Role;
 
     #[test]
     fn patience_doubles_up_to_a_bound_that_leaves_time_to_ask_others() {
@@ -223,6 +226,16 @@ mod tests {
         assert_eq!(patience(&Ask::Tokens, 0), SUCCESSION);
         // A race is four times as long as its first head start.
         assert!(patience(&Ask::Make { makings: Vec::new() }, 0) * 4 >= SUCCESSION);
+    }
+
+    #[test]
+    fn an_so_who_is_delayed_is_waited_for() {
+        let login = Ask::Login { role: Role::SecurityOfficer, pin: Secret::copy_of(b"so-pin") };
+        // The shortest that a race waits for a node: its head start, and a succession.
+        let shortest = patience(&login, 0) + SUCCESSION;
+        assert!(shortest >= Duration::from_millis(SO_DELAY_MAX_MILLISECONDS + 1000), "{shortest:?}");
+        // And the longest, where others come first.
+        assert!(patience(&login, 31) >= Duration::from_millis(SO_TURN_MAX_MILLISECONDS + SO_DELAY_MAX_MILLISECONDS));
     }
 
     #[test]
