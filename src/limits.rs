@@ -109,6 +109,8 @@ pub const REQUEST_PART_MAX_BYTES: usize = 1 << 20;
 /// Session objects that come along with requests, to a node that lacks them or to become a forked child's own, go in one request up to this many bytes; a
 /// longer one goes alone.
 pub const CAPSULES_AT_ONCE_MAX_BYTES: usize = 1 << 20;
+/// Session objects that a module destroys before it tells all nodes, however often that would be.
+pub const DESTROYED_UNTOLD_MAX: usize = 1024;
 /// Most operations in parts whose state one node keeps.
 pub const STREAMS_MAX: usize = 65_536;
 /// Most of them for one application.

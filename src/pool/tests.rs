@@ -10,6 +10,7 @@ use super::call::{Failure, Link, Pool};
 use super::health::Health;
 use super::pace::Work;
 use super::retry::{CALL_DEADLINE, patience, probe_patience};
+use super::token::PooledToken;
 use super::view::{Place, View};
 use crate::ck::{AttributeType, MechanismType};
 use crate::error::{Code, refuse};
@@ -17,7 +18,7 @@ use crate::mechanism::{Mechanism, Params};
 use crate::object::{ObjectId, Template, Value};
 use crate::secret::Secret;
 use crate::token::message::{Answer, Ask, Blob, Capsule, Named, Reply, Request, Verdict, Who, decode, encode};
-use crate::token::{Access, Scope, TokenId};
+use crate::token::{Access, Scope, Token, TokenId};
 use crate::world::Real;
 
 /// Notes for how long it would have waited for which verb.
@@ -26,6 +27,8 @@ struct Notes {
     waited: Mutex<Vec<(&'static str, Duration)>>,
     /// The numbers of the changes among them.
     numbers: Mutex<Vec<u64>>,
+    /// What was to be forgotten.
+    forgotten: Mutex<Vec<Vec<ObjectId>>>,
     is_silent: AtomicBool,
     /// Silent to so many more requests.
     silences: AtomicU32,
@@ -39,6 +42,9 @@ impl Link for Noting {
     fn call(&self, _: usize, request: &[u8], patience: Duration) -> Result<Secret, Failure> {
         let Request { ask, sequence, .. } = decode(request).map_err(Failure)?;
         self.0.numbers.lock().extend(sequence);
+        if let Ask::Forget { ids } = &ask {
+            self.0.forgotten.lock().push(ids.clone());
+        }
         self.0.waited.lock().push((ask.verb(), patience));
         let silences = &self.0.silences;
         let is_one = silences.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
@@ -56,8 +62,12 @@ impl Link for Noting {
 }
 
 fn pool() -> (Arc<Pool>, Arc<Notes>) {
+    pool_of(1)
+}
+
+fn pool_of(nodes: usize) -> (Arc<Pool>, Arc<Notes>) {
     let notes = Arc::new(Notes::default());
-    let places = vec![Place { zone: "a".to_string(), name: "node".to_string() }];
+    let places = (0..nodes).map(|_| Place { zone: "a".to_string(), name: "node".to_string() }).collect();
     (Pool::new(View::new("a".to_string(), places), Box::new(Noting(notes.clone())), Arc::new(Real)), notes)
 }
 
@@ -227,4 +237,29 @@ fn a_quick_change_of_the_session_that_takes_longer_once_takes_no_node_out_and_te
     assert!(pool.view.nodes[0].health.lock().is_up());
     carry_out(generate(false), 3);
     assert!(!pool.view.nodes[0].health.lock().is_up(), "three in a row do");
+}
+
+#[test]
+fn nodes_that_may_have_a_destroyed_session_object_are_told_and_many_at_once_together() {
+    let (pool, notes) = pool_of(3);
+    let (id, scope) = (TokenId([2; 16]), Scope([1; 16]));
+    let (token, access) = (PooledToken::new(pool.clone(), id), Access::public(scope, true));
+    let object = |number: u8| ObjectId([number; 16]);
+    let destroy = |number: u8| {
+        let capsule = Some(Capsule { version: 1, sealed: Blob(vec![0; 9]) });
+        pool.belongings.keep(id, &Named { id: object(number), token: false, private: false, capsule }, scope);
+        token.destroy(&access, object(number)).unwrap();
+        std::mem::take(&mut *notes.forgotten.lock())
+    };
+    assert_eq!(destroy(0), vec![vec![object(0)]; 3], "at once");
+    // However long it took: it is not time yet.
+    token.put_off_telling(Duration::from_secs(3600));
+    assert_eq!(destroy(1), Vec::<Vec<ObjectId>>::new());
+    assert_eq!(destroy(2), Vec::<Vec<ObjectId>>::new());
+    token.put_off_telling(Duration::ZERO);
+    assert_eq!(destroy(3), vec![vec![object(1), object(2), object(3)]; 3]);
+    token.put_off_telling(Duration::from_secs(3600));
+    destroy(4);
+    token.forget(&scope, &[object(5)]);
+    assert_eq!(*notes.forgotten.lock(), vec![vec![object(4), object(5)]; 3], "with what goes with a session");
 }

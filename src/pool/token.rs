@@ -1,6 +1,9 @@
 //! One token of a pool: each verb becomes a request.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::call::{Call, Pool};
 use super::cipher::RemoteCipher;
@@ -9,6 +12,7 @@ use super::sign::{RemoteRecover, RemoteSigner, RemoteVerifier};
 use super::stream::Remote;
 use crate::ck::AttributeType;
 use crate::error::{Code, Result, refuse};
+use crate::limits::DESTROYED_UNTOLD_MAX;
 use crate::mechanism::{Cipher, Digester, Mechanism, Params, Recover, Signer, Verifier, table};
 use crate::object::{ObjectId, Template};
 use crate::secret::Secret;
@@ -19,11 +23,25 @@ use crate::token::{Access, Description, Permit, PermitSlot, Reading, Reference, 
 pub struct PooledToken {
     pool: Arc<Pool>,
     id: TokenId,
+    destroyed: Mutex<Destroyed>,
 }
+
+/// Session objects that were destroyed at one node, and that others may still have: which of them were brought one is not noted.
+#[derive(Default)]
+struct Destroyed {
+    untold: Vec<ObjectId>,
+    /// When the nodes are told again.
+    due: Duration,
+}
+
+/// How many times longer than it took to tell the nodes they are not told again, so that it costs a twentieth of the time at most.
+const TELLING_PAUSE: u32 = 20;
+/// Nor are they for so long while they are being told.
+const TELLING_TAKES: Duration = Duration::from_secs(1);
 
 impl PooledToken {
     pub(super) fn new(pool: Arc<Pool>, id: TokenId) -> Self {
-        Self { pool, id }
+        Self { pool, id, destroyed: Mutex::default() }
     }
 
     fn ask(&self, access: &Access, names: &[ObjectId], ask: Ask) -> Result<Reply> {
@@ -59,6 +77,33 @@ impl PooledToken {
     fn object(&self, access: &Access, names: &[ObjectId], ask: Ask) -> Result<Reference> {
         let [reference] = self.objects(access, names, ask)?;
         Ok(reference)
+    }
+
+    /// Tells the nodes, now or with others that are destroyed later, that a session object is gone: else those to which a capsule brought it would have the
+    /// key until the application leaves.
+    fn tell_destroyed(&self, access: &Access, id: ObjectId) {
+        if self.pool.view.nodes.len() < 2 {
+            return;
+        }
+        let begun = self.pool.world.elapsed();
+        let ids = {
+            let mut destroyed = self.destroyed.lock();
+            destroyed.untold.push(id);
+            if begun < destroyed.due && destroyed.untold.len() < DESTROYED_UNTOLD_MAX {
+                return;
+            }
+            destroyed.due = begun + TELLING_TAKES;
+            std::mem::take(&mut destroyed.untold)
+        };
+        self.pool.tell(self.id, &Access::public(access.scope, false), &|| Ask::Forget { ids: ids.clone() });
+        let now = self.pool.world.elapsed();
+        self.destroyed.lock().due = now + now.saturating_sub(begun) * TELLING_PAUSE;
+    }
+
+    /// Until this time of the pool's the nodes are not told.
+    #[cfg(test)]
+    pub(super) fn put_off_telling(&self, due: Duration) {
+        self.destroyed.lock().due = due;
     }
 
     /// Asks whether the key may be used so, unless that was answered a moment ago.
@@ -186,14 +231,17 @@ impl Token for PooledToken {
         self.done(access, &[id], Ask::Destroy { id })?;
         if is_ours {
             self.pool.belongings.forget(self.id, &[id]);
+            self.tell_destroyed(access, id);
         }
         Ok(())
     }
 
     fn forget(&self, scope: &Scope, ids: &[ObjectId]) {
         self.pool.belongings.forget(self.id, ids);
-        // A node that is not told forgets them when the application next searches, or is idle.
-        self.pool.tell(self.id, &Access::public(*scope, false), &|| Ask::Forget { ids: ids.to_vec() });
+        let mut all = std::mem::take(&mut self.destroyed.lock().untold);
+        all.extend_from_slice(ids);
+        // A node that does not hear it keeps them until the application leaves, or is idle.
+        self.pool.tell(self.id, &Access::public(*scope, false), &|| Ask::Forget { ids: all.clone() });
     }
 
     fn leave(&self, scope: &Scope) {
