@@ -213,7 +213,8 @@ impl Known {
         let stands = now.saturating_sub(self.moved) >= SILENT;
         let is_other = if self.lags { lag <= MEMBER_LAGS_ENTRIES / 4 && !stands } else { lag > MEMBER_LAGS_ENTRIES || stands };
         // One that stands has done so for as long already.
-        if !lasts(&mut self.other_lag, is_other, now) && !(is_other && !self.lags && stands) {
+        let stands_still = is_other && !self.lags && stands;
+        if !(lasts(&mut self.other_lag, is_other, now) || stands_still) {
             return None;
         }
         (self.lags, self.other_lag) = (!self.lags, None);

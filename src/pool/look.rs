@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::call::{Call, Failure, Pool, framed};
+use super::health::Health as Believed;
 use super::retry::{patience, probe_most, probe_patience, telling_patience};
 use super::seen::Mark;
 use crate::error::Result;
@@ -64,7 +65,10 @@ impl Pool {
         let (of_view, begun) = (&self.view.nodes[node], self.world.elapsed());
         // The end of a login is told all the same.
         let is_spared = of_view.is_deaf(begun) && !matches!(ask, Ask::Logout);
-        if is_spared || !of_view.health.lock().is_up() {
+        let health = *of_view.health.lock();
+        // Whoever tells waits for it, and forgetting something is worth no wait for a node that may be gone.
+        let is_worth_it = !(matches!(health, Believed::Silent(_)) && matches!(ask, Ask::Forget { .. }));
+        if is_spared || !health.is_up() || !is_worth_it {
             return;
         }
         // Without a name of its own a child has nothing to tell.

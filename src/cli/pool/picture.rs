@@ -389,10 +389,13 @@ mod tests {
         nodes
     }
 
+    /// The zones of a pool's members, and two things that the warning says, if there is one.
+    type Case = (&'static [&'static str], Option<(&'static str, &'static str)>);
+
     #[test]
     fn a_zone_that_holds_a_quorum_of_the_voters_is_warned_of() {
         let (alone, stops) = ("is in zone a alone, and lost with it", "without zone a no change is taken");
-        let cases: [(&[&str], Option<(&str, &str)>); 11] = [
+        let cases: [Case; 11] = [
             (&["a"], Some(("only node 1 votes", alone))),
             (&["a", "a-"], Some(("only node 1 votes", alone))),
             (&["a", "b-", "c-"], Some(("only node 1 votes", stops))),
