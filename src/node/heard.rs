@@ -212,9 +212,10 @@ impl Known {
         }
         let stands = now.saturating_sub(self.moved) >= SILENT;
         let is_other = if self.lags { lag <= MEMBER_LAGS_ENTRIES / 4 && !stands } else { lag > MEMBER_LAGS_ENTRIES || stands };
+        let has_lasted = lasts(&mut self.other_lag, is_other, now);
         // One that stands has done so for as long already.
-        let stands_still = is_other && !self.lags && stands;
-        if !(lasts(&mut self.other_lag, is_other, now) || stands_still) {
+        let is_news = has_lasted || (stands && !self.lags);
+        if !is_news {
             return None;
         }
         (self.lags, self.other_lag) = (!self.lags, None);
