@@ -353,9 +353,7 @@ impl Server {
             Ask::Login { role, pin } => Reply::Who(Who::from(&token.login(&access.scope, *role, pin)?)),
             Ask::Logout => {
                 token.logout(access)?;
-                if let Some(login) = access.login {
-                    self.streams.drop_of_login(access.scope, &caller.name, login);
-                }
+                self.streams.drop_of_login(access.scope, &caller.name, access.login);
                 Reply::Nothing
             }
             Ask::Authenticate { pin } => Reply::Permit(Blob(token.authenticate(access, pin)?.proof().to_vec())),

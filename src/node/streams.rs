@@ -132,9 +132,10 @@ impl Streams {
         self.0.lock().remove_those(|(owner, _), kept| *owner == scope && *kept.bond.client == *client);
     }
 
-    /// Gives those of one of its logins up.
-    pub fn drop_of_login(&self, scope: Scope, client: &str, login: LoginId) {
-        let is_one = |owner: Scope, bond: &Bond| owner == scope && *bond.client == *client && bond.login == Some(login);
+    /// Gives those of one of its logins up, if it is one.
+    pub fn drop_of_login(&self, scope: Scope, client: &str, login: Option<LoginId>) {
+        let is_of = |bond: &Bond| *bond.client == *client && bond.login.is_some() && bond.login == login;
+        let is_one = |owner: Scope, bond: &Bond| owner == scope && is_of(bond);
         self.0.lock().remove_those(|(owner, _), kept| is_one(*owner, &kept.bond));
     }
 
@@ -205,12 +206,12 @@ mod tests {
         }
         streams.drop_one(one, "two");
         streams.drop_of(one.0, "two");
-        streams.drop_of_login(one.0, "two", LoginId([2; 16]));
-        streams.drop_of_login(one.0, "one", LoginId([9; 16]));
+        streams.drop_of_login(one.0, "two", Some(LoginId([2; 16])));
+        streams.drop_of_login(one.0, "one", Some(LoginId([9; 16])));
         assert!(streams.take(one, 1, &of_one()).is_some(), "it was left alone");
         assert!(streams.take(one, 1, &of_one()).is_none(), "a call in progress holds it");
         assert_eq!(keep(&streams, one, "one"), None);
-        streams.drop_of_login(one.0, "one", LoginId([2; 16]));
+        streams.drop_of_login(one.0, "one", Some(LoginId([2; 16])));
         assert_eq!(streams.len(), 0);
     }
 
