@@ -123,7 +123,7 @@ fn a_use_of_a_key_looks_at_a_silent_node_as_shortly_as_its_distance_allows() {
     let looked = |ask: &Ask| {
         *pool.view.nodes[0].health.lock() = Health::Down { failed: 3, good: 0, next: Duration::ZERO };
         notes.waited.lock().clear();
-        pool.probe_one(ask, CALL_DEADLINE);
+        pool.probe_one(ask, pool.world.elapsed() + CALL_DEADLINE);
         notes.waited.lock().iter().map(|(verb, waited)| (*verb, waited.as_millis())).collect::<Vec<_>>()
     };
     assert_eq!(looked(&used), [("Health", 40)]);
