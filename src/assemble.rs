@@ -26,7 +26,7 @@ use crate::sys::process::PerProcess;
 use crate::sys::signals::Blocked;
 use crate::sys::user;
 use crate::token::Admin;
-use crate::wire::{Address, Identity, Name};
+use crate::wire::{Address, Files, Identity, Name, Renewal};
 use crate::world::{Real, World};
 
 /// How often a directory is looked at that another process has.
@@ -100,8 +100,8 @@ pub fn open() -> Result<Opened> {
         log(Level::Warning, &format!("{}: {warning}", file.display()));
     }
     let admin: Arc<dyn Admin> = match (&config.pool_file, &peer) {
-        (Some(file), Some(_)) => Arc::new(pool(&PoolFile::read(file)?, peer.clone())?),
-        _ => admin(&config)?,
+        (Some(file), _) => Arc::new(pool(&PoolFile::read(file)?, peer.clone(), logger::sink(&config)?)?),
+        (None, _) => admin(&config)?,
     };
     if config.style == Style::SoftHsm && has_softhsm_tokens(&config.store_dir) {
         let line = format!(
@@ -137,7 +137,8 @@ fn whence(config: &Config) -> String {
 /// Errors: `Configuration`, `StoreRefused`.
 pub fn admin(config: &Config) -> Result<Arc<dyn Admin>> {
     match &config.pool_file {
-        Some(file) => Ok(Arc::new(pool(&PoolFile::read(file)?, None)?)),
+        // Whoever asks here is gone before a certificate can end.
+        Some(file) => Ok(Arc::new(pool(&PoolFile::read(file)?, None, Box::new(|_, _| {}))?)),
         None => Ok(Arc::new(LocalAdmin(partition(config)?))),
     }
 }
@@ -169,11 +170,14 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
     Partition::new(store, log, world, settings)
 }
 
-/// The pool that a module's description names; nothing is connected yet. `peer`: the node in this process, which is asked first.
+/// The pool that a module's description names; nothing is connected yet. `peer`: the node in this process, which is asked first. `log`: told of the
+/// application's certificate.
 ///
 /// Errors: `Configuration`.
-fn pool(pool: &PoolFile, peer: Option<Arc<Peer>>) -> Result<PooledAdmin> {
-    let identity = client_identity(pool)?;
+fn pool(pool: &PoolFile, peer: Option<Arc<Peer>>, log: Sink) -> Result<PooledAdmin> {
+    let files =
+        pool.certificates.clone().map(|Certificates { ca, certificate, key }| Files { pool: pool.pool.0, ca, certificate, key });
+    let identity = files.map(|files| Renewal::begin(files, log)).transpose()?;
     let mut entries: Vec<NodeEntry> = pool.node.clone();
     let nearest = peer.as_ref().map(|peer| {
         let own = &peer.file.listen.clients;
@@ -195,10 +199,6 @@ fn pool(pool: &PoolFile, peer: Option<Arc<Peer>>) -> Result<PooledAdmin> {
         _ => Box::new(wires),
     };
     PooledAdmin::new(Pool::new(view, link, Arc::new(Real)))
-}
-
-fn client_identity(pool: &PoolFile) -> Result<Option<Identity>> {
-    pool.certificates.as_ref().map(|files| identity(pool.pool, files)).transpose()
 }
 
 /// The node that the configuration puts into this process. `None` also where another process runs it, and where it cannot run: then the application
@@ -260,7 +260,7 @@ fn own_caller(pool: &PoolFile, node: &NodeFile) -> Result<Caller> {
     let caller = |name: String, tokens| Caller { name: Arc::from(name), tokens, operates: false };
     let by_user =
         unix_users(node).remove(&own).filter(|_| node.listen.clients.iter().any(|address| address.starts_with("unix:")));
-    let by_certificate = client_identity(pool)?.map(|identity| identity.own_name()).transpose()?;
+    let by_certificate = pool.certificates.as_ref().map(|files| identity(pool.pool, files)?.own_name()).transpose()?;
     let told = match (by_user, by_certificate) {
         (Some(user), Some(Name::Client { name, .. })) if user != name => {
             format!(

@@ -67,6 +67,12 @@ pub const IDLE_CONNECTIONS_MAX: usize = 256;
 /// A connection that nobody used for so long is not trusted but replaced: shorter than firewalls' memory of idle connections, and before the first
 /// keepalive.
 pub const IDLE_CONNECTION_TRUSTED_SECONDS: u64 = 25;
+/// A module's certificate that ends so soon, or after a third of its time if that is sooner, is warned of.
+pub const CERTIFICATE_WARNED_BEFORE_DAYS: i64 = 30;
+/// How often it is.
+pub const CERTIFICATE_WARNED_EVERY_SECONDS: i64 = 24 * 3600;
+/// Files of a certificate that cannot be used are read again after so long, whether they seem to have changed or not.
+pub const CERTIFICATE_READ_AGAIN_SECONDS: i64 = 10;
 /// Longest payload of a frame: an object of the largest kind, and what stands around it.
 pub const FRAME_MAX_BYTES: usize = OBJECT_MAX_BYTES + (1 << 20);
 /// Longest input that goes to a node in one request, and that is collected for one: what stands around it has room in the frame. A longer one goes in

@@ -11,12 +11,13 @@ use crate::sync::standard::{Mutex, PoisonError};
 use crate::sys::process::PerProcess;
 use crate::sys::socket::wait_readable;
 use crate::token::message::FRAME_KIND;
-use crate::wire::{Address, Connection, Flight, Hello, Identity, Kept, Landed, Places, Purpose, first_of};
+use crate::wire::{Address, Connection, Flight, Hello, Kept, Landed, Places, Purpose, Renewal, first_of};
 
 /// The way to each node of a view.
 pub struct Wires {
     nodes: Vec<Vec<Address>>,
-    identity: Option<Identity>,
+    /// What new connections show; none where no address needs it.
+    identity: Option<Renewal>,
     hello: Hello,
     /// A forked child begins without any: the parent goes on with its own.
     ways: PerProcess<Vec<Way>>,
@@ -53,8 +54,9 @@ impl Way {
 
 impl Wires {
     /// `nodes`: the addresses of each node, in the order in which they are tried. Nothing is connected yet.
-    pub fn new(pool: [u8; 16], nodes: Vec<Vec<Address>>, identity: Option<Identity>) -> Self {
+    pub fn new(pool: [u8; 16], nodes: Vec<Vec<Address>>, identity: Option<Renewal>) -> Self {
         let count = nodes.len();
+        let identity = identity.filter(|_| nodes.iter().flatten().any(needs_certificate));
         let ways = PerProcess::new(move || (0..count).map(|_| Way::default()).collect());
         Self { nodes, identity, hello: Hello::new(pool, Purpose::Client, 0), ways }
     }
@@ -65,7 +67,8 @@ impl Wires {
         let first = way.first();
         addresses.sort_by_key(|(at, _)| *at != first);
         let opened = first_of(&addresses, deadline, |(_, address), patience| {
-            Connection::open_by(&way.places, address, self.identity.as_ref(), &self.hello, patience)
+            let identity = self.identity.as_ref().filter(|_| needs_certificate(address)).map(Renewal::now);
+            Connection::open_by(&way.places, address, identity.as_ref(), &self.hello, patience)
         });
         let unreached = || Err(refuse(Code::DeviceError, "the node could not be reached in time"));
         let (at, connection) = opened.unwrap_or_else(unreached)?;
@@ -73,15 +76,28 @@ impl Wires {
         way.was_reached_by(addresses[at].0);
         Ok(connection)
     }
+
+    /// An application whose connections are never idle makes none for months, and is warned all the same.
+    fn glance_at_identity(&self) {
+        if let Some(identity) = &self.identity {
+            identity.glance();
+        }
+    }
+}
+
+fn needs_certificate(address: &Address) -> bool {
+    matches!(address, Address::Tcp(_))
 }
 
 impl Link for Wires {
     fn call(&self, node: usize, request: &[u8], patience: Duration) -> Result<Secret, Failure> {
+        self.glance_at_identity();
         let kept = &self.ways.get()[node].idle;
         kept.call(FRAME_KIND, request, patience, |patience| self.connect(node, patience)).map_err(Failure)
     }
 
     fn race(&self, race: &Race<'_>, request: &[u8]) -> Finish {
+        self.glance_at_identity();
         let finish = run(race, &mut Flights { wires: self, request, out: Vec::new() });
         if finish.won.is_none() {
             // Whatever else is kept to silent nodes leads to the same silence.

@@ -6,12 +6,13 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use x509_parser::extensions::GeneralName;
@@ -108,7 +109,10 @@ pub struct Identity {
     pub(super) server: Arc<ServerConfig>,
     begins: i64,
     expires: i64,
-    own: CertificateDer<'static>,
+    /// One's own certificate first.
+    chain: Arc<[CertificateDer<'static>]>,
+    /// Tells whether the authority's is there, too.
+    of_clients: Arc<dyn ClientCertVerifier>,
 }
 
 impl Identity {
@@ -141,9 +145,8 @@ impl Identity {
             roots.add(certificate).doing(Code::Configuration, doing)?;
         }
         let (roots, provider) = (Arc::new(roots), Arc::new(aws_lc_rs::default_provider()));
-        let own = chain[0].clone();
         let (begins, expires) = {
-            let parsed = parsed(&own)?;
+            let parsed = parsed(&chain[0])?;
             (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp())
         };
         let of_nodes = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
@@ -153,18 +156,19 @@ impl Identity {
             .with_webpki_verifier(of_nodes.doing(Code::Configuration, doing)?)
             .with_client_auth_cert(chain.clone(), key.clone_key())
             .doing(Code::Configuration, doing)?;
-        let of_clients = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
+        let of_clients =
+            WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build().doing(Code::Configuration, doing)?;
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .doing(Code::Configuration, doing)?
-            .with_client_cert_verifier(of_clients.doing(Code::Configuration, doing)?)
-            .with_single_cert(chain, key)
+            .with_client_cert_verifier(of_clients.clone())
+            .with_single_cert(chain.clone(), key)
             .doing(Code::Configuration, doing)?;
         // A resumed session would go by a certificate that was good once. Connections are kept, so handshakes are rare.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         client.resumption = Resumption::disabled();
-        Ok(Self { pool, client: Arc::new(client), server: Arc::new(server), begins, expires, own })
+        Ok(Self { pool, client: Arc::new(client), server: Arc::new(server), begins, expires, chain: chain.into(), of_clients })
     }
 
     /// From when on the certificate is good, in seconds since 1970.
@@ -179,7 +183,19 @@ impl Identity {
 
     /// What one's own certificate says. Errors: `DeviceError` when it is for another pool, or says nothing.
     pub fn own_name(&self) -> Result<Name> {
-        self.name(Some(std::slice::from_ref(&self.own)))
+        self.name(Some(&self.chain))
+    }
+
+    /// Whether the nodes would take it at this time (in seconds since 1970), as far as its own authority's certificate tells. Errors: `Configuration`.
+    pub(super) fn check_good(&self, now: i64) -> Result<()> {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now.max(0).unsigned_abs()));
+        let verified = self.of_clients.verify_client_cert(&self.chain[0], &self.chain[1..], now);
+        verified.map(|_| ()).doing(Code::Configuration, "checking the certificate against its authority's")
+    }
+
+    /// Whether both show the same certificate.
+    pub(super) fn shows_the_same_as(&self, other: &Self) -> bool {
+        self.chain == other.chain
     }
 
     /// What a verified certificate says. Errors: `DeviceError`.
@@ -204,9 +220,13 @@ impl Ends {
 
     /// Whether it has ended, by the clock on the wall, by which TLS checks it too.
     pub fn has_come(self) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        now.cast_signed() > self.0
+        wall_seconds() > self.0
     }
+}
+
+/// The clock on the wall, in seconds since 1970.
+pub(super) fn wall_seconds() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()).cast_signed()
 }
 
 /// What a certificate of this pool says. Errors: `DeviceError`.

@@ -18,6 +18,7 @@ mod judge;
 mod kept;
 pub mod pki;
 mod places;
+mod renewal;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -29,4 +30,5 @@ pub use identity::{Identity, Name, Peer, name_in_file};
 pub use judge::fault_of;
 pub use kept::{Flight, Kept, Landed, WORTH_IT_FOR};
 pub use places::{Places, first_of};
+pub use renewal::{Files, Renewal};
 pub use server::{Conversation, Listener, Service};
