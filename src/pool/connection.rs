@@ -167,7 +167,8 @@ mod tests {
     use super::super::race::Entrant;
     use super::*;
     use crate::error::Result;
-    use crate::wire::{Conversation, Listener, Peer, Service};
+    use crate::wire::pki::Authority;
+    use crate::wire::{Conversation, Files, Identity, Listener, Name, Peer, Service};
 
     const POOL: [u8; 16] = [7; 16];
     const LATE: Duration = Duration::from_secs(20);
@@ -251,6 +252,51 @@ mod tests {
         });
         let letter = |lost: &Lost| if let Lost::Failed(_) = lost { 'f' } else { 's' };
         (won, finish.lost.iter().map(|(node, lost)| (*node, letter(lost))).collect())
+    }
+
+    /// Answers with what the other side's certificate says.
+    struct Mirror(String);
+
+    impl Service for Mirror {
+        fn admit(&self, peer: &Peer, _: Purpose) -> Result<Box<dyn Conversation>> {
+            Ok(Box::new(Mirror(format!("{peer:?}"))))
+        }
+    }
+
+    impl Conversation for Mirror {
+        fn answer(&self, _: u8, _: &Secret) -> Option<Secret> {
+            Some(Secret::copy_of(self.0.as_bytes()))
+        }
+    }
+
+    #[test]
+    fn new_connections_show_the_certificate_that_lies_there_by_then() {
+        let street = Street::new(&[]);
+        let file = |name: &str| street.directory.join(name);
+        let authority = Authority::create(&file("ca"), POOL).unwrap();
+        let node = authority.issue(&Name::Node(1), 30, &file("node")).unwrap();
+        let shown = Identity::read(POOL, &node.ca, &node.certificate, &node.key).unwrap();
+        let (any, hello) = ("tcp:127.0.0.1:0".parse().unwrap(), Hello::new(POOL, Purpose::Peer, 1));
+        let listener = Listener::bind(&any, Some(shown), hello, 0o600, Arc::new(Mirror(String::new()))).unwrap();
+        let issue = |token: &str| {
+            let name = Name::Client { name: "web".to_string(), tokens: Some(vec![token.to_string()]) };
+            authority.issue(&name, 90, &file("web")).unwrap()
+        };
+        let own = issue("old");
+        let files = || Files { pool: POOL, ca: own.ca.clone(), certificate: own.certificate.clone(), key: own.key.clone() };
+        let identity = || Some(Renewal::begin(files(), Box::new(|_, _| {})).unwrap());
+        let wires = Wires::new(POOL, vec![vec![listener.address().clone()]], identity());
+        let seen = || {
+            let answer = wires.call(0, b"request", LATE).map_err(|failure| failure.0).unwrap();
+            String::from_utf8_lossy(answer.expose()).into_owned()
+        };
+        assert!(seen().contains("old"));
+        issue("new");
+        assert!(seen().contains("old"), "the connection is kept");
+        wires.ways.get()[0].idle.clear();
+        assert!(seen().contains("new"));
+        let unix = Wires::new(POOL, vec![vec![Address::Unix(file("node.sock"))]], identity());
+        assert!(unix.identity.is_none(), "nobody is warned of a certificate that nobody is shown");
     }
 
     #[test]

@@ -363,14 +363,14 @@ mod tests {
         let other = Authority::create(&house.join("other"), POOL).unwrap();
         let foreign = Name::Client { name: "web".to_string(), tokens: None };
         let spoil: [(&str, &dyn Fn()); 6] = [
-            ("web.pem", &|| fs::remove_file(house.join("web.pem")).unwrap()),
+            ("no such file", &|| fs::remove_file(house.join("web.pem")).unwrap()),
             ("holds no certificate", &|| fs::write(house.join("web.pem"), "half of it").unwrap()),
             // The other one's key: the certificate has not come yet.
             ("preparing tls", &|| {
                 house.issue("web", "next", Duration::from_secs(3600));
                 fs::copy(house.join("node.key"), house.join("web.key")).map(|_| ()).unwrap();
             }),
-            ("unknownissuer", &|| drop(other.issue(&foreign, 30, &house.join("web")).unwrap())),
+            ("badsignature", &|| drop(other.issue(&foreign, 30, &house.join("web")).unwrap())),
             ("client/mail", &|| house.issue("mail", "next", Duration::from_secs(3600))),
             ("expired", &|| {
                 house.issue("web", "next", Duration::from_secs(1));
