@@ -55,8 +55,8 @@ struct Look {
     stamps: [Stamp; 3],
     /// Since when they cannot be used.
     refused: Option<i64>,
-    /// What was said of that: it is said once.
-    told: String,
+    /// Of which files that was said: it is said once.
+    told: Option<[Stamp; 3]>,
     warned: Option<i64>,
 }
 
@@ -89,7 +89,7 @@ impl Renewal {
             State {
                 due: AtomicI64::new(worrying_from(&identity)),
                 used: Mutex::new(identity),
-                look: Mutex::new(Look { stamps, refused: None, told: String::new(), warned: None }),
+                look: Mutex::new(Look { stamps, refused: None, told: None, warned: None }),
             }
         });
         Ok(Self { files, log, clock, newest, state })
@@ -141,7 +141,7 @@ impl Renewal {
                     let told = format!("{file} was renewed and is used from now on: it ends on {}", day(new.expires()));
                     (self.log)(Level::Info, &told);
                 }
-                (look.refused, look.told, look.warned) = (None, String::new(), None);
+                (look.refused, look.told, look.warned) = (None, None, None);
                 if let Ok(mut newest) = self.newest.try_lock() {
                     *newest = (new.clone(), look.stamps);
                 }
@@ -149,13 +149,12 @@ impl Renewal {
             }
             Err(error) => {
                 look.refused = Some(now);
-                let told = format!(
-                    "{file}, its key or the authority's certificate was changed and cannot be used, so the old one is used on, until {}: {error}",
-                    day(old.expires())
-                );
-                if told != look.told {
+                if look.told.replace(look.stamps) != Some(look.stamps) {
+                    let told = format!(
+                        "{file}, its key or the authority's certificate was changed and cannot be used, so the old one is used on, until {}: {error}",
+                        day(old.expires())
+                    );
                     (self.log)(Level::Warning, &told);
-                    look.told = told;
                 }
             }
         }
