@@ -113,7 +113,7 @@ fn events_are_posted_to_a_receiver_that_comes_late_and_a_dead_one_keeps_nobody()
 fn the_leader_tells_that_a_zone_is_lost_and_that_it_is_back() {
     let port = free_port();
     let received = receive(port);
-    let pool = pool_with(&format!("webhooks = [\"http://127.0.0.1:{port}/\"]"));
+    let pool = pool_with(&format!("webhooks = [\"http://127.0.0.1:{port}/hook\"]"));
     let leader = pool.nodes().iter().find_map(|node| node["leader"].as_u64()).expect("one leads");
     let (lost, zone) = (leader % 3 + 1, ["a", "b", "c"][(leader % 3) as usize]);
     let posted = |what: &str| {
