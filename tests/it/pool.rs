@@ -213,7 +213,7 @@ fn a_silent_zone_costs_no_call_and_nothing_that_the_application_holds() {
     let ended = application.wait();
     assert!(
         ended.status.success() && ended.text().contains("the session lived"),
-        "{}; login, session object and running operation outlived each zone",
+        "{}; login, session object and its uses outlived each zone",
         ended.all()
     );
 }
@@ -492,7 +492,7 @@ fn tokens_are_listed_by_command_and_a_store_s_commands_say_that_there_is_none() 
     pool.hsmpool("check").fails().says("names a pool");
 }
 
-/// Signs, encrypts, searches and generates for so long; every call must succeed. Prints what was acknowledged.
+/// Signs, verifies, makes data objects and searches for so long; every call must succeed. Prints what was acknowledged.
 fn work() {
     let seconds: u64 = std::env::var(SECONDS).expect("set by the test").parse().expect("a number");
     let names = std::env::var(LABELS).unwrap_or_else(|_| "made".into());
@@ -537,7 +537,7 @@ fn check() {
     }
 }
 
-/// One login, one session key, one operation in many parts, while zones fall silent.
+/// One login, one session key and its uses, while zones fall silent.
 fn one_life() {
     let module = loaded_module();
     module.initialize().expect("initialises");
