@@ -134,10 +134,11 @@ pub fn run(origin: &Origin, seed: u64, shows: bool) -> Outcome {
     let (mut succeeded, mut reached, mut difference) = (0, BTreeSet::new(), None);
     // Most programs begin as most applications do.
     let beginning: [fn(&mut Program<'_>) -> [Told; 2]; 2] = [|it| it.open(6), |it| it.log_in(1, "user-pin")];
-    for at in 0..CALLS {
+    for at in 0..=CALLS {
         program.disturb();
         let [embedded, pooled] = match beginning.get(at) {
             Some(begin) => begin(&mut program),
+            None if at == CALLS => program.find_all(),
             None => program.step(),
         };
         let called = program.calls.last().cloned().unwrap_or_default();
@@ -479,6 +480,20 @@ impl Program<'_> {
     }
 
     /// What is found has a name by which both sides' handles are told apart; handles that died are given anew.
+    /// What a program leaves, as the user sees it: what was made twice is seen here at the latest.
+    fn find_all(&mut self) -> [Told; 2] {
+        let opened = self.open(6);
+        let Some((at, session)) = self.sessions.last().map(|last| (self.sessions.len() - 1, last.handles)) else { return opened };
+        // Whoever was logged in, or nobody.
+        let _ = self.twins.both(|library, side| library.logout(session[side]));
+        self.note(format_args!("session {at}: log in 1 by user-pin"));
+        let [embedded, pooled] = nothing(self.twins.both(|library, side| library.login(session[side], 1, &pin("user-pin"))));
+        match embedded == pooled {
+            true => self.find_by(at, session, "everything", &Template::new()),
+            false => [embedded, pooled],
+        }
+    }
+
     fn find(&mut self) -> [Told; 2] {
         let (at, session) = self.session();
         let label = self.object().map(|object| object.label.clone()).unwrap_or_default();
@@ -487,6 +502,10 @@ impl Program<'_> {
             1 => ("secret keys".into(), Template::from_iter([(AttributeType::CLASS, Value::Ulong(ObjectClass::SECRET_KEY.0))])),
             _ => (label.clone(), Template::from_iter([bytes(AttributeType::LABEL, label.as_bytes())])),
         };
+        self.find_by(at, session, &what, &template)
+    }
+
+    fn find_by(&mut self, at: usize, session: [u64; 2], what: &str, template: &Template) -> [Told; 2] {
         self.note(format_args!("session {at}: find {what}"));
         let found = self.twins.both(|library, side| {
             let session = session[side];
