@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::node_check::{self, Depth};
-use super::told::{Ended, finish, say, sentence};
+use super::told::{Ended, finish, sentence, tell};
 use crate::assemble;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Level, Result, Sink, refuse};
@@ -23,29 +23,33 @@ use crate::sys::process;
 #[command(
     name = "hsmpoold",
     version,
-    after_help = "Examples:\n  hsmpoold --config /etc/hsmpool/hsmpoold.toml --check\n  hsmpoold --config /etc/hsmpool/hsmpoold.toml\n\n\
+    after_help = "Examples:\n  hsmpoold --config /etc/hsmpool/hsmpoold.toml --check --json\n  hsmpoold --config /etc/hsmpool/hsmpoold.toml\n\n\
                   Signals: SIGTERM stops it (clients are sent elsewhere, leadership is handed over, answers go out), SIGHUP reads the certificate\n\
                   files again. Log lines go to standard error.\n\n\
                   Exit codes: 0 stopped as asked, 1 refused or failed (the reason is on standard error), 2 the command line is wrong."
 )]
-struct Arguments {
+pub(super) struct Arguments {
     /// The node's configuration file
     #[arg(long, default_value = "/etc/hsmpool/hsmpoold.toml")]
     config: PathBuf,
     /// Says what is wrong with configuration, certificate, permissions, root key and addresses, and ends; `hsmpool node check` reads the database too
     #[arg(long)]
     check: bool,
+    /// What --check finds is printed as JSON
+    #[arg(long, requires = "check")]
+    json: bool,
 }
 
 pub(super) fn main(arguments: &[OsString]) -> ExitCode {
     let arguments = Arguments::parse_from(arguments);
-    finish("hsmpoold", false, run(&arguments).map(|()| Ended::Well))
+    let done = match arguments.check {
+        true => check(&arguments.config, arguments.json),
+        false => run(&arguments).map(|()| Ended::Well),
+    };
+    finish("hsmpoold", arguments.json, done)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    if arguments.check {
-        return check(&arguments.config);
-    }
     let file = NodeFile::read(&arguments.config)?;
     process::keep_memory_private().doing(Code::Configuration, "keeping the process's memory private")?;
     // Before the first thread, so that none of them is interrupted.
@@ -74,11 +78,14 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// What `hsmpool node check` looks at, but for the database, which is the daemon's while it runs.
-fn check(config: &Path) -> Result<()> {
+fn check(config: &Path, as_json: bool) -> Result<Ended> {
     let rows = node_check::check(config, Depth::WithoutStore);
-    rows.iter().for_each(|row| say(node_check::line(row)));
+    let text: Vec<String> = rows.iter().map(node_check::line).collect();
+    tell(as_json, text.join("\n"), &node_check::value(config, &rows));
     match node_check::can_run(&rows) {
-        true => Ok(()),
+        true => Ok(Ended::Well),
+        // A program gets one value, as of `hsmpool node check`.
+        false if as_json => Ok(Ended::Failed),
         false => Err(refuse(Code::Configuration, format!("with {} the node cannot run", config.display()))),
     }
 }

@@ -211,6 +211,15 @@ mod tests {
             seen += 1;
         }
         assert!(seen >= 17, "{seen} commands");
+        let has_json = |command: &clap::Command| command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+        for name in ["check", "config", "mechanisms", "import-softhsm"] {
+            let all = Arguments::command();
+            assert!(all.find_subcommand(name).is_some_and(has_json), "{name} has no --json");
+        }
+        assert!(has_json(&daemon::Arguments::command()), "hsmpoold --check has no --json");
+        let parsed = |line: &str| daemon::Arguments::try_parse_from(line.split(' ')).map(drop).map_err(|error| error.exit_code());
+        assert_eq!(parsed("hsmpoold --check --json"), Ok(()));
+        assert_eq!(parsed("hsmpoold --json"), Err(2), "a node that runs answers nothing");
     }
 
     #[test]

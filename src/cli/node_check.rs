@@ -89,11 +89,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ended> {
     let Command::Check { config } = &arguments.command;
     let rows = check(config, Depth::Whole);
     let text: Vec<String> = rows.iter().map(line).collect();
-    let can_run = can_run(&rows);
-    let checks: Vec<_> =
-        rows.iter().map(|(what, found)| json!({ "check": what, "result": found.word(), "told": found.text() })).collect();
-    tell(arguments.json, text.join("\n"), &json!({ "config": config, "can_run": can_run, "checks": checks }));
-    Ok(if can_run { Ended::Well } else { Ended::Failed })
+    tell(arguments.json, text.join("\n"), &value(config, &rows));
+    Ok(if can_run(&rows) { Ended::Well } else { Ended::Failed })
+}
+
+/// What programs get, of `hsmpoold --check` too.
+pub(super) fn value(config: &Path, rows: &[Row]) -> serde_json::Value {
+    let one = |(what, found): &Row| json!({ "check": what, "result": found.word(), "told": found.text() });
+    let checks: Vec<_> = rows.iter().map(one).collect();
+    json!({ "config": config, "can_run": can_run(rows), "checks": checks })
 }
 
 /// How far a check goes.

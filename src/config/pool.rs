@@ -268,8 +268,16 @@ type Rows = &'static [(&'static str, &'static str, &'static str)];
 const POOL_KEYS: Rows = &[
     ("pool", "–", "The pool's id, 32 hexadecimal digits."),
     ("zone", "–", "The zone that the application stands in: its nodes are asked first. The log warns of one without nodes."),
-    ("certificates.ca", "–", "The pool's authority (PEM). The three certificate keys are needed for TCP addresses."),
-    ("certificates.certificate", "–", "The client's certificate (PEM)."),
+    (
+        "certificates.ca",
+        "–",
+        "The pool's authority (PEM). The three certificate keys are needed for TCP addresses; the files are looked at again with each new connection.",
+    ),
+    (
+        "certificates.certificate",
+        "–",
+        "The client's certificate (PEM). A new one in its place is shown by the next connection, without a restart.",
+    ),
     ("certificates.key", "–", "Its private key (PEM)."),
     (
         "consistency",

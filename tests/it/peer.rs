@@ -147,7 +147,9 @@ fn files_that_contradict_one_another_are_refused_with_what_is_wrong() {
     let pool = LocalPool::create("");
     pool.make_token();
     pool.command("add-node --zone c --peer --address 127.0.0.1:9").ok().says("carry").says("HSMPOOL_CONF=node4/hsmpool.toml");
-    let file = |name: &str| pool.directory().join("node4").join(name);
+    // One that stays on this machine has its socket, and the user's name at it.
+    pool.command("add-node --zone c --peer").ok().says("node5/hsmpool.toml");
+    let file = |name: &str| pool.directory().join("node5").join(name);
     let (node, application) = (file("hsmpoold.toml"), file("hsmpool.toml"));
     let refused = |file: &Path, from: &str, to: &str, told: &str| {
         let text = std::fs::read_to_string(file).expect("it was laid out");

@@ -15,7 +15,7 @@ use crate::cli::told::tell;
 use crate::config::PolicyName;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Error, Result, refuse};
-use crate::node::Operate;
+use crate::node::{NodeStatus, Operate};
 
 #[derive(clap::Args)]
 pub(super) struct AddNode {
@@ -65,7 +65,8 @@ pub fn add_node(arguments: &AddNode, as_json: bool) -> Result<()> {
         None => ("127.0.0.1".to_string(), FreePorts::new()?.take()?),
     };
     let policy = before.first().map_or(PolicyName::Default, |node| node.policy);
-    let mut node = NewNode { number: 0, zone: arguments.zone.clone(), host, port, policy };
+    let mut node =
+        NewNode { number: 0, zone: arguments.zone.clone(), host, port, policy, is_carried: arguments.address.is_some() };
     if let Some((other, place)) = taken(&node.places(), &before) {
         let told = format!(
             "node {} of zone {} is at {place}: a new node needs three ports of its own from the named one on",
@@ -192,7 +193,7 @@ fn one(layout: &Layout, number: u64) -> Result<NodeFile> {
     found.ok_or_else(|| refuse(Code::ArgumentsBad, format!("{} holds no node {number}", layout.directory.display())))
 }
 
-pub fn remove_node(directory: &Path, number: u64, yes: bool, as_json: bool) -> Result<()> {
+pub fn remove_node(directory: &Path, number: u64, (yes, force): (bool, bool), as_json: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
     let others: Vec<NodeFile> = layout.nodes()?.into_iter().filter(|other| other.node != number).collect();
     let operator = Operator::shown(&layout)?;
@@ -203,7 +204,7 @@ pub fn remove_node(directory: &Path, number: u64, yes: bool, as_json: bool) -> R
             if !yes {
                 confirm::typed(&format!("Remove node {number}, whose files are not here?"), "yes")?;
             }
-            operator.ask_any(&others, &Operate::Remove { node: number })?;
+            remove(&operator, &others, number, force)?;
             tell(
                 as_json,
                 format!("node {number} is removed; its files were not here"),
@@ -216,7 +217,7 @@ pub fn remove_node(directory: &Path, number: u64, yes: bool, as_json: bool) -> R
     if !yes {
         confirm::typed(&format!("Remove node {number} of zone {}, with its copy of the keys?", node.zone), "yes")?;
     }
-    operator.ask_any(&others, &Operate::Remove { node: number })?;
+    remove(&operator, &others, number, force)?;
     if let Some(pid) = local::running(&layout, &node) {
         operator.progress().now(&format!("node {number} of zone {} drains", node.zone));
         local::stop_one(&layout, &node, pid)?;
@@ -231,20 +232,35 @@ pub fn remove_node(directory: &Path, number: u64, yes: bool, as_json: bool) -> R
     Ok(())
 }
 
+/// By force its vote goes first, whichever zone then holds a quorum: one that does not vote may always go.
+fn remove(operator: &Operator, others: &[NodeFile], number: u64, force: bool) -> Result<()> {
+    if force {
+        let mut voters = in_contact(operator, others)?.voters_to_be();
+        if voters.remove(&number) {
+            operator.ask_any(others, &Operate::ChangeVoters { voters, force })?;
+        }
+    }
+    operator.ask_any(others, &Operate::Remove { node: number }).map(drop)
+}
+
+/// What a node that is in contact with the quorum tells of the pool. Errors: `DeviceError`: none is.
+fn in_contact(operator: &Operator, nodes: &[NodeFile]) -> Result<NodeStatus> {
+    let statuses = operator.statuses(nodes.to_vec());
+    let status = statuses.into_iter().filter_map(|(_, status)| status.ok()).find(|status| status.health.in_contact);
+    status.ok_or_else(|| refuse(Code::DeviceError, "the quorum was lost at this moment: see `hsmpool pool status`"))
+}
+
 pub fn promote(directory: &Path, number: u64, force: bool, as_json: bool) -> Result<()> {
     let layout = Layout::open(directory)?;
     let (nodes, operator) = (layout.nodes()?, Operator::shown(&layout)?);
-    let mut voters: BTreeSet<u64> = BTreeSet::from([number]);
     operator.is_up(&nodes, PATIENCE_FOR_CONTACT)?;
-    let statuses = operator.statuses(nodes.clone());
-    let status = statuses.into_iter().filter_map(|(_, status)| status.ok()).find(|status| status.health.in_contact);
-    let status =
-        status.ok_or_else(|| refuse(Code::DeviceError, "the quorum was lost at this moment: see `hsmpool pool status`"))?;
+    let status = in_contact(&operator, &nodes)?;
     if !status.members.iter().any(|member| member.node == number) {
         let told = format!("node {number} is no member of the pool, and only one that follows can be given a vote");
         return Err(refuse(Code::ArgumentsBad, format!("{told}: `hsmpool pool add-node` adds one")));
     }
-    voters.extend(status.voters_to_be());
+    let mut voters = status.voters_to_be();
+    voters.insert(number);
     // A vote of one that lags or does not run makes a quorum harder to have.
     if let Some(node) = nodes.iter().find(|node| node.node == number && !force) {
         let others: Vec<NodeFile> = nodes.iter().filter(|other| other.node != number).cloned().collect();

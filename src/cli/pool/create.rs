@@ -15,7 +15,7 @@ use super::source::{Copied, Source};
 use crate::cli::told::tell;
 use crate::config::PolicyName;
 use crate::config::pool::{NodeFile, PoolId};
-use crate::error::{Code, Result, refuse};
+use crate::error::{Code, Error, Result, refuse};
 use crate::log::raft::Member;
 use crate::node::Operate;
 use crate::partition::make_root_key;
@@ -73,11 +73,7 @@ pub fn run(arguments: &Arguments, as_json: bool) -> Result<()> {
         tell(as_json, before + &next_steps(&layout), &value);
         return Ok(());
     }
-    let operator = Operator::shown(&layout)?;
-    for node in layout.nodes()? {
-        local::start_one(&layout, &node)?;
-    }
-    form(&layout, &operator)?;
+    start(&layout).map_err(|error| undo(&layout, error))?;
     let text = format!(
         "{before}The pool runs: {} nodes in {1}.\n  export HSMPOOL_CONF={1}/hsmpool.toml\n  hsmpool pool status --dir {1}",
         arguments.plan.zones.len(),
@@ -85,6 +81,37 @@ pub fn run(arguments: &Arguments, as_json: bool) -> Result<()> {
     );
     tell(as_json, text, &value);
     Ok(())
+}
+
+/// Starts the nodes of a new pool on this machine, and makes them one group.
+fn start(layout: &Layout) -> Result<()> {
+    let operator = Operator::shown(layout)?;
+    for node in layout.nodes()? {
+        local::start_one(layout, &node)?;
+    }
+    form(layout, &operator)
+}
+
+/// A pool that could not be started or formed: its nodes are stopped and its files go, so that the same command can be given again.
+fn undo(layout: &Layout, error: Error) -> Error {
+    let (mut left, directory) = (None, layout.directory.display());
+    for node in layout.nodes().unwrap_or_default() {
+        let stopped = local::just_started(layout, &node).map_or(Ok(()), |pid| local::stop_one(layout, &node, pid));
+        left = left.or(stopped.err());
+    }
+    if let Some(cause) = left {
+        let told = format!(
+            "the pool was not made ({error}), and a node of it still runs: when it has ended (`hsmpool pool stop --local {directory}`), remove {directory}"
+        );
+        return refuse(error.code(), told).because(cause);
+    }
+    layout.clear();
+    match layout.directory.exists() {
+        false => refuse(error.code(), "the pool was not made, and nothing of it is left").because(error),
+        true => {
+            refuse(error.code(), format!("the pool was not made, and {directory} could not be removed: do so")).because(error)
+        }
+    }
 }
 
 /// Lays the files of a new pool out: all of them, or none. What comes from a store is told.
@@ -123,7 +150,7 @@ fn plan_is_good(plan: &Plan, is_local: bool) -> std::result::Result<(), String> 
             return Err(format!("--address {address}: zone {zone} has an address already, and one node"));
         }
         let (host, port) = host_and_port(place).map_err(|error| error.to_string())?;
-        let new = NewNode { number: 0, zone: zone.to_string(), host, port, policy: plan.policy };
+        let new = NewNode { number: 0, zone: zone.to_string(), host, port, policy: plan.policy, is_carried: !is_local };
         for place in new.places() {
             if let Some((_, other)) = places.iter().find(|(known, _)| *known == place) {
                 return Err(format!(
@@ -169,7 +196,8 @@ fn new_nodes(plan: &Plan, is_local: bool) -> Result<Vec<NewNode>> {
             None if is_local => ("127.0.0.1".to_string(), ports.take()?),
             None => return Err(refuse(Code::ArgumentsBad, format!("--address {zone}=HOST:PORT is missing"))),
         };
-        nodes.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port, policy: plan.policy });
+        let (number, zone) = (at as u64 + 1, zone.clone());
+        nodes.push(NewNode { number, zone, host, port, policy: plan.policy, is_carried: !is_local });
     }
     Ok(nodes)
 }
@@ -288,6 +316,31 @@ mod tests {
             let told = plan_is_good(&plan(zones, addresses), false).unwrap_err();
             assert!(told.contains(word), "{told}");
         }
+    }
+
+    #[test]
+    fn a_local_pool_that_cannot_be_formed_leaves_neither_nodes_nor_files() {
+        let directory = Directory::new();
+        let pool = directory.path().join("pool");
+        let (layout, _) = begin(&pool, &plan("a,b,c", &[]), true).unwrap();
+        let nodes = layout.nodes().unwrap();
+        // Something that goes on until it is told to end, as a node does; the third could not be started.
+        let endless = || {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", "while :; do sleep 0.1; done"]);
+            command
+        };
+        for node in &nodes[..2] {
+            local::start_by(endless(), &layout, node).unwrap();
+        }
+        let pids: Vec<u32> = nodes.iter().filter_map(|node| local::just_started(&layout, node)).collect();
+        assert_eq!(pids.len(), 2);
+        let told = undo(&layout, refuse(Code::DeviceError, "the port is taken")).to_string();
+        assert!(told.contains("nothing of it is left") && told.contains("the port is taken"), "{told}");
+        assert!(!pool.exists(), "no debris");
+        let is_alive = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| !found.is_empty());
+        assert!(!pids.iter().any(is_alive), "none goes on");
+        begin(&pool, &plan("a,b,c", &[]), true).unwrap();
     }
 
     #[test]

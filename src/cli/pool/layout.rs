@@ -26,6 +26,10 @@ pub const CERTIFICATE_DAYS: u64 = 397;
 /// Longest path of a Unix socket (`unix(7)`).
 pub const SOCKET_PATH_MAX_BYTES: usize = 107;
 
+/// Stands above the addresses of a node that is carried to its machine.
+const ON_SOCKETS: &str = "# Applications of the node's own machine need no certificate over a Unix socket: put it first, \
+                          \"unix:/run/hsmpool/node.sock\",\n# and name their users in [unix_users] below.\n";
+
 /// The directory of one pool.
 #[derive(Clone)]
 pub struct Layout {
@@ -47,6 +51,8 @@ pub struct NewNode {
     pub port: u16,
     /// Policy of new tokens.
     pub policy: PolicyName,
+    /// Whether its files go to another machine: there are other directories and users, so it has no Unix socket.
+    pub is_carried: bool,
 }
 
 impl NewNode {
@@ -149,18 +155,22 @@ impl Layout {
     fn node_text(&self, node: &NewNode) -> String {
         let mut text = String::new();
         let socket = self.node(node.number).join("node.sock");
-        let socket = match socket.as_os_str().len() <= SOCKET_PATH_MAX_BYTES {
+        let socket = match !node.is_carried && socket.as_os_str().len() <= SOCKET_PATH_MAX_BYTES {
             true => format!("\"unix:{}\", ", socket.display()),
-            // Too deep for a socket: this machine's applications use TLS as the others do.
+            // Too deep for a socket, or elsewhere: applications use TLS, until somebody who knows the machine names one.
             false => String::new(),
+        };
+        let (on_sockets, users) = match node.is_carried {
+            true => (ON_SOCKETS, String::new()),
+            false => ("", format!("{} = \"app\"\n", crate::sys::user::id())),
         };
         let _ = write!(
             text,
             "# Node {number} of the pool; every key is explained in docs/configuration.md.\n\
              pool = \"{pool}\"\nnode = {number}\nzone = \"{zone}\"\ndirectory = \"data\"\nroot_key_file = \"hsmpool.key\"\n\
-             policy = \"{policy}\"\n\n[listen]\nclients = [{socket}\"{clients}\"]\npeers = \"{peers}\"\noperations = \"{operations}\"\n\n\
+             policy = \"{policy}\"\n\n[listen]\n{on_sockets}clients = [{socket}\"{clients}\"]\npeers = \"{peers}\"\noperations = \"{operations}\"\n\n\
              [certificates]\nca = \"ca.pem\"\ncertificate = \"node.pem\"\nkey = \"node.key\"\n\n\
-             # Which users of this machine may use the Unix socket, and as which client.\n[unix_users]\n{user} = \"app\"\n",
+             # Which users of this machine may use the Unix socket, and as which client: 1000 = \"app\"\n[unix_users]\n{users}",
             number = node.number,
             pool = self.pool,
             zone = node.zone,
@@ -168,7 +178,6 @@ impl Layout {
             clients = node.clients(),
             peers = node.peers(),
             operations = node.place(2),
-            user = crate::sys::user::id(),
         );
         text
     }
@@ -275,11 +284,19 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::node_check::{Depth, Row, can_run, check, line};
     use crate::config::pool::PoolFile;
     use crate::store::tests::fixtures::Directory;
 
     fn node(number: u64, host: &str, port: u16) -> NewNode {
-        NewNode { number, zone: format!("z{number}"), host: host.to_string(), port, policy: PolicyName::Default }
+        NewNode {
+            number,
+            zone: format!("z{number}"),
+            host: host.to_string(),
+            port,
+            policy: PolicyName::Default,
+            is_carried: false,
+        }
     }
 
     /// A pool's directory with nodes, without authority or keys.
@@ -309,6 +326,33 @@ mod tests {
             let found = taken(&node(3, host, port).places(), &nodes).map(|(node, _)| node.node);
             assert_eq!(found, whose, "{host}:{port}");
         }
+    }
+
+    #[test]
+    fn a_node_that_is_carried_to_its_machine_names_nothing_of_this_one() {
+        let directory = Directory::new();
+        let layout = Layout::create(&directory.path().join("pool"), PoolId([7; 16])).unwrap();
+        Authority::create(&layout.join("ca"), [7; 16]).unwrap();
+        crate::partition::make_root_key(&layout.join("root.key"), &crate::world::Real).unwrap();
+        let mut ports = crate::cli::pool::create::FreePorts::new().unwrap();
+        let [carried, stays] = [(1, true), (2, false)].map(|(number, is_carried)| {
+            let node = NewNode { is_carried, ..node(number, "127.0.0.1", ports.take().unwrap()) };
+            layout.add_node(&node).unwrap();
+            layout.node(number)
+        });
+        let there = directory.path().join("elsewhere");
+        fs::rename(&carried, &there).unwrap();
+        let file = NodeFile::read(&there.join("hsmpoold.toml")).unwrap();
+        assert!(file.unix_users.is_empty(), "who made it may be anybody there: {:?}", file.unix_users);
+        let text = fs::read_to_string(there.join("hsmpoold.toml")).unwrap();
+        assert!(!text.contains(layout.directory.to_str().unwrap()), "{text}");
+        // One that stays has its socket, to prove that the check would find it.
+        let rows = |directory: &Path| check(&directory.join("hsmpoold.toml"), Depth::WithoutStore);
+        let lines = |rows: &[Row]| rows.iter().map(line).collect::<Vec<_>>().join("\n");
+        assert!(can_run(&rows(&there)), "{}", lines(&rows(&there)));
+        assert!(lines(&rows(&stays)).contains("node.sock is free"), "{}", lines(&rows(&stays)));
+        fs::rename(&stays, directory.path().join("moved")).unwrap();
+        assert!(!can_run(&rows(&directory.path().join("moved"))), "its socket's directory is gone");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::sys::process::{Signal, signal};
 
 /// How long a node may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a process that was started may take to become the node's.
+const START_PATIENCE: Duration = Duration::from_secs(2);
 /// So many of the last lines of a node's log are told when it has ended by itself.
 const LAST_LINES: usize = 5;
 
@@ -152,6 +154,18 @@ pub fn running(layout: &Layout, node: &NodeFile) -> Option<u32> {
     // The number may be another program's by now.
     let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     is_of(layout, node, &arguments).then_some(pid)
+}
+
+/// The process of a node that may have been started at this moment: for a while it has no arguments yet, by which it is known.
+pub fn just_started(layout: &Layout, node: &NodeFile) -> Option<u32> {
+    let (deadline, has_process) = (Instant::now() + START_PATIENCE, layout.node(node.node).join("pid").is_file());
+    loop {
+        let found = running(layout, node);
+        if found.is_some() || !has_process || has_ended(layout, node) || Instant::now() >= deadline {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Whether a process with these arguments (proc(5), `cmdline`) is a node's.

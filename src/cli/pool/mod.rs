@@ -96,6 +96,9 @@ enum Command {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Even where one zone would then hold a quorum of the voters: the pool then stops when that zone is lost
+        #[arg(long)]
+        force: bool,
     },
     /// Lets a node that follows vote
     #[command(after_help = "Example: hsmpool pool promote --dir /tmp/pool 4")]
@@ -140,7 +143,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Ended> {
         Command::Stop { place, zone } => local::stop(&place.directory, zone.as_deref(), json)?,
         Command::Status { place } => return status::run(&place.directory, json),
         Command::AddNode(arguments) => change::add_node(&arguments, json)?,
-        Command::RemoveNode { place, node, yes } => change::remove_node(&place.directory, node, yes, json)?,
+        Command::RemoveNode { place, node, yes, force } => change::remove_node(&place.directory, node, (yes, force), json)?,
         Command::Promote { place, node, force } => change::promote(&place.directory, node, force, json)?,
         Command::TransferLeader { place, node } => change::transfer_leader(&place.directory, node, json)?,
         Command::ForceNew(arguments) => survivor::run(&arguments, json)?,

@@ -77,7 +77,14 @@ impl Stage {
                 Some(spaces) => (spaces.address(at), 7100),
                 None => ("127.0.0.1".to_string(), ports.take()?),
             };
-            new.push(NewNode { number: at as u64 + 1, zone: zone.clone(), host, port, policy: PolicyName::Default });
+            new.push(NewNode {
+                number: at as u64 + 1,
+                zone: zone.clone(),
+                host,
+                port,
+                policy: PolicyName::Default,
+                is_carried: false,
+            });
         }
         lay_out(&layout, &new, None)?;
         let (nodes, operator) = (layout.nodes()?, Operator::beside(&layout)?);
@@ -372,7 +379,7 @@ impl Stage {
             None => ("127.0.0.1".to_string(), FreePorts::new()?.take()?),
         };
         let policy = self.nodes.first().map_or(PolicyName::Default, |node| node.policy);
-        self.layout.add_node(&NewNode { number, zone: self.zones[zone].clone(), host, port, policy })?;
+        self.layout.add_node(&NewNode { number, zone: self.zones[zone].clone(), host, port, policy, is_carried: false })?;
         let before = std::mem::replace(&mut self.nodes, self.layout.nodes()?);
         let new = self.nodes.iter().find(|node| node.node == number).cloned();
         let new = new.ok_or_else(|| refuse(Code::Configuration, "the new node has no directory"))?;
