@@ -479,7 +479,6 @@ impl Program<'_> {
         }
     }
 
-    /// What is found has a name by which both sides' handles are told apart; handles that died are given anew.
     /// What a program leaves, as the user sees it: what was made twice is seen here at the latest.
     fn find_all(&mut self) -> [Told; 2] {
         let opened = self.open(6);
@@ -505,6 +504,7 @@ impl Program<'_> {
         self.find_by(at, session, &what, &template)
     }
 
+    /// What is found has a name by which both sides' handles are told apart; handles that died are given anew.
     fn find_by(&mut self, at: usize, session: [u64; 2], what: &str, template: &Template) -> [Told; 2] {
         self.note(format_args!("session {at}: find {what}"));
         let found = self.twins.both(|library, side| {
