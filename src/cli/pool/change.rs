@@ -1,6 +1,5 @@
 //! Changes of a pool's members.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::json;
