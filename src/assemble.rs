@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::config::follow::Followed;
 use crate::config::pool::{Certificates, Consistency, NodeEntry, NodeFile, PoolFile, PoolId};
 use crate::config::{self, Config, Mechanisms, PolicyName, Style, logger};
 use crate::error::{Code, Doing, Level, Result, Sink, refuse};
@@ -17,7 +18,7 @@ use crate::log::raft::Member;
 use crate::node::{Caller, Node, NodeSettings};
 use crate::object::policy::Policy;
 use crate::partition::{self, LocalAdmin, Partition, RootKeySource};
-use crate::pool::{Beside, Link, Place, Pool, PooledAdmin, View, Wires};
+use crate::pool::{Beside, Entry, Link, Newest, Pool, PooledAdmin, View, Wires};
 use crate::secret::Secret;
 use crate::session::{self, Library, MechanismFilter, Settings};
 use crate::store::Store;
@@ -99,9 +100,9 @@ pub fn open() -> Result<Opened> {
     {
         log(Level::Warning, &format!("{}: {warning}", file.display()));
     }
-    let admin: Arc<dyn Admin> = match (&config.pool_file, &peer) {
-        (Some(file), _) => Arc::new(pool(&PoolFile::read(file)?, peer.clone(), logger::sink(&config)?)?),
-        (None, _) => admin(&config)?,
+    let admin: Arc<dyn Admin> = match &config.pool_file {
+        Some(file) => Arc::new(pool(file, peer.clone(), [logger::sink(&config)?, logger::sink(&config)?])?),
+        None => admin(&config)?,
     };
     if config.style == Style::SoftHsm && has_softhsm_tokens(&config.store_dir) {
         let line = format!(
@@ -138,7 +139,7 @@ fn whence(config: &Config) -> String {
 pub fn admin(config: &Config) -> Result<Arc<dyn Admin>> {
     match &config.pool_file {
         // Whoever asks here is gone before a certificate can end.
-        Some(file) => Ok(Arc::new(pool(&PoolFile::read(file)?, None, Box::new(|_, _| {}))?)),
+        Some(file) => Ok(Arc::new(pool(file, None, [Box::new(|_, _| {}), Box::new(|_, _| {})])?)),
         None => Ok(Arc::new(LocalAdmin(partition(config)?))),
     }
 }
@@ -170,35 +171,52 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
     Partition::new(store, log, world, settings)
 }
 
-/// The pool that a module's description names; nothing is connected yet. `peer`: the node in this process, which is asked first. `log`: told of the
-/// application's certificate.
+/// The pool that a module's description names; nothing is connected yet. `peer`: the node in this process, which is asked first. `logs`: told of the
+/// application's certificate, and of nodes that come and go.
 ///
 /// Errors: `Configuration`.
-fn pool(pool: &PoolFile, peer: Option<Arc<Peer>>, log: Sink) -> Result<PooledAdmin> {
-    let files =
-        pool.certificates.clone().map(|Certificates { ca, certificate, key }| Files { pool: pool.pool.0, ca, certificate, key });
-    let identity = files.map(|files| Renewal::begin(files, log)).transpose()?;
-    let mut entries: Vec<NodeEntry> = pool.node.clone();
-    let nearest = peer.as_ref().map(|peer| {
-        let own = &peer.file.listen.clients;
-        entries.iter().position(|entry| entry.addresses.iter().any(|address| own.contains(address))).unwrap_or_else(|| {
-            entries.push(NodeEntry { zone: peer.file.zone.clone(), addresses: own.clone() });
-            entries.len() - 1
-        })
-    });
-    let place = |entry: &NodeEntry| Place { zone: entry.zone.clone(), name: entry.addresses.join(", ") };
-    let way = |entry: &NodeEntry| entry.addresses.iter().map(|address| address.parse()).collect::<Result<Vec<Address>>>();
-    let ways = entries.iter().map(way).collect::<Result<_>>()?;
-    let wires = Wires::new(pool.pool.0, ways, identity);
-    let zone = peer.as_ref().map_or(&pool.zone, |peer| &peer.file.zone);
-    let mut view = View::new(zone.clone(), entries.iter().map(place).collect());
+fn pool(file: &Path, peer: Option<Arc<Peer>>, logs: [Sink; 2]) -> Result<PooledAdmin> {
+    let [of_certificate, of_nodes] = logs;
+    let followed = Followed::begin(file, of_nodes)?;
+    let pool = followed.first().clone();
+    let files = pool.certificates.map(|Certificates { ca, certificate, key }| Files { pool: pool.pool.0, ca, certificate, key });
+    let identity = files.map(|files| Renewal::begin(files, of_certificate)).transpose()?;
+    let own = peer.as_ref().map(|peer| own_entry(&pool.node, &peer.file)).transpose()?;
+    let nodes = entries(&pool.node, own.as_ref())?;
+    let zone = peer.as_ref().map_or(pool.zone, |peer| peer.file.zone.clone());
+    let mut view = View::new(zone, nodes.iter().map(Entry::place).collect());
     view.mark_is_enough = pool.consistency == Consistency::Session;
-    view.nearest = nearest;
+    view.nearest = own.as_ref().and_then(|own| nodes.iter().position(|entry| entry == own));
+    let nearest = view.nearest;
+    let newest: Newest = Box::new(move |take| followed.look(|read| take(entries(&read.node, own.as_ref())?)));
+    let wires = Wires::new(pool.pool.0, nodes, identity, Some(newest));
     let link: Box<dyn Link> = match (nearest, peer) {
         (Some(nearest), Some(peer)) => Box::new(Beside::new(nearest, Box::new(move |request| peer.at_once(request)), wires)),
         _ => Box::new(wires),
     };
     PooledAdmin::new(Pool::new(view, link, Arc::new(Real)))
+}
+
+/// The nodes of a file. `own`: that in this process, which is there whether the file names it or not, and by whatever words. Errors: `Configuration`.
+fn entries(nodes: &[NodeEntry], own: Option<&Entry>) -> Result<Vec<Entry>> {
+    let is_own = |entry: &Entry| own.is_some_and(|own| entry.addresses.iter().any(|address| own.addresses.contains(address)));
+    let mut entries = nodes.iter().map(entry).collect::<Result<Vec<_>>>()?;
+    entries.retain(|entry| !is_own(entry));
+    entries.extend(own.cloned());
+    Ok(entries)
+}
+
+fn entry(node: &NodeEntry) -> Result<Entry> {
+    let addresses = node.addresses.iter().map(|address| address.parse()).collect::<Result<_>>()?;
+    Ok(Entry { node: node.node, zone: node.zone.clone(), addresses })
+}
+
+/// The node in this process, as the application's file names it, or else as its own does. Errors: `Configuration`.
+fn own_entry(nodes: &[NodeEntry], file: &NodeFile) -> Result<Entry> {
+    let listens = &file.listen.clients;
+    let named = nodes.iter().find(|node| node.addresses.iter().any(|address| listens.contains(address)));
+    let own = || NodeEntry { node: Some(file.node), zone: file.zone.clone(), addresses: listens.clone() };
+    entry(named.unwrap_or(&own()))
 }
 
 /// The node that the configuration puts into this process. `None` also where another process runs it, and where it cannot run: then the application

@@ -64,6 +64,8 @@ pub const CLAIM_WAIT_MILLISECONDS: u64 = 2000;
 pub const DRAIN_SECONDS: u64 = 5;
 /// Connections to one node that a module keeps for the next call: as many threads call at once without a handshake.
 pub const IDLE_CONNECTIONS_MAX: usize = 256;
+/// Most nodes that one process has known of its pool, those that are gone included.
+pub const NODES_KNOWN_MAX: usize = 256;
 /// A connection that nobody used for so long is not trusted but replaced: shorter than firewalls' memory of idle connections, and before the first
 /// keepalive.
 pub const IDLE_CONNECTION_TRUSTED_SECONDS: u64 = 25;

@@ -3,10 +3,11 @@
 //! The first file that is found counts: `HSMPOOL_CONF`, `~/.config/hsmpool/hsmpool.toml`, `/etc/hsmpool/hsmpool.toml`, then SoftHSM's:
 //! `SOFTHSM2_CONF`, `~/.config/softhsm2/softhsm2.conf`, `/etc/softhsm/softhsm2.conf`. Without any, the defaults hold.
 //!
-//! Knows: ck, error, limits, sys.
+//! Knows: ck, error, limits, sync, sys.
 //! Crates: parking_lot, serde, toml.
 
 mod environment;
+pub mod follow;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 mod hsmpool;

@@ -12,7 +12,7 @@ use super::PolicyName;
 use crate::error::{Code, Doing, Error, Result, refuse};
 
 /// What a module knows of its pool.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoolFile {
     /// The pool's id: 32 hexadecimal digits.
@@ -40,9 +40,11 @@ pub enum Consistency {
 }
 
 /// One node, as a module reaches it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeEntry {
+    /// Its number, which its certificate has to name.
+    pub node: Option<u64>,
     /// Its zone.
     pub zone: String,
     /// `unix:/path` or `tcp:host:port`, in the order in which they are tried; each but the last for half of the time.
@@ -105,7 +107,7 @@ pub struct Listen {
 }
 
 /// Files of a certificate.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificates {
     /// The pool's own authority.
@@ -190,6 +192,11 @@ impl PoolFile {
 }
 
 impl PoolFile {
+    /// Whether all but the nodes is the same.
+    pub fn differs_by_nodes_only(&self, other: &Self) -> bool {
+        Self { node: other.node.clone(), ..self.clone() } == *other
+    }
+
     /// What is strange in it and does not keep it from working, as it does not where a zone has lost its node.
     pub fn warning(&self) -> Option<String> {
         if self.node.iter().any(|node| node.zone == self.zone) {
@@ -284,7 +291,16 @@ const POOL_KEYS: Rows = &[
         "`linearizable`",
         "How much look-ups show. `linearizable`: all that was acknowledged to anybody before. `session`: all that this application has seen or done, and what else its node has; faster by a round to the leader, and it needs none.",
     ),
-    ("[[node]] zone", "–", "The zone of one node."),
+    (
+        "[[node]] node",
+        "any",
+        "The number of one node. Where it stands, only the certificate of this very node is taken at its TCP addresses; without it that of any node of the pool, also of one that was removed.",
+    ),
+    (
+        "[[node]] zone",
+        "–",
+        "Its zone. Nodes that come or go here are taken in by running applications, within a second of their next call; whatever else is changed in the file at the next `C_Initialize`.",
+    ),
     (
         "[[node]] addresses",
         "–",

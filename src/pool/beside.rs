@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::call::{Failure, Link};
 use super::connection::Wires;
 use super::race::{Finish, Race};
+use super::view::Place;
 use crate::secret::Secret;
 use crate::wire::MINOR;
 
@@ -49,6 +50,10 @@ impl Link for Beside {
         }
     }
 
+    fn changed(&self) -> Option<Vec<(usize, Place)>> {
+        self.wires.changed()
+    }
+
     fn minor(&self, node: usize) -> Option<u32> {
         if node == self.nearest { Some(MINOR) } else { self.wires.minor(node) }
     }
@@ -59,13 +64,15 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::pool::connection::Entry;
     use crate::pool::race::{Entrant, Lost};
     use crate::wire::Address;
 
     /// Two nodes at whose addresses nobody listens, the first of them in this process.
     fn beside(at_once: impl Fn(&[u8]) -> Option<Secret> + Send + Sync + 'static) -> Beside {
-        let nowhere = || vec![Address::Unix(PathBuf::from("/nowhere/node.sock"))];
-        Beside::new(0, Box::new(at_once), Wires::new([7; 16], vec![nowhere(), nowhere()], None))
+        let addresses = vec![Address::Unix(PathBuf::from("/nowhere/node.sock"))];
+        let nowhere = Entry { node: None, zone: "a".to_string(), addresses };
+        Beside::new(0, Box::new(at_once), Wires::new([7; 16], vec![nowhere.clone(), nowhere], None, None))
     }
 
     fn race(beside: &Beside, nodes: [usize; 2]) -> (Option<usize>, usize) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::belongings::Belongings;
 use super::budget::Budget;
+use super::glance::Glances;
 use super::make::Makings;
 use super::numbers::Number;
 use super::pace::Work;
@@ -13,7 +14,7 @@ use super::race::{Entrant, Finish, Lost, Race, one_by_one};
 use super::retry::{CALL_DEADLINE, CONNECTING, CONNECTING_TO_CHANGE, SUCCESSION, connecting_patience, may_race, patience, pause};
 use super::route::candidates;
 use super::seen::Mark;
-use super::view::View;
+use super::view::{Place, View};
 use crate::error::{Code, Error, Result, refuse};
 use crate::faults::{self, Fault};
 use crate::limits::FRAME_MAX_BYTES;
@@ -39,6 +40,11 @@ pub trait Link: Send + Sync {
         one_by_one(race, |node, patience| self.call(node, request, patience))
     }
 
+    /// All nodes that there are now, each by its number, if that has changed since it was asked last. A number is that of the same node for ever.
+    fn changed(&self) -> Option<Vec<(usize, Place)>> {
+        None
+    }
+
     /// The newest set of messages that a node speaks; `None`: it is not known yet. A link without hellos is to nodes of this version.
     fn minor(&self, node: usize) -> Option<u32> {
         let _ = node;
@@ -54,6 +60,7 @@ pub struct Pool {
     pub(super) belongings: Belongings,
     /// A forked child begins without any: those that were under way are its parent's.
     pub(super) makings: PerProcess<Makings>,
+    pub(super) glances: PerProcess<Glances>,
     budget: Budget,
 }
 
@@ -92,7 +99,7 @@ impl Pool {
         let _ = world.fill_random(&mut turn);
         view.take_turn(usize::from(u16::from_ne_bytes(turn)));
         let (belongings, makings, budget) = (Belongings::default(), PerProcess::new(Makings::default), Budget::default());
-        Arc::new(Self { view, link, world, belongings, makings, budget })
+        Arc::new(Self { view, link, world, belongings, makings, glances: PerProcess::new(Glances::default), budget })
     }
 
     /// Gets a request answered that is not a part of a stream.
@@ -105,7 +112,7 @@ impl Pool {
 
     /// A node's answer is none that the request can have.
     pub(super) fn odd(&self, node: usize) -> Error {
-        let name = &self.view.nodes[node].place.name;
+        let name = &self.view.node(node).place.name;
         refuse(Code::DeviceError, format!("node {name} gave an answer that the request cannot have"))
     }
 
@@ -147,6 +154,7 @@ impl Pool {
         }
         let mut last = None;
         for round in 0.. {
+            self.glance(self.world.elapsed());
             self.probe_one(&request.ask, deadline);
             let mut order = candidates(&self.view, prefer, self.world.elapsed());
             let mut older = 0;
@@ -171,7 +179,7 @@ impl Pool {
                     At::Answered(reply) => return Ok(Outcome::Done(reply, node)),
                     At::Refused(error) => return Err(error),
                     At::StreamLost => return Ok(Outcome::StreamLost(node)),
-                    At::Older(why) if older + 1 == self.view.nodes.len() => return Err(why),
+                    At::Older(why) if older + 1 >= self.view.nodes().count() => return Err(why),
                     At::Elsewhere(why) | At::Older(why) => {
                         older += usize::from(why.code() == Code::FunctionNotSupported);
                         self.belongings.untold(request.tally.take(), last.is_none());
@@ -198,7 +206,7 @@ impl Pool {
             Err(error) => return (order[0], At::Refused(error)),
         };
         let (first, begun) = (order[0], self.world.elapsed());
-        let pace = |node: usize| &self.view.nodes[node].pace;
+        let pace = |node: usize| &self.view.node(node).pace;
         let usual = patience(&request.ask, round);
         // What is not measured waits for the log: the next one is asked when a healthy node would have answered.
         let work = Work::of(&request.ask);
@@ -250,7 +258,7 @@ impl Pool {
 
     /// A node was silent; `overtaken`: until another one answered.
     fn was_silent(&self, node: usize, had_its_time: bool, begun: Duration, overtaken: bool) {
-        let (of_view, now) = (&self.view.nodes[node], self.world.elapsed());
+        let (of_view, now) = (&self.view.node(node), self.world.elapsed());
         match overtaken {
             // It answered others meanwhile: it is busy with this request, not gone.
             _ if of_view.was_heard_since(begun) => {}
@@ -266,7 +274,7 @@ impl Pool {
 
     /// A node has answered what it was asked at `begun`.
     pub(super) fn answered(&self, node: usize, ask: &Ask, begun: Duration) {
-        let (of_view, now) = (&self.view.nodes[node], self.world.elapsed());
+        let (of_view, now) = (&self.view.node(node), self.world.elapsed());
         of_view.hear(now);
         self.budget.earn();
         if let Some(work) = Work::of(ask) {
@@ -383,13 +391,13 @@ impl Pool {
         // The node has counted it: another one must not count it again.
         request.tally = None;
         if isolated == Some(true) {
-            self.view.nodes[node].told_isolated(self.world.elapsed());
+            self.view.node(node).told_isolated(self.world.elapsed());
         }
         let mark = Mark { changes: mark, epoch };
         // Who sends us elsewhere has shown us nothing, and may be of a group that was given up.
         if !matches!(verdict, Verdict::Elsewhere(_)) {
             self.belongings.seen.saw(mark);
-            self.view.nodes[node].did(self.world.elapsed());
+            self.view.node(node).did(self.world.elapsed());
         }
         if let (Some(ticket), Some(login)) = (ticket, request.who.login) {
             self.belongings.keep_ticket(login, &request.who.ticket, ticket);
@@ -446,7 +454,7 @@ impl Pool {
 
     pub(super) fn failed(&self, node: usize) {
         let (now, jitter) = (self.world.elapsed(), self.dice());
-        self.view.nodes[node].fail(now, jitter);
+        self.view.node(node).fail(now, jitter);
     }
 
     pub(super) fn dice(&self) -> u8 {

@@ -1,21 +1,56 @@
 //! Connections to the nodes: one for each caller at a time, kept for the next. No thread of ours runs in the application.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::HashSet;
+use std::iter::repeat_with;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::call::{Failure, Link};
 use super::race::{Finish, Heard, Lost, Race, Track, run};
+use super::view::Place;
 use crate::error::{self, Code, refuse};
+use crate::limits::NODES_KNOWN_MAX;
 use crate::secret::Secret;
 use crate::sync::standard::{Mutex, PoisonError};
 use crate::sys::process::PerProcess;
 use crate::sys::socket::wait_readable;
 use crate::token::message::FRAME_KIND;
-use crate::wire::{Address, Connection, Flight, Hello, Kept, Landed, Places, Purpose, Renewal, first_of};
+use crate::wire::{Address, Connection, Flight, Hello, Kept, Landed, Name, Places, Purpose, Renewal, first_of};
+
+/// A node, as it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number in the pool, which its certificate has to name; `None`: that of any node will do.
+    pub node: Option<u64>,
+    /// Its zone.
+    pub zone: String,
+    /// Where it listens, in the order in which the addresses are tried.
+    pub addresses: Vec<Address>,
+}
+
+impl Entry {
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        let addresses: Vec<String> = self.addresses.iter().map(Address::to_string).collect();
+        Place { zone: self.zone.clone(), name: addresses.join(", ") }
+    }
+
+    fn needs_certificate(&self) -> bool {
+        self.addresses.iter().any(needs_certificate)
+    }
+}
+
+/// Hands over all nodes that there are now, if that has changed, and tells the operator why they are not taken, if they are not.
+pub type Newest = Box<dyn Fn(&mut dyn FnMut(Vec<Entry>) -> error::Result<()>) + Send + Sync>;
 
 /// The way to each node of a view.
 pub struct Wires {
-    nodes: Vec<Vec<Address>>,
+    /// By their numbers in the view, which are never given again; those that are gone as well.
+    nodes: Vec<OnceLock<Entry>>,
+    newest: Option<Newest>,
+    /// Whether any of them is reached by TLS: a certificate that nobody is shown is nobody's worry.
+    shows_identity: AtomicBool,
     /// What new connections show; none where no address needs it.
     identity: Option<Renewal>,
     hello: Hello,
@@ -53,22 +88,41 @@ impl Way {
 }
 
 impl Wires {
-    /// `nodes`: the addresses of each node, in the order in which they are tried. Nothing is connected yet.
-    pub fn new(pool: [u8; 16], nodes: Vec<Vec<Address>>, identity: Option<Renewal>) -> Self {
-        let count = nodes.len();
-        let identity = identity.filter(|_| nodes.iter().flatten().any(needs_certificate));
+    /// Nothing is connected yet. `newest`: where it is learnt which other nodes there are.
+    pub fn new(pool: [u8; 16], nodes: Vec<Entry>, identity: Option<Renewal>, newest: Option<Newest>) -> Self {
+        let count = NODES_KNOWN_MAX.max(nodes.len());
+        let shows_identity = AtomicBool::new(nodes.iter().any(Entry::needs_certificate));
+        let slots = nodes.into_iter().map(OnceLock::from).chain(repeat_with(OnceLock::new));
         let ways = PerProcess::new(move || (0..count).map(|_| Way::default()).collect());
-        Self { nodes, identity, hello: Hello::new(pool, Purpose::Client, 0), ways }
+        let (nodes, hello) = (slots.take(count).collect(), Hello::new(pool, Purpose::Client, 0));
+        Self { nodes, newest, shows_identity, identity, hello, ways }
+    }
+
+    /// The number of a node: that which it has, or the next one. Errors: `Configuration`: there is none left.
+    fn number(&self, entry: Entry) -> error::Result<usize> {
+        let found = self.nodes.iter().position(|known| known.get().is_none_or(|known| *known == entry));
+        let number = found.ok_or_else(|| {
+            let told = format!("this process has known {NODES_KNOWN_MAX} nodes of its pool, and learns of no more");
+            refuse(Code::Configuration, told + ": start the application anew")
+        })?;
+        self.nodes[number].get_or_init(|| entry);
+        Ok(number)
+    }
+
+    fn known(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        self.nodes.iter().map_while(OnceLock::get).enumerate()
     }
 
     fn connect(&self, node: usize, patience: Duration) -> error::Result<Connection> {
         let (way, deadline) = (&self.ways.get()[node], Instant::now() + patience);
-        let mut addresses: Vec<_> = self.nodes[node].iter().enumerate().collect();
+        let entry = self.nodes[node].get().ok_or_else(|| refuse(Code::DeviceError, "the view has no such node"))?;
+        let mut addresses: Vec<_> = entry.addresses.iter().enumerate().collect();
         let first = way.first();
         addresses.sort_by_key(|(at, _)| *at != first);
         let opened = first_of(&addresses, deadline, |(_, address), patience| {
             let identity = self.identity.as_ref().filter(|_| needs_certificate(address)).map(Renewal::now);
-            Connection::open_by(&way.places, address, identity.as_ref(), &self.hello, patience)
+            let opened = Connection::open_by(&way.places, address, identity.as_ref(), &self.hello, patience)?;
+            check(entry, address, opened.peer()).map(|()| opened)
         });
         let unreached = || Err(refuse(Code::DeviceError, "the node could not be reached in time"));
         let (at, connection) = opened.unwrap_or_else(unreached)?;
@@ -79,9 +133,25 @@ impl Wires {
 
     /// An application whose connections are never idle makes none for months, and is warned all the same.
     fn glance_at_identity(&self) {
-        if let Some(identity) = &self.identity {
+        if let Some(identity) = self.identity.as_ref().filter(|_| self.shows_identity.load(Ordering::Relaxed)) {
             identity.glance();
         }
+    }
+}
+
+/// A node that was removed has its certificate still: it must not stand in for another one. Errors: `DeviceError`.
+fn check(entry: &Entry, address: &Address, shown: Option<&Name>) -> error::Result<()> {
+    match (entry.node, shown) {
+        (Some(node), Some(name)) if *name != Name::Node(node) => {
+            let shown = if let Name::Node(shown) = name { format!("node {shown}") } else { "no node".to_string() };
+            Err(refuse(
+                Code::DeviceError,
+                format!(
+                    "{address} shows the certificate of {shown}, and pool.toml has node {node} there: correct `node` or `addresses` in it"
+                ),
+            ))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -105,6 +175,24 @@ impl Link for Wires {
             silent.for_each(|(node, _)| self.ways.get()[*node].idle.clear());
         }
         finish
+    }
+
+    fn changed(&self) -> Option<Vec<(usize, Place)>> {
+        let mut now = None;
+        (self.newest.as_ref()?)(&mut |entries| {
+            if entries.iter().any(Entry::needs_certificate) {
+                self.shows_identity.store(true, Ordering::Relaxed);
+            }
+            let number = |entry: Entry| Ok((self.number(entry.clone())?, entry.place()));
+            now = Some(entries.into_iter().map(number).collect::<error::Result<Vec<_>>>()?);
+            Ok(())
+        });
+        let present: HashSet<usize> = now.iter().flatten().map(|(number, _)| *number).collect();
+        if now.is_some() {
+            let gone = self.known().filter(|(number, _)| !present.contains(number));
+            gone.for_each(|(number, _)| self.ways.get()[number].idle.clear());
+        }
+        now
     }
 
     fn minor(&self, node: usize) -> Option<u32> {
@@ -170,6 +258,11 @@ mod tests {
     use crate::wire::pki::Authority;
     use crate::wire::{Conversation, Files, Identity, Listener, Name, Peer, Service};
 
+    /// Nodes by their addresses.
+    fn entries(nodes: Vec<Vec<Address>>) -> Vec<Entry> {
+        nodes.into_iter().map(|addresses| Entry { node: None, zone: "a".to_string(), addresses }).collect()
+    }
+
     const POOL: [u8; 16] = [7; 16];
     const LATE: Duration = Duration::from_secs(20);
     const HEAD_START: Duration = Duration::from_millis(30);
@@ -216,13 +309,17 @@ mod tests {
             };
             let nodes: Vec<_> = milliseconds.iter().enumerate().map(node).collect();
             let addresses = (0..nodes.len()).map(|at| vec![Address::Unix(directory.join(at.to_string()))]).collect();
-            let mut street = Self { listeners: Vec::new(), wires: Wires::new(POOL, addresses, None), nodes, directory };
+            let mut street =
+                Self { listeners: Vec::new(), wires: Wires::new(POOL, entries(addresses), None, None), nodes, directory };
             street.listeners = (0..milliseconds.len()).map(|at| Some(street.open(at))).collect();
             street
         }
 
         fn open(&self, at: usize) -> Listener {
-            let (address, hello) = (self.wires.nodes[at][0].clone(), Hello::new(POOL, Purpose::Peer, 1));
+            let (address, hello) = (
+                self.wires.nodes[at].get().expect("it is one of the street's").addresses[0].clone(),
+                Hello::new(POOL, Purpose::Peer, 1),
+            );
             Listener::bind(&address, None, hello, 0o600, Arc::new(Answers(self.nodes[at].clone()))).unwrap()
         }
 
@@ -285,7 +382,7 @@ mod tests {
         let own = issue("old");
         let files = || Files { pool: POOL, ca: own.ca.clone(), certificate: own.certificate.clone(), key: own.key.clone() };
         let identity = || Some(Renewal::begin(files(), Box::new(|_, _| {})).unwrap());
-        let wires = Wires::new(POOL, vec![vec![listener.address().clone()]], identity());
+        let wires = Wires::new(POOL, entries(vec![vec![listener.address().clone()]]), identity(), None);
         let seen = || {
             let answer = wires.call(0, b"request", LATE).map_err(|failure| failure.0).unwrap();
             String::from_utf8_lossy(answer.expose()).into_owned()
@@ -295,8 +392,62 @@ mod tests {
         assert!(seen().contains("old"), "the connection is kept");
         wires.ways.get()[0].idle.clear();
         assert!(seen().contains("new"));
-        let unix = Wires::new(POOL, vec![vec![Address::Unix(file("node.sock"))]], identity());
-        assert!(unix.identity.is_none(), "nobody is warned of a certificate that nobody is shown");
+        let unix = Wires::new(POOL, entries(vec![vec![Address::Unix(file("node.sock"))]]), identity(), None);
+        assert!(!unix.shows_identity.load(Ordering::Relaxed), "nobody is warned of a certificate that nobody is shown");
+    }
+
+    #[test]
+    fn a_node_is_taken_by_its_own_certificate_only_where_its_number_is_known() {
+        let street = Street::new(&[]);
+        let file = |name: &str| street.directory.join(name);
+        let authority = Authority::create(&file("ca"), POOL).unwrap();
+        let node = authority.issue(&Name::Node(1), 30, &file("node")).unwrap();
+        let shown = Identity::read(POOL, &node.ca, &node.certificate, &node.key).unwrap();
+        let (any, hello) = ("tcp:127.0.0.1:0".parse().unwrap(), Hello::new(POOL, Purpose::Peer, 1));
+        let listener = Listener::bind(&any, Some(shown), hello, 0o600, Arc::new(Mirror(String::new()))).unwrap();
+        let own = authority.issue(&Name::Client { name: "web".to_string(), tokens: None }, 90, &file("web")).unwrap();
+        let files = || Files { pool: POOL, ca: own.ca.clone(), certificate: own.certificate.clone(), key: own.key.clone() };
+        let connected = |node| {
+            let identity = Renewal::begin(files(), Box::new(|_, _| {})).unwrap();
+            let entry = Entry { node, zone: "a".to_string(), addresses: vec![listener.address().clone()] };
+            Wires::new(POOL, vec![entry], Some(identity), None).connect(0, LATE).map(drop)
+        };
+        connected(Some(1)).unwrap();
+        connected(None).unwrap();
+        let told = connected(Some(2)).unwrap_err().to_string();
+        assert!(told.contains("node 1") && told.contains("has node 2") && told.contains("tcp:127.0.0.1"), "{told}");
+    }
+
+    #[test]
+    fn nodes_that_come_are_reached_and_those_that_go_are_left() {
+        let mut street = Street::new(&[0, 0, 0]);
+        let all: Vec<Entry> = street.wires.known().map(|(_, entry)| entry.clone()).collect();
+        let (named, told) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(Vec::new())));
+        let (list, errors) = (named.clone(), told.clone());
+        let newest: Newest = Box::new(move |take| {
+            let Some(entries) = list.lock().unwrap().take() else { return };
+            errors.lock().unwrap().extend(take(entries).err());
+        });
+        street.wires = Wires::new(POOL, all[..2].to_vec(), None, Some(newest));
+        let change = |entries: &[Entry]| {
+            *named.lock().unwrap() = Some(entries.to_vec());
+            let now = street.wires.changed()?;
+            Some(now.into_iter().map(|(number, place)| (number, place.name)).collect::<Vec<_>>())
+        };
+        assert!(street.wires.changed().is_none());
+        street.wires.call(0, b"request", LATE).map_err(|failure| failure.0).unwrap();
+        let place = |at: usize| all[at].place().name;
+        assert_eq!(change(&all[1..]), Some(vec![(1, place(1)), (2, place(2))]), "they keep their numbers, or have new ones");
+        let new = |_: Duration| Err(refuse(Code::DeviceError, "none is kept"));
+        let kept = street.wires.ways.get()[0].idle.send(FRAME_KIND, b"request", Instant::now() + LATE, &new);
+        assert!(kept.is_err(), "its connections are closed");
+        street.wires.call(2, b"request", LATE).map_err(|failure| failure.0).unwrap();
+        assert_eq!(street.asked(), [1, 0, 1]);
+        assert_eq!(change(&all[..1]), Some(vec![(0, place(0))]), "one that comes back is the same");
+        let elsewhere = |at: usize| Entry { zone: format!("zone {at}"), ..all[0].clone() };
+        let many: Vec<Entry> = (0..NODES_KNOWN_MAX).map(elsewhere).collect();
+        assert_eq!(change(&many), None);
+        assert!(told.lock().unwrap()[0].to_string().contains("start the application anew"));
     }
 
     #[test]
@@ -305,7 +456,7 @@ mod tests {
         let silent = street.directory.join("silent");
         // Its queue takes connections, and nobody reads from them.
         let _silent = std::os::unix::net::UnixListener::bind(&silent).unwrap();
-        street.wires.nodes[0].insert(0, Address::Unix(silent));
+        street.wires.nodes[0].get_mut().expect("it is there").addresses.insert(0, Address::Unix(silent));
         let patience = Duration::from_millis(1000);
         let begun = Instant::now();
         street.wires.connect(0, patience).unwrap();

@@ -14,16 +14,16 @@ impl Pool {
     /// Looks at one node that failed, if it is time. The call that asks for something waits for that.
     pub(super) fn probe_one(&self, ask: &Ask, deadline: Duration) {
         let now = self.world.elapsed();
-        let due = self.view.nodes.iter().position(|node| node.health.lock().claim_probe(now));
-        let Some(at) = due else { return };
+        let due = self.view.nodes().find(|(_, node)| node.health.lock().claim_probe(now));
+        let Some((at, _)) = due else { return };
         // However long ago it was measured: since it failed nothing is.
-        let most = probe_most(ask, self.view.nodes[at].pace.reach_since(Duration::ZERO));
+        let most = probe_most(ask, self.view.node(at).pace.reach_since(Duration::ZERO));
         let most = most.min(deadline.saturating_sub(now));
         let is_well = self.look_within(at, patience(&Ask::Health, 0), most).is_ok_and(|(health, Mark { epoch, .. })| {
             health.is_useful() && self.belongings.seen.is_reached_by(Mark { changes: health.applied, epoch })
         });
         let (now, jitter) = (self.world.elapsed(), self.dice());
-        let mut health = self.view.nodes[at].health.lock();
+        let mut health = self.view.node(at).health.lock();
         *health = if is_well { health.probed_well(now) } else { health.failed(now, jitter) };
     }
 
@@ -41,7 +41,7 @@ impl Pool {
     pub(super) fn look_within(&self, node: usize, patience: Duration, most: Duration) -> Result<(Health, Mark)> {
         let who = Who::from(&Access::public(Scope([0; 16]), false));
         let request = Request::new(None, who, 0, Ask::Health);
-        let (of_view, begun) = (&self.view.nodes[node], self.world.elapsed());
+        let (of_view, begun) = (&self.view.node(node), self.world.elapsed());
         let failed = of_view.health.lock().failed_probes();
         let patience = patience.max(probe_patience(failed, of_view.pace.reach_since(Duration::ZERO))).min(most);
         let answer = self.link.call(node, encode(&request).expose(), patience).map_err(|Failure(error)| error)?;
@@ -55,14 +55,14 @@ impl Pool {
 
     /// Tells nodes something that they need not know: no answer is waited for longer than a healthy node takes, none is asked for.
     pub(super) fn tell(&self, token: TokenId, access: &Access, ask: &dyn Fn() -> Ask) {
-        for node in 0..self.view.nodes.len() {
+        for (node, _) in self.view.nodes() {
             self.tell_one(token, access, ask(), node);
         }
     }
 
     /// The same for one node. One that hears it too late may only be far: whether it is gone shows when an answer is needed.
     pub(super) fn tell_one(&self, token: TokenId, access: &Access, ask: Ask, node: usize) {
-        let (of_view, begun) = (&self.view.nodes[node], self.world.elapsed());
+        let (of_view, begun) = (&self.view.node(node), self.world.elapsed());
         // The end of a login is told all the same.
         let is_spared = of_view.is_deaf(begun) && !matches!(ask, Ask::Logout);
         let health = *of_view.health.lock();

@@ -135,12 +135,12 @@ impl Pool {
     /// Whether all nodes speak a set of messages: a request that one of them has carried out may have to go to any other. One that this process has not
     /// connected to yet, or not since it was upgraded, is asked how it is.
     fn all_speak(&self, minor: u32) -> bool {
-        (0..self.view.nodes.len()).all(|node| self.speaks(node, minor))
+        self.view.nodes().all(|(node, _)| self.speaks(node, minor))
     }
 
     fn speaks(&self, node: usize, minor: u32) -> bool {
         let is_known = || self.link.minor(node).is_some_and(|spoken| spoken >= minor);
-        if is_known() || !self.view.nodes[node].health.lock().is_up() {
+        if is_known() || !self.view.node(node).health.lock().is_up() {
             return is_known();
         }
         let makings = self.makings.get();

@@ -26,7 +26,7 @@ impl Pool {
 
     /// A node that is slow, on a busy machine, or far is not left for that.
     pub(super) fn longer_if_slow(&self, node: usize, patience: Duration) -> Duration {
-        let (pace, now) = (&self.view.nodes[node].pace, self.world.elapsed());
+        let (pace, now) = (&self.view.node(node).pace, self.world.elapsed());
         patience.max(pace.head_start(Work::Use) * 2).max(pace.reach(now).unwrap_or_default())
     }
 

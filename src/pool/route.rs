@@ -11,9 +11,11 @@ const EQUAL_BELOW: Duration = Duration::from_micros(250);
 /// (nobody else is there, or they were not looked at twice yet) before the others, then those that hear of a quorum, the own zone before others, in it the node of this process, then by measured round trip; one that was not measured lately comes first, to be measured. `preferred` (the node that holds a stream) comes first if
 /// it is up.
 pub fn candidates(view: &View, preferred: Option<usize>, now: Duration) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..view.nodes.len()).collect();
+    let mut order: Vec<usize> = view.nodes().map(|(at, _)| at).collect();
+    // It may have left the pool, and drains until its streams have ended.
+    order.extend(preferred.filter(|at| !order.contains(at) && view.node(*at).health.lock().is_up()));
     order.sort_by_cached_key(|at| {
-        let node = &view.nodes[*at];
+        let node = &view.node(*at);
         let is_up = node.health.lock().is_up();
         let is_of_use = is_up || node.does_again();
         let far = node.pace.round_trip(now).map_or(0, distance);
@@ -73,13 +75,13 @@ mod tests {
         for (zones, round_trips, down, preferred, turn, expected) in CASES {
             let view = view(zones);
             view.take_turn(*turn);
-            for (node, round_trip) in view.nodes.iter().zip(*round_trips) {
+            for ((_, node), round_trip) in view.nodes().zip(*round_trips) {
                 if let Some(micros) = round_trip {
                     node.pace.took(Work::Nothing, Duration::from_micros(*micros), NOW);
                 }
             }
             for at in *down {
-                let mut health = view.nodes[*at].health.lock();
+                let mut health = view.node(*at).health.lock();
                 *health = health.failed(NOW, 0);
             }
             assert_eq!(candidates(&view, *preferred, NOW), *expected, "{zones:?} {round_trips:?} {down:?} {preferred:?} {turn}");
@@ -89,36 +91,46 @@ mod tests {
     #[test]
     fn a_node_that_was_slow_once_is_tried_again_and_judged_by_what_it_is_now() {
         let view = view(&["b", "b"]);
-        view.nodes[0].pace.took(Work::Nothing, Duration::from_millis(80), NOW);
-        view.nodes[1].pace.took(Work::Nothing, Duration::from_millis(1), NOW);
+        view.node(0).pace.took(Work::Nothing, Duration::from_millis(80), NOW);
+        view.node(1).pace.took(Work::Nothing, Duration::from_millis(1), NOW);
         assert_eq!(candidates(&view, None, NOW), [1, 0]);
         let later = NOW + Duration::from_secs(61);
-        view.nodes[1].pace.took(Work::Nothing, Duration::from_millis(1), later);
+        view.node(1).pace.took(Work::Nothing, Duration::from_millis(1), later);
         assert_eq!(candidates(&view, None, later), [0, 1], "it is measured again");
-        view.nodes[0].pace.took(Work::Nothing, Duration::from_micros(200), later);
+        view.node(0).pace.took(Work::Nothing, Duration::from_micros(200), later);
         assert_eq!(candidates(&view, None, later), [0, 1], "and found to be well");
     }
 
     #[test]
     fn where_all_have_failed_the_one_that_does_something_again_is_asked_first() {
         let (view, later) = (view(&["b", "a", "c"]), NOW + Duration::from_millis(1));
-        view.nodes.iter().for_each(|node| node.fail(NOW, 0));
-        view.nodes[0].told_isolated(later);
+        view.nodes().for_each(|(_, node)| node.fail(NOW, 0));
+        view.node(0).told_isolated(later);
         assert_eq!(candidates(&view, None, later), [1, 2, 0], "one that is cut off knows least");
-        view.nodes[0].did(later);
+        view.node(0).did(later);
         assert_eq!(candidates(&view, None, later), [0, 1, 2], "but it is there");
-        view.nodes[0].fail(later, 0);
+        view.node(0).fail(later, 0);
         assert_eq!(candidates(&view, None, later), [1, 2, 0]);
-        view.nodes[0].did(later + Duration::from_millis(1));
-        *view.nodes[2].health.lock() = Health::Up;
+        view.node(0).did(later + Duration::from_millis(1));
+        *view.node(2).health.lock() = Health::Up;
         assert_eq!(candidates(&view, None, later), [2, 0, 1], "one that is well comes before all");
         assert!(view.is_alone(2) && view.are_alone(&[2]) && !view.are_alone(&[2, 0]));
     }
 
     #[test]
+    fn a_node_that_has_left_the_pool_is_asked_for_its_streams_only_and_while_it_is_up() {
+        let (view, place) = (view(&["b", "a"]), |zone: &str| Place { zone: zone.to_string(), name: String::new() });
+        view.take(vec![(1, place("a")), (2, place("b"))]);
+        assert_eq!(candidates(&view, None, NOW), [2, 1]);
+        assert_eq!(candidates(&view, Some(0), NOW), [0, 2, 1]);
+        view.node(0).fail(NOW, 0);
+        assert_eq!(candidates(&view, Some(0), NOW), [2, 1]);
+    }
+
+    #[test]
     fn a_node_that_is_cut_off_comes_after_those_that_are_not_for_a_while() {
         let view = view(&["a", "b", "c"]);
-        view.nodes[1].told_isolated(NOW);
+        view.node(1).told_isolated(NOW);
         assert_eq!(candidates(&view, None, NOW).last(), Some(&1));
         assert_eq!(candidates(&view, Some(1), NOW)[0], 1, "it holds the stream's state");
         assert_eq!(candidates(&view, None, NOW + Duration::from_secs(3))[0], 1);

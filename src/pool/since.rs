@@ -58,7 +58,7 @@ impl Pool {
             let now = self.world.elapsed();
             let Some(left) = deadline.checked_sub(now).filter(|left| !left.is_zero()) else { break };
             // One of which nothing is known may be far.
-            let least = if self.view.nodes[node].pace.reach(now).is_none() { FIRST_LOOK } else { Duration::ZERO };
+            let least = if self.view.node(node).pace.reach(now).is_none() { FIRST_LOOK } else { Duration::ZERO };
             match self.look_within(node, patience(&Ask::Health, round).max(least), left) {
                 Ok((Health { duty: None | Some(Duty::Ordinary), .. }, mark)) => return Ok(mark.changes.max(most.unwrap_or(0))),
                 Ok((_, mark)) => most = Ok(mark.changes.max(most.unwrap_or(0))),

@@ -84,7 +84,7 @@ fn a_node_that_is_told_something_too_late_is_not_left_and_is_spared_for_a_while(
     assert_eq!(*notes.waited.lock(), [("Forget", patience(&forget(), 0))], "it did not hear the first");
     tell(|| Ask::Logout);
     assert_eq!(notes.waited.lock().last().map(|(verb, _)| *verb), Some("Logout"), "that one counts");
-    assert!(pool.view.nodes[0].health.lock().is_up());
+    assert!(pool.view.node(0).health.lock().is_up());
 }
 
 #[test]
@@ -93,14 +93,14 @@ fn a_node_is_looked_at_as_long_as_is_known_of_it_to_be_far() {
     let last = || notes.waited.lock().last().copied();
     notes.is_silent.store(true, Ordering::Relaxed);
     for failed in 0..8 {
-        let mut health = pool.view.nodes[0].health.lock();
+        let mut health = pool.view.node(0).health.lock();
         *health = health.failed(Duration::ZERO, 0);
         drop(health);
         assert!(pool.health_of(0).is_err());
         assert_eq!(last(), Some(("Health", probe_patience(failed, None))));
     }
     let far = Duration::from_millis(200);
-    pool.view.nodes[0].pace.took(Work::Nothing, far, pool.world.elapsed());
+    pool.view.node(0).pace.took(Work::Nothing, far, pool.world.elapsed());
     assert!(pool.health_of(0).is_err());
     assert!(last().is_some_and(|(_, waited)| waited >= far * 4));
 }
@@ -121,7 +121,7 @@ fn a_use_of_a_key_looks_at_a_silent_node_as_shortly_as_its_distance_allows() {
     let mechanism = Mechanism { kind: MechanismType::SHA256, params: Params::None };
     let used = Ask::Digest { mechanism, state: None, parts: Vec::new() };
     let looked = |ask: &Ask| {
-        *pool.view.nodes[0].health.lock() = Health::Down { failed: 3, good: 0, next: Duration::ZERO };
+        *pool.view.node(0).health.lock() = Health::Down { failed: 3, good: 0, next: Duration::ZERO };
         notes.waited.lock().clear();
         pool.probe_one(ask, pool.world.elapsed() + CALL_DEADLINE);
         notes.waited.lock().iter().map(|(verb, waited)| (*verb, waited.as_millis())).collect::<Vec<_>>()
@@ -129,7 +129,7 @@ fn a_use_of_a_key_looks_at_a_silent_node_as_shortly_as_its_distance_allows() {
     assert_eq!(looked(&used), [("Health", 40)]);
     assert_eq!(looked(&Ask::Tokens), [("Health", 640)]);
     // It is known to be far, however long ago it was measured.
-    pool.view.nodes[0].pace.took(Work::Nothing, Duration::from_millis(50), Duration::ZERO);
+    pool.view.node(0).pace.took(Work::Nothing, Duration::from_millis(50), Duration::ZERO);
     assert_eq!(looked(&used), [("Health", 200)]);
 }
 
@@ -137,7 +137,7 @@ fn a_use_of_a_key_looks_at_a_silent_node_as_shortly_as_its_distance_allows() {
 fn a_change_of_the_session_waits_for_no_leader_and_one_of_the_token_does() {
     let (pool, notes) = pool();
     let access = Access::public(Scope([1; 16]), false);
-    pool.view.nodes[0].pace.took(Work::Use, Duration::from_micros(100), pool.world.elapsed());
+    pool.view.node(0).pace.took(Work::Use, Duration::from_micros(100), pool.world.elapsed());
     let waited = |of_token| {
         let mut request = Request::new(Some(TokenId([2; 16])), Who::from(&access), 0, generate(of_token));
         request.since = Some(0);
@@ -234,9 +234,9 @@ fn a_quick_change_of_the_session_that_takes_longer_once_takes_no_node_out_and_te
     };
     // Nobody is asked how many changes there are.
     assert_eq!(carry_out(generate(false), 1), ["Generate", "Generate"]);
-    assert!(pool.view.nodes[0].health.lock().is_up());
+    assert!(pool.view.node(0).health.lock().is_up());
     carry_out(generate(false), 3);
-    assert!(!pool.view.nodes[0].health.lock().is_up(), "three in a row do");
+    assert!(!pool.view.node(0).health.lock().is_up(), "three in a row do");
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl PooledToken {
     /// Tells the nodes, now or with others that are destroyed later, that a session object is gone: else those to which a capsule brought it would have the
     /// key until the application leaves.
     fn tell_destroyed(&self, access: &Access, id: ObjectId) {
-        if self.pool.view.nodes.len() < 2 {
+        if self.pool.view.nodes().count() < 2 {
             return;
         }
         let begun = self.pool.world.elapsed();

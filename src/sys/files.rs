@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::vfs::memory::Disk;
@@ -26,6 +26,14 @@ impl Found {
             _ => Self::Other,
         }
     }
+}
+
+/// What tells that a file was replaced or written: inode, length, and when it was changed, by seconds and nanoseconds.
+pub type Stamp = (u64, u64, i64, i64);
+
+/// The stamp of a file of this machine, if it is there.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().map(|found| (found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
 }
 
 fn on(disk: &Disk, path: &Path) -> io::Result<Found> {

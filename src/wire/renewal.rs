@@ -2,8 +2,6 @@
 //!
 //! Nothing runs beside the application's calls: one of them looks when it makes a connection, and the others go on with what is there meanwhile.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,6 +12,7 @@ use super::identity::{Identity, Name, wall_seconds};
 use crate::error::{Code, Doing, Level, Result, Sink, refuse};
 use crate::limits::{CERTIFICATE_READ_AGAIN_SECONDS, CERTIFICATE_WARNED_BEFORE_DAYS, CERTIFICATE_WARNED_EVERY_SECONDS};
 use crate::sync::standard::{Mutex, MutexGuard, PoisonError};
+use crate::sys::files::{self, Stamp};
 use crate::sys::process::PerProcess;
 
 /// Where an identity is read from.
@@ -28,17 +27,13 @@ pub struct Files {
     pub key: PathBuf,
 }
 
-/// What tells that a file was replaced or written: inode, length, and when it was changed, by seconds and nanoseconds; nothing of one that is not
-/// there.
-type Stamp = Option<(u64, u64, i64, i64)>;
-
 /// An identity that follows its files.
 pub struct Renewal {
     files: Files,
     log: Sink,
     clock: Box<dyn Fn() -> i64 + Send + Sync>,
     /// Where a forked child begins. Its lock is never waited for: a thread that a fork left behind may have it for ever.
-    newest: Arc<Mutex<(Identity, [Stamp; 3])>>,
+    newest: Arc<Mutex<(Identity, [Option<Stamp>; 3])>>,
     state: PerProcess<State>,
 }
 
@@ -52,11 +47,11 @@ struct State {
 
 /// What was seen of the files last. Who holds it looks.
 struct Look {
-    stamps: [Stamp; 3],
+    stamps: [Option<Stamp>; 3],
     /// Since when they cannot be used.
     refused: Option<i64>,
     /// Of which files that was said: it is said once.
-    told: Option<[Stamp; 3]>,
+    told: Option<[Option<Stamp>; 3]>,
     warned: Option<i64>,
 }
 
@@ -65,10 +60,8 @@ impl Files {
         Identity::read(self.pool, &self.ca, &self.certificate, &self.key)
     }
 
-    fn stamps(&self) -> [Stamp; 3] {
-        let stamp =
-            |file: &PathBuf| fs::metadata(file).ok().map(|found| (found.ino(), found.size(), found.mtime(), found.mtime_nsec()));
-        [&self.ca, &self.certificate, &self.key].map(stamp)
+    fn stamps(&self) -> [Option<Stamp>; 3] {
+        [&self.ca, &self.certificate, &self.key].map(|file| files::stamp(file))
     }
 }
 
@@ -232,6 +225,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::time::Duration;
 
     use super::super::pki::Authority;

@@ -39,6 +39,7 @@ mod pool_secrets;
 mod processes;
 mod python_pkcs11;
 mod readme;
+mod replaced;
 mod shape;
 mod ssh;
 mod stand_in;
@@ -57,5 +58,6 @@ const JOBS: &[harness::Jobs] = &[
     pool_clients::JOBS,
     pool_secrets::JOBS,
     processes::JOBS,
+    replaced::JOBS,
     wycheproof::JOBS,
 ];

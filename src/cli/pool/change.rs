@@ -178,11 +178,11 @@ fn what_now(layout: &Layout, arguments: &AddNode, number: u64) -> String {
     match (arguments.peer, &arguments.address) {
         (true, _) => format!(
             " once its application runs: {carry}start the application with HSMPOOL_CONF={at}/hsmpool.toml; then {promote}.\n\
-             Other modules find it by the new pool.toml"
+             Other modules, running ones too, find it by the new pool.toml"
         ),
         (false, None) => format!("; {promote}"),
         (false, Some(_)) => format!(
-            " once it runs: {carry}start `hsmpoold --config {at}/hsmpoold.toml` there; then {promote}.\nModules find it by the new pool.toml"
+            " once it runs: {carry}start `hsmpoold --config {at}/hsmpoold.toml` there; then {promote}.\nModules, running ones too, find it by the new pool.toml"
         ),
     }
 }

@@ -207,12 +207,17 @@ impl Layout {
     /// Writes what modules read, for the nodes that are here. Of a file that is there only the nodes change: zone, certificates and the rest are its
     /// owner's.
     pub fn write_pool_file(&self) -> Result<()> {
-        let (file, made) = (self.join("pool.toml"), self.pool_text(None, true)?);
-        match fs::read_to_string(&file) {
-            Ok(kept) => replace(&file, &with_nodes_of(&kept, &made)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => replace(&file, &made),
-            Err(error) => Err(error).doing(Code::Configuration, format!("reading {}", file.display())),
+        let made = self.pool_text(None, true)?;
+        let of_applications = self.nodes()?.into_iter().map(|node| self.node(node.node).join("pool.toml"));
+        let files = of_applications.filter(|file| file.is_file()).chain([self.join("pool.toml")]);
+        for file in files {
+            match fs::read_to_string(&file) {
+                Ok(kept) => replace(&file, &with_nodes_of(&kept, &made))?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => replace(&file, &made)?,
+                Err(error) => return Err(error).doing(Code::Configuration, format!("reading {}", file.display())),
+            }
         }
+        Ok(())
     }
 
     /// What modules read, for the nodes that are here; the module's own zone is the first node's unless it is named. Without the Unix sockets, if they
@@ -228,7 +233,13 @@ impl Layout {
         for node in nodes {
             let addresses = node.listen.clients.iter().filter(|address| with_sockets || !address.starts_with("unix:"));
             let addresses: Vec<String> = addresses.map(|address| format!("{address:?}")).collect();
-            let _ = write!(text, "\n[[node]]\nzone = {:?}\naddresses = [{}]\n", node.zone, addresses.join(", "));
+            let _ = write!(
+                text,
+                "\n[[node]]\nnode = {}\nzone = {:?}\naddresses = [{}]\n",
+                node.node,
+                node.zone,
+                addresses.join(", ")
+            );
         }
         Ok(text)
     }
@@ -373,6 +384,12 @@ mod tests {
         assert_eq!((read.zone.as_str(), read.consistency), ("z2", crate::config::pool::Consistency::Session));
         assert_eq!(read.node.iter().map(|node| node.zone.as_str()).collect::<Vec<_>>(), ["z1", "z2", "z4"]);
         assert!(read.certificates.unwrap().certificate.ends_with("web.pem"));
+        assert_eq!(read.node.iter().filter_map(|node| node.node).collect::<Vec<_>>(), [1, 2, 4]);
         assert!(fs::read_to_string(&file).unwrap().starts_with("# mine\n"));
+        // So has the application in whose process one of them runs.
+        let of_application = layout.node(2).join("pool.toml");
+        write_new(&of_application, &first, 0o644).unwrap();
+        layout.write_pool_file().unwrap();
+        assert_eq!(PoolFile::read(&of_application).unwrap().node, read.node);
     }
 }
