@@ -183,6 +183,9 @@ pub const MEMBER_SILENT_MILLISECONDS: u64 = 2_000;
 pub const MEMBER_LAGS_ENTRIES: u64 = APPEND_MAX_ENTRIES;
 /// How long a member waits for another's answer before it asks again.
 pub const PEER_ANSWER_MAX_MILLISECONDS: u64 = 2_000;
+/// A question to another member that has had no answer is asked again by another connection when the member answers a heartbeat that was sent so much later:
+/// longer than a healthy disk takes.
+pub const OVERTAKEN_AFTER_MILLISECONDS: u64 = 400;
 /// How long an installed snapshot may take.
 pub const SNAPSHOT_INSTALL_MAX_MILLISECONDS: u64 = 120_000;
 /// Longest piece of a snapshot that is sent at once.

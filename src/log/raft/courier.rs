@@ -10,6 +10,7 @@ use tokio::io::Interest;
 
 use super::ground;
 use super::group::Way;
+use super::pulse::Pulse;
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::limits::IDLE_CONNECTION_TRUSTED_SECONDS;
 use crate::sys::watch::Watch;
@@ -26,41 +27,56 @@ struct Live {
 
 impl Courier {
     /// Sends a request and waits for its answer, on the loop; `read` reads it. `at_hand` gives a way that may have died unnoticed; `open` makes one, on a thread that may
-    /// wait. A way that has died (the other side was restarted) is replaced, so the request may arrive again.
+    /// wait. A way that has died (the other side was restarted), or by which nothing comes while the member's `pulse` shows that others reach it (the network
+    /// was cut for a while), is replaced, so the request may arrive again.
     pub async fn ask<T>(
         &self,
         request: &[u8],
-        patience: Duration,
+        (patience, pulse): (Duration, &Pulse),
         at_hand: impl FnOnce() -> Option<Box<dyn Way>>,
-        open: impl FnOnce() -> Result<Box<dyn Way>> + Send + 'static,
+        open: impl Fn() -> Result<Box<dyn Way>> + Clone + Send + 'static,
         read: impl Fn(&[u8]) -> Result<T>,
     ) -> Result<T> {
         let deadline = ground::now() + patience;
-        let asked = ground::timeout_at(deadline, self.ask_by_any(request, at_hand, open, read)).await;
+        let asked = ground::timeout_at(deadline, self.ask_by_any(request, pulse, at_hand, open, read)).await;
         asked.unwrap_or_else(|| Err(refuse(Code::DeviceError, format!("no answer within {patience:?}"))))
     }
 
     async fn ask_by_any<T>(
         &self,
         request: &[u8],
+        pulse: &Pulse,
         at_hand: impl FnOnce() -> Option<Box<dyn Way>>,
-        open: impl FnOnce() -> Result<Box<dyn Way>> + Send + 'static,
+        open: impl Fn() -> Result<Box<dyn Way>> + Clone + Send + 'static,
         read: impl Fn(&[u8]) -> Result<T>,
     ) -> Result<T> {
         if let Some(live) = self.idle()
-            && let Ok(answer) = self.ask_by(live, request, &read).await
+            && let Some(Ok(answer)) = pulse.unless_overtaken(self.ask_by(live, request, &read)).await
         {
             return answer;
         }
         if let Some(way) = at_hand()
             && let Ok(live) = Live::new(way)
-            && let Ok(answer) = self.ask_by(live, request, &read).await
+            && let Some(Ok(answer)) = pulse.unless_overtaken(self.ask_by(live, request, &read)).await
         {
             return answer;
         }
+        // Connecting waits for a second, too, before it tries again what was lost.
+        match pulse.unless_overtaken(self.ask_by_new(request, open.clone(), &read)).await {
+            Some(answer) => answer,
+            None => self.ask_by_new(request, open, &read).await,
+        }
+    }
+
+    async fn ask_by_new<T>(
+        &self,
+        request: &[u8],
+        open: impl FnOnce() -> Result<Box<dyn Way>> + Send + 'static,
+        read: &impl Fn(&[u8]) -> Result<T>,
+    ) -> Result<T> {
         let opened = ground::aside(open).await;
         let opened = opened.doing(Code::DeviceError, "connecting to another member broke off").and_then(|opened| opened)?;
-        self.ask_by(Live::new(opened)?, request, &read).await?
+        self.ask_by(Live::new(opened)?, request, read).await?
     }
 
     /// The answer, a refusal included. Error: the way is lost.
@@ -131,8 +147,11 @@ mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::os::fd::{AsFd, BorrowedFd};
     use std::os::unix::net::UnixStream;
+    use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::{Either, select};
 
     use super::*;
 
@@ -143,6 +162,27 @@ mod tests {
 
     fn told(cause: std::io::Error) -> Error {
         refuse(Code::DeviceError, "lost").because(cause)
+    }
+
+    /// Swallows what is sent.
+    struct Mute(Box<dyn Way>);
+
+    impl Way for Mute {
+        fn socket(&self) -> BorrowedFd<'_> {
+            self.0.socket()
+        }
+
+        fn begin(&mut self, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn send(&mut self) -> Result<bool> {
+            Ok(true)
+        }
+
+        fn receive(&mut self) -> Result<Option<Result<Vec<u8>>>> {
+            self.0.receive()
+        }
     }
 
     impl Way for Bytes {
@@ -201,9 +241,9 @@ mod tests {
         courier: &Courier,
         byte: u8,
         patience: Duration,
-        open: impl Fn() -> Result<Box<dyn Way>> + Send + 'static,
+        open: impl Fn() -> Result<Box<dyn Way>> + Clone + Send + 'static,
     ) -> Result<u8> {
-        courier.ask(&[byte], patience, || None, open, |answer| Ok(answer[0])).await
+        courier.ask(&[byte], (patience, &Pulse::default()), || None, open, |answer| Ok(answer[0])).await
     }
 
     #[test]
@@ -234,6 +274,33 @@ mod tests {
     }
 
     #[test]
+    fn a_way_by_which_nothing_comes_is_left_once_the_member_answers_by_others() {
+        let (courier, opened, pulse) = (Courier::default(), Arc::new(AtomicUsize::new(0)), Pulse::default());
+        let (silent, answering) = (other_side(5, opened.clone()), other_side(5, opened.clone()));
+        let count = opened.clone();
+        // The first two ways are those of before the cut and of within it: what is asked by them is never answered.
+        let open = move || {
+            let is_cut = count.load(Ordering::SeqCst) < 2;
+            if is_cut { silent().map(|way| Box::new(Mute(way)) as Box<dyn Way>) } else { answering() }
+        };
+        let hand = open.clone();
+        let answer = run(async {
+            let asked = courier.ask(&[1], (PATIENCE, &pulse), || hand().ok(), open, |answer| Ok(answer[0]));
+            let beats = async {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    pulse.answered(ground::now());
+                }
+            };
+            match select(pin!(asked), pin!(beats)).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right(((), _)) => unreachable!("beats never end"),
+            }
+        });
+        assert_eq!((answer.unwrap(), opened.load(Ordering::SeqCst)), (2, 3));
+    }
+
+    #[test]
     fn a_refusal_is_an_answer_and_a_panic_costs_its_way_only() {
         let (courier, opened) = (Courier::default(), Arc::new(AtomicUsize::new(0)));
         let open = other_side(5, opened.clone());
@@ -253,7 +320,8 @@ mod tests {
         for answers in [0, 1] {
             let (courier, opened) = (Courier::default(), Arc::new(AtomicUsize::new(0)));
             let (hand, new) = (other_side(answers, opened.clone()), other_side(1, opened.clone()));
-            let answer = run(courier.ask(&[1], PATIENCE, || hand().ok(), new, |answer| Ok(answer[0]))).unwrap();
+            let answer =
+                run(courier.ask(&[1], (PATIENCE, &Pulse::default()), || hand().ok(), new, |answer| Ok(answer[0]))).unwrap();
             assert_eq!((answer, opened.load(Ordering::SeqCst)), (2, 2 - answers));
         }
     }
@@ -264,7 +332,7 @@ mod tests {
         run(async {
             let open = other_side(2, opened.clone());
             let foreign = |_: &[u8]| -> Result<u8> { Err(refuse(Code::DeviceError, "foreign bytes")) };
-            let told = courier.ask(&[1], PATIENCE, || None, open.clone(), foreign).await.unwrap_err();
+            let told = courier.ask(&[1], (PATIENCE, &Pulse::default()), || None, open.clone(), foreign).await.unwrap_err();
             assert!(told.to_string().contains("foreign bytes"));
             assert_eq!(ask(&courier, 1, PATIENCE, open).await.unwrap(), 2);
             assert_eq!(opened.load(Ordering::SeqCst), 1);

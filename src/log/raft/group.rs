@@ -245,6 +245,7 @@ impl Group {
             copies,
             wanted: Wanted::default(),
             fence,
+            pulses: Default::default(),
         });
         let network = Network { wires: wires.clone() };
         let raft = ground::block_on(handle.as_ref(), Raft::new(settings.node, config, network, log.clone(), machine));

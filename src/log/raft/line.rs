@@ -368,6 +368,7 @@ mod tests {
         let member = Member { zone: "b".into(), region: "r".into(), address: "b".into() };
         let wires = Arc::new(Wires {
             fence: Default::default(),
+            pulses: Default::default(),
             node: 1,
             group: RwLock::new([1; 16]),
             peers: noted.clone(),
@@ -379,7 +380,14 @@ mod tests {
         if wanted {
             *wires.wanted.until.lock() = Some(Instant::now() + Duration::from_secs(3600));
         }
-        let mut link = Link { wires, to: 2, member, patience: Some(Duration::from_secs(60)), courier: Arc::default() };
+        let mut link = Link {
+            wires,
+            to: 2,
+            member,
+            patience: Some(Duration::from_secs(60)),
+            courier: Arc::default(),
+            pulse: Arc::default(),
+        };
         let (expected, rest) =
             (requests.len(), if ends { stream::empty().left_stream() } else { stream::pending().right_stream() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -27,6 +27,7 @@ mod message;
 mod network;
 mod progress;
 mod propose;
+mod pulse;
 mod rescue;
 mod settle;
 mod spread;

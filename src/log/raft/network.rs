@@ -1,5 +1,6 @@
 //! openraft's calls to other members, carried by whatever room `node` gave us.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::Peers;
 use super::codec::{self, EntryRow, LogIdRow, VoteRow};
@@ -28,6 +29,7 @@ use super::ground;
 use super::line::{Answers, Line, Wanted};
 use super::machine::{Carried, DRAFTS, Draft};
 use super::message::{Answer, Ask, Envelope, PlaceRow};
+use super::pulse::Pulse;
 use super::storage::weight;
 use super::types::{LogId, Member, NodeId, Snapshot, Types, Vote};
 use crate::error::{Code, Doing, Result, refuse};
@@ -59,6 +61,8 @@ pub struct Wires {
     pub wanted: Wanted,
     /// Whether the group has ended.
     pub fence: Arc<Fence>,
+    /// Who answers heartbeats.
+    pub pulses: Mutex<HashMap<NodeId, Arc<Pulse>>>,
 }
 
 impl Wires {
@@ -152,6 +156,8 @@ pub struct Link {
     pub(super) patience: Option<Duration>,
     /// What carries short entries; all else that is asked goes by whichever thread is free.
     pub(super) courier: Arc<Courier>,
+    /// Whether the member answers heartbeats.
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -159,11 +165,18 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
         let patience = Some(Duration::from_millis(PEER_ANSWER_MAX_MILLISECONDS));
-        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience, courier: Arc::default() }
+        self.link(target, node, patience)
     }
 
     async fn new_heartbeat_client(&mut self, target: NodeId, node: &Member) -> Link {
-        Link { wires: self.wires.clone(), to: target, member: node.clone(), patience: None, courier: Arc::default() }
+        self.link(target, node, None)
+    }
+}
+
+impl Network {
+    fn link(&self, to: NodeId, member: &Member, patience: Option<Duration>) -> Link {
+        let pulse = self.wires.pulses.lock().entry(to).or_default().clone();
+        Link { wires: self.wires.clone(), to, member: member.clone(), patience, courier: Arc::default(), pulse }
     }
 }
 
@@ -186,7 +199,8 @@ impl Link {
             let none = || refuse(Code::DeviceError, "the loop may have no connections any more");
             move || wires.peers.ways().ok_or_else(none)?.open(to, &member, deadline)
         };
-        let asked = self.courier.ask(&request, deadline, at_hand, open, |answer| wires.read_answer(to, answer)).await;
+        let asked =
+            self.courier.ask(&request, (deadline, &self.pulse), at_hand, open, |answer| wires.read_answer(to, answer)).await;
         asked.map_err(unreachable)
     }
 
@@ -307,7 +321,11 @@ impl Link {
         let (link, patience) = (self.clone(), self.patience.unwrap_or(option.hard_ttl()));
         let is_short = !rpc.entries.is_empty() && rpc.entries.iter().map(weight).sum::<usize>() <= BY_LOOP_MAX_BYTES;
         async move {
+            let begun = ground::now();
             let answer = if is_short { link.ask_by_loop(ask, patience).await } else { link.ask(ask, patience).await };
+            if link.patience.is_none() && answer.is_ok() {
+                link.pulse.answered(begun);
+            }
             match answer? {
                 Answer::Appended { partly: false, .. } => Ok(AppendEntriesResponse::Success),
                 Answer::Appended { partly: true, upto } => Ok(AppendEntriesResponse::PartialSuccess(read(upto)?)),
