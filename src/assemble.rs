@@ -175,8 +175,7 @@ pub fn partition(config: &Config) -> Result<Arc<Partition>> {
 ///
 /// Errors: `Configuration`.
 fn pool(pool: &PoolFile, peer: Option<Arc<Peer>>, log: Sink) -> Result<PooledAdmin> {
-    let files =
-        pool.certificates.clone().map(|Certificates { ca, certificate, key }| Files { pool: pool.pool.0, ca, certificate, key });
+    let files = pool.certificates.as_ref().map(|certificates| files(pool.pool, certificates));
     let identity = files.map(|files| Renewal::begin(files, log)).transpose()?;
     let mut entries: Vec<NodeEntry> = pool.node.clone();
     let nearest = peer.as_ref().map(|peer| {
@@ -277,9 +276,14 @@ fn own_caller(pool: &PoolFile, node: &NodeFile) -> Result<Caller> {
     Err(refuse(Code::Configuration, told))
 }
 
-/// A certificate with the authority of its pool. Errors: `Configuration`.
-pub fn identity(pool: PoolId, files: &Certificates) -> Result<Identity> {
-    Identity::read(pool.0, &files.ca, &files.certificate, &files.key)
+/// A certificate with the authority of its pool, and what that has revoked. Errors: `Configuration`.
+pub fn identity(pool: PoolId, certificates: &Certificates) -> Result<Identity> {
+    Identity::of(&files(pool, certificates))
+}
+
+fn files(pool: PoolId, certificates: &Certificates) -> Files {
+    let Certificates { ca, certificate, key, crl } = certificates.clone();
+    Files { pool: pool.0, ca, certificate, key, crl }
 }
 
 /// Starts the node that a file describes.

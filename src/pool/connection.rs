@@ -283,7 +283,10 @@ mod tests {
             authority.issue(&name, 90, &file("web")).unwrap()
         };
         let own = issue("old");
-        let files = || Files { pool: POOL, ca: own.ca.clone(), certificate: own.certificate.clone(), key: own.key.clone() };
+        let files = || {
+            let (ca, certificate, key) = (own.ca.clone(), own.certificate.clone(), own.key.clone());
+            Files { pool: POOL, ca, certificate, key, crl: None }
+        };
         let identity = || Some(Renewal::begin(files(), Box::new(|_, _| {})).unwrap());
         let wires = Wires::new(POOL, vec![vec![listener.address().clone()]], identity());
         let seen = || {

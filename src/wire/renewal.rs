@@ -10,27 +10,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use time::OffsetDateTime;
 
-use super::identity::{Identity, Name, wall_seconds};
+use super::identity::{Files, Identity, Name, wall_seconds};
 use crate::error::{Code, Doing, Level, Result, Sink, refuse};
 use crate::limits::{CERTIFICATE_READ_AGAIN_SECONDS, CERTIFICATE_WARNED_BEFORE_DAYS, CERTIFICATE_WARNED_EVERY_SECONDS};
 use crate::sync::standard::{Mutex, MutexGuard, PoisonError};
 use crate::sys::process::PerProcess;
 
-/// Where an identity is read from.
-pub struct Files {
-    /// The pool's id.
-    pub pool: [u8; 16],
-    /// The pool's own authority.
-    pub ca: PathBuf,
-    /// The certificate.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-}
-
 /// What tells that a file was replaced or written: inode, length, and when it was changed, by seconds and nanoseconds; nothing of one that is not
 /// there.
 type Stamp = Option<(u64, u64, i64, i64)>;
+/// Of all files of an identity.
+type Stamps = [Stamp; 4];
 
 /// An identity that follows its files.
 pub struct Renewal {
@@ -38,7 +28,7 @@ pub struct Renewal {
     log: Sink,
     clock: Box<dyn Fn() -> i64 + Send + Sync>,
     /// Where a forked child begins. Its lock is never waited for: a thread that a fork left behind may have it for ever.
-    newest: Arc<Mutex<(Identity, [Stamp; 3])>>,
+    newest: Arc<Mutex<(Identity, Stamps)>>,
     state: PerProcess<State>,
 }
 
@@ -52,24 +42,18 @@ struct State {
 
 /// What was seen of the files last. Who holds it looks.
 struct Look {
-    stamps: [Stamp; 3],
+    stamps: Stamps,
     /// Since when they cannot be used.
     refused: Option<i64>,
     /// Of which files that was said: it is said once.
-    told: Option<[Stamp; 3]>,
+    told: Option<Stamps>,
     warned: Option<i64>,
 }
 
-impl Files {
-    fn read(&self) -> Result<Identity> {
-        Identity::read(self.pool, &self.ca, &self.certificate, &self.key)
-    }
-
-    fn stamps(&self) -> [Stamp; 3] {
-        let stamp =
-            |file: &PathBuf| fs::metadata(file).ok().map(|found| (found.ino(), found.size(), found.mtime(), found.mtime_nsec()));
-        [&self.ca, &self.certificate, &self.key].map(stamp)
-    }
+fn stamps(files: &Files) -> Stamps {
+    let stamp =
+        |file: &PathBuf| fs::metadata(file).ok().map(|found| (found.ino(), found.size(), found.mtime(), found.mtime_nsec()));
+    [Some(&files.ca), Some(&files.certificate), Some(&files.key), files.crl.as_ref()].map(|file| file.and_then(stamp))
 }
 
 impl Renewal {
@@ -80,12 +64,14 @@ impl Renewal {
 
     fn by_clock(files: Files, log: Sink, clock: Box<dyn Fn() -> i64 + Send + Sync>) -> Result<Self> {
         // Before they are read: what is written meanwhile is noticed at the next look.
-        let stamps = files.stamps();
-        let first = (files.read()?, stamps);
+        let stamps = stamps(&files);
+        let first = (Identity::of(&files)?, stamps);
         let newest = Arc::new(Mutex::new(first.clone()));
         let at_hand = newest.clone();
         let state = PerProcess::new(move || {
             let (identity, stamps) = at_hand.try_lock().map_or_else(|_| first.clone(), |newest| newest.clone());
+            // What a thread of the parent was about to tell its connections at the fork would never be through here.
+            let identity = identity.apart();
             State {
                 due: AtomicI64::new(worrying_from(&identity)),
                 used: Mutex::new(identity),
@@ -121,7 +107,7 @@ impl Renewal {
     }
 
     fn look(&self, state: &State, look: &mut Look, now: i64) {
-        let stamps = self.files.stamps();
+        let stamps = stamps(&self.files);
         let is_due = look.refused.is_some_and(|since| now >= since + CERTIFICATE_READ_AGAIN_SECONDS);
         if stamps != look.stamps || is_due {
             look.stamps = stamps;
@@ -133,14 +119,11 @@ impl Renewal {
     /// Takes what the files hold now in place of what is used, if it is good for that.
     fn renew(&self, state: &State, look: &mut Look, now: i64) {
         let old = lock(&state.used).clone();
-        let new = self.files.read().and_then(|new| check(&old, &new, now).map(|()| new));
+        let new = Identity::of(&self.files).and_then(|new| check(&old, &new, now).and_then(|()| new.take_over(&old)));
         let file = self.files.certificate.display();
         match new {
             Ok(new) => {
-                if !new.shows_the_same_as(&old) {
-                    let told = format!("{file} was renewed and is used from now on: it ends on {}", day(new.expires()));
-                    (self.log)(Level::Info, &told);
-                }
+                self.tell_of(&old, &new);
                 (look.refused, look.told, look.warned) = (None, None, None);
                 if let Ok(mut newest) = self.newest.try_lock() {
                     *newest = (new.clone(), look.stamps);
@@ -151,12 +134,28 @@ impl Renewal {
                 look.refused = Some(now);
                 if look.told.replace(look.stamps) != Some(look.stamps) {
                     let told = format!(
-                        "{file}, its key or the authority's certificate was changed and cannot be used, so the old one is used on, until {}: {error}",
+                        "{file}, its key, the authority's certificate or its list of revoked ones was changed and cannot be used, so the old one is used on, until {}: {error}",
                         day(old.expires())
                     );
                     (self.log)(Level::Warning, &told);
                 }
             }
+        }
+    }
+
+    /// Says what is used from now on.
+    fn tell_of(&self, old: &Identity, new: &Identity) {
+        let file = self.files.certificate.display();
+        if !new.shows_the_same_as(old) {
+            let told = format!("{file} was renewed and is used from now on: it ends on {}", day(new.expires()));
+            (self.log)(Level::Info, &told);
+        }
+        if let Some(number) = new.revocations().filter(|number| old.revocations() != Some(*number)) {
+            let told = format!("the list of revoked certificates was read again: number {number} is used from now on");
+            (self.log)(Level::Info, &told);
+        }
+        if new.is_revoked() {
+            (self.log)(Level::Warning, &format!("{file} has been revoked, and nodes refuse it: {}", way_out(new)));
         }
     }
 
@@ -192,7 +191,10 @@ fn worrying_from(identity: &Identity) -> i64 {
 
 /// Whether one may take the other's place. Errors: `Configuration`.
 fn check(old: &Identity, new: &Identity, now: i64) -> Result<()> {
-    new.check_good(now)?;
+    // Of one that is used already a newer list is taken all the same: what it revokes besides counts.
+    if !(new.is_revoked() && new.shows_the_same_as(old)) {
+        new.check_good(now)?;
+    }
     let name = new.own_name().doing(Code::Configuration, "reading whose certificate it is")?;
     // Logins and operations under way go by the name; the tokens may be others.
     let is_same = match (old.own_name(), &name) {
@@ -292,7 +294,7 @@ mod tests {
             let (ca, certificate, key) = (self.directory.join("ca/ca.pem"), self.join("web.pem"), self.join("web.key"));
             let clock = Box::new(move || wall_seconds() + ahead.load(Ordering::Relaxed));
             let log: Sink = Box::new(move |level, line| lock(&told).push(format!("{level:?}: {line}")));
-            Renewal::by_clock(Files { pool: POOL, ca, certificate, key }, log, clock).unwrap()
+            Renewal::by_clock(Files { pool: POOL, ca, certificate, key, crl: None }, log, clock).unwrap()
         }
 
         fn join(&self, name: &str) -> PathBuf {
