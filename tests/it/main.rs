@@ -39,6 +39,7 @@ mod pool_secrets;
 mod processes;
 mod python_pkcs11;
 mod readme;
+mod revoked;
 mod shape;
 mod ssh;
 mod stand_in;
