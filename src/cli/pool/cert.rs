@@ -187,7 +187,10 @@ fn rotate(arguments: &Rotate, as_json: bool) -> Result<()> {
                 "still shows its old certificate: copy {} and its key to the node's machine, and send the daemon SIGHUP",
                 issued.certificate.display()
             ),
-            Err(error) => format!("has a new certificate for its next start; it does not answer now ({error})"),
+            Err(error) => format!(
+                "has a new certificate for its next start, on another machine once {} and its key are copied there; it does not answer now ({error})",
+                issued.certificate.display()
+            ),
         };
         rows.push(json!({ "node": node.node, "zone": node.zone, "certificate": issued.certificate, "state": state }));
         lines.push(format!("node {} of zone {} {told}", node.node, node.zone));

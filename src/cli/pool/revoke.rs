@@ -381,7 +381,7 @@ mod tests {
         let checked = crate::assemble::identity(layout.pool, &nodes[1].certificates).unwrap();
         assert!(checked.is_revoked() && checked.revocations() == Some(2));
         let now = what_now(&layout, &certificates, &revocation, true).join("\n");
-        assert!(now.contains("cert rotate") && now.contains("--node 2 ") && now.contains("pool.toml"), "{now}");
+        assert!(now.contains("cert rotate") && now.contains("--node 2`") && now.contains("pool.toml"), "{now}");
         let others: Vec<NodeFile> = nodes.iter().filter(|node| node.node != 3).cloned().collect();
         let (told, value) = of_removed(&layout, &operator, 3, &others);
         assert!(told.contains("by list 3") && value["number"] == 3 && value["added"] == 1, "{told} {value}");
