@@ -229,8 +229,7 @@ impl Inner {
     }
 
     fn read_certificates(&self) -> Result<()> {
-        // Who reads later has read newer files.
-        let mut used = self.identity.lock();
+        let used = self.identity.lock().clone();
         let (node, now) = (self.settings.node, self.world.now());
         let read = (self.settings.identity)()
             .and_then(|identity| check_renewed(&used, &identity, node, now).and_then(|()| identity.take_over(&used)));
@@ -245,7 +244,7 @@ impl Inner {
         self.server.tell("certificate", told);
         self.peers.set_identity(identity.clone());
         *self.renewed.lock() = Some(identity.clone());
-        *used = identity;
+        *self.identity.lock() = identity;
         Ok(())
     }
 

@@ -270,6 +270,10 @@ impl Shared {
             Ok(None) => return Ok(()),
             Err(error) => return send(&mut channel, REFUSED, header.number, error.to_string().as_bytes()),
         };
+        // The handshake may have gone by the list before; whoever brings a newer one from now on finds the connection among the others.
+        if let Some(fault) = greeted.shown.as_mut().and_then(Shown::fault) {
+            return send(&mut channel, REFUSED, header.number, not_good(fault).as_bytes());
+        }
         send(&mut channel, HELLO, header.number, &self.hello.encode())?;
         channel.set_deadline(None);
         channel.set_timeout(FRAME_PATIENCE)?;
@@ -354,12 +358,7 @@ impl Shared {
                 let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner).clone();
                 let identity: Identity = identity.ok_or_else(|| Error::new(Code::Configuration, "no certificate"))?;
                 let chain = tls.conn.peer_certificates();
-                let mut shown = Shown::of(chain, &identity.revoked)?;
-                // The handshake may have gone by the list before.
-                if let Some(fault) = shown.fault() {
-                    return Err(refuse(Code::DeviceError, not_good(fault)));
-                }
-                (Peer::Certificate(identity.name(chain)?), Some(shown))
+                (Peer::Certificate(identity.name(chain)?), Some(Shown::of(chain, &identity.revoked)?))
             }
             (_, Some(user)) => (Peer::Unix(user), None),
             (_, None) => return Err(refuse(Code::DeviceError, "nobody is there")),
