@@ -179,7 +179,7 @@ fn pool(file: &Path, peer: Option<Arc<Peer>>, logs: [Sink; 2]) -> Result<PooledA
     let [of_certificate, of_nodes] = logs;
     let followed = Followed::begin(file, of_nodes)?;
     let pool = followed.first().clone();
-    let files = pool.certificates.map(|Certificates { ca, certificate, key }| Files { pool: pool.pool.0, ca, certificate, key });
+    let files = pool.certificates.as_ref().map(|certificates| files(pool.pool, certificates));
     let identity = files.map(|files| Renewal::begin(files, of_certificate)).transpose()?;
     let own = peer.as_ref().map(|peer| own_entry(&pool.node, &peer.file)).transpose()?;
     let nodes = entries(&pool.node, own.as_ref())?;
@@ -295,9 +295,14 @@ fn own_caller(pool: &PoolFile, node: &NodeFile) -> Result<Caller> {
     Err(refuse(Code::Configuration, told))
 }
 
-/// A certificate with the authority of its pool. Errors: `Configuration`.
-pub fn identity(pool: PoolId, files: &Certificates) -> Result<Identity> {
-    Identity::read(pool.0, &files.ca, &files.certificate, &files.key)
+/// A certificate with the authority of its pool, and what that has revoked. Errors: `Configuration`.
+pub fn identity(pool: PoolId, certificates: &Certificates) -> Result<Identity> {
+    Identity::of(&files(pool, certificates))
+}
+
+fn files(pool: PoolId, certificates: &Certificates) -> Files {
+    let Certificates { ca, certificate, key, crl } = certificates.clone();
+    Files { pool: pool.0, ca, certificate, key, crl }
 }
 
 /// Starts the node that a file describes.

@@ -152,12 +152,12 @@ fn certificate(file: &NodeFile, identity: &Identity) -> Found {
     }
     match (identity.expires() - now.as_secs() as i64).div_euclid(24 * 3600) {
         days @ ..ENDS_SOON_DAYS => Found::Warning(format!("{shown} ends in {days} days: `hsmpool cert rotate` makes a new one")),
-        days => Found::Good(format!("{shown} is good for {days} days, until {}", until(identity.expires()))),
+        days => Found::Good(format!("{shown} is good for {days} days, until {}", day(identity.expires()))),
     }
 }
 
 /// A day, as people write it: `2027-01-30`.
-fn until(seconds: i64) -> String {
+pub(super) fn day(seconds: i64) -> String {
     let day = String::from_utf8_lossy(&utc_time(seconds.max(0).cast_unsigned())[..8]).into_owned();
     format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..])
 }
@@ -392,6 +392,6 @@ mod tests {
         assert_eq!(to_be_made(&directory.path().join("a/b/c")), Ok(()));
         std::fs::write(directory.path().join("file"), "").unwrap();
         assert!(to_be_made(&directory.path().join("file/b")).unwrap_err().contains("is no directory"));
-        assert_eq!(until(1_801_267_200), "2027-01-30");
+        assert_eq!(day(1_801_267_200), "2027-01-30");
     }
 }

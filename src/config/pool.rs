@@ -116,6 +116,8 @@ pub struct Certificates {
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+    /// What the authority has revoked. Without it nothing is.
+    pub crl: Option<PathBuf>,
 }
 
 /// The name of a pool, for ever.
@@ -236,7 +238,7 @@ impl NodeFile {
 
 impl Certificates {
     fn beside(&mut self, file: &Path) {
-        for path in [&mut self.ca, &mut self.certificate, &mut self.key] {
+        for path in [&mut self.ca, &mut self.certificate, &mut self.key].into_iter().chain(&mut self.crl) {
             *path = beside(file, path);
         }
     }
@@ -287,6 +289,11 @@ const POOL_KEYS: Rows = &[
     ),
     ("certificates.key", "–", "Its private key (PEM)."),
     (
+        "certificates.crl",
+        "none: nothing is revoked",
+        "The authority's list of revoked certificates (PEM, X509 CRL: `ca/crl.pem` of the pool's directory): nodes that it names are not spoken to, over open connections either. A new one in its place counts from the next connection on. One that is missing, damaged, another authority's or older is refused.",
+    ),
+    (
         "consistency",
         "`linearizable`",
         "How much look-ups show. `linearizable`: all that was acknowledged to anybody before. `session`: all that this application has seen or done, and what else its node has; faster by a round to the leader, and it needs none.",
@@ -326,6 +333,11 @@ const NODE_KEYS: Rows = &[
     ("certificates.ca", "–", "The pool's authority (PEM)."),
     ("certificates.certificate", "–", "The node's certificate (PEM)."),
     ("certificates.key", "–", "Its private key (PEM)."),
+    (
+        "certificates.crl",
+        "none: nothing is revoked",
+        "The authority's list of revoked certificates (PEM, X509 CRL: `ca/crl.pem` of the pool's directory): clients, operators and nodes that it names are shut out, and their open connections end. Read again at `SIGHUP`. One that is missing, damaged or another authority's is refused at start; at `SIGHUP` that or an older one leaves the one in use. When it was to be replaced (`nextUpdate`) is not looked at.",
+    ),
     (
         "unix_users",
         "the node's own user, as `local`",
@@ -370,6 +382,7 @@ peers = "tcp:127.0.0.1:7101"
 ca = "ca.pem"
 certificate = "/etc/node.pem"
 key = "node.key"
+crl = "crl.pem"
 [unix_users]
 0 = "app"
 "#;
@@ -382,6 +395,9 @@ key = "node.key"
         assert_eq!((read.isolated_use, read.webhooks.len()), (3600, 0));
         assert_eq!(read.certificates.ca, std::env::temp_dir().join("ca.pem"));
         assert_eq!(read.certificates.certificate, Path::new("/etc/node.pem"));
+        assert_eq!(read.certificates.crl, Some(std::env::temp_dir().join("crl.pem")));
+        let without = in_file(&NODE.replace("crl = \"crl.pem\"\n", ""), NodeFile::read).unwrap();
+        assert_eq!(without.certificates.crl, None);
     }
 
     #[test]
@@ -415,7 +431,17 @@ key = "node.key"
     #[test]
     fn every_key_of_the_example_stands_in_the_tables() {
         let named = |rows: Rows, key: &str| rows.iter().any(|(name, ..)| *name == key);
-        for key in ["pool", "node", "zone", "directory", "listen.clients", "listen.peers", "certificates.key", "unix_users"] {
+        for key in [
+            "pool",
+            "node",
+            "zone",
+            "directory",
+            "listen.clients",
+            "listen.peers",
+            "certificates.key",
+            "certificates.crl",
+            "unix_users",
+        ] {
             assert!(named(NODE_KEYS, key), "{key}");
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::certificate::check_certificate;
+use super::certificate::{check_certificate, check_renewed, revoked};
 use super::heard::{Heard, View};
 use super::operate::{NodeStatus, OPERATE_KIND, Operate, Operated, members};
 use super::operations::Operations;
@@ -81,13 +81,15 @@ struct Inner {
     peers: Arc<PeerWires>,
     settings: NodeSettings,
     world: Arc<dyn World>,
+    /// What it goes by, and shows as soon as listeners have it from `renewed`.
+    identity: Mutex<Identity>,
     renewed: Mutex<Option<Identity>>,
-    certificate_ends: std::sync::atomic::AtomicI64,
     connections: std::sync::atomic::AtomicUsize,
 }
 
 /// How often the node looks at its group, besides each change of leader or members.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
+const READ_AGAIN: &str = "the certificate was read again, and is shown from now on";
 /// How often what idle applications left is put aside.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 
@@ -120,8 +122,8 @@ impl Node {
             peers,
             settings,
             world,
+            identity: Mutex::new(identity.clone()),
             renewed: Mutex::default(),
-            certificate_ends: ends.into(),
             connections: 0.into(),
         });
         let mut listeners = Vec::new();
@@ -170,7 +172,8 @@ impl Node {
         Ok(())
     }
 
-    /// Reads the certificate files again; new connections show them. Errors: `Configuration`, and the old ones stay.
+    /// Reads the certificate files again; new connections show them, and open ones with certificates that are revoked end. Errors: `Configuration`, and
+    /// the old ones stay.
     pub fn read_certificates(&self) -> Result<()> {
         self.inner.read_certificates()?;
         self.take_renewed();
@@ -226,15 +229,22 @@ impl Inner {
     }
 
     fn read_certificates(&self) -> Result<()> {
+        let used = self.identity.lock().clone();
+        let (node, now) = (self.settings.node, self.world.now());
         let read = (self.settings.identity)()
-            .and_then(|identity| check_certificate(&identity, self.settings.node, self.world.now()).map(|()| identity));
+            .and_then(|identity| check_renewed(&used, &identity, node, now).and_then(|()| identity.take_over(&used)));
         let identity =
             read.inspect_err(|error| self.server.tell("certificate", format!("the old certificate stays: {error}")))?;
-        self.certificate_ends.store(identity.expires(), Ordering::Relaxed);
         self.server.metrics().set_certificate_ends(identity.expires());
-        self.server.tell("certificate", "the certificate was read again, and is shown from now on".to_string());
+        let told = match (revoked(&identity, node), identity.revocations()) {
+            (Some(told), _) => told,
+            (None, Some(number)) => format!("{READ_AGAIN}; list {number} of revoked certificates counts"),
+            (None, None) => READ_AGAIN.to_string(),
+        };
+        self.server.tell("certificate", told);
         self.peers.set_identity(identity.clone());
-        *self.renewed.lock() = Some(identity);
+        *self.renewed.lock() = Some(identity.clone());
+        *self.identity.lock() = identity;
         Ok(())
     }
 
@@ -254,6 +264,10 @@ impl Inner {
     fn status(&self) -> NodeStatus {
         let status = self.group.status();
         let (applications, _) = self.server.load();
+        let (certificate_ends, revocations) = {
+            let used = self.identity.lock();
+            (used.expires(), used.revocations())
+        };
         NodeStatus {
             health: self.server.health(),
             term: status.term,
@@ -265,7 +279,8 @@ impl Inner {
             connections: self.connections.load(Ordering::Relaxed) as u64,
             poisoned: status.poisoned.clone(),
             version: env!("CARGO_PKG_VERSION").to_string(),
-            certificate_ends: self.certificate_ends.load(Ordering::Relaxed),
+            certificate_ends,
+            revocations,
             group: status.group,
             unreached: Some(status.unreached),
             expelled: status.expelled,

@@ -110,6 +110,9 @@ pub struct NodeStatus {
     /// A change of the voters that is not through.
     #[n(16)]
     pub turnover: Option<Turnover>,
+    /// The number of the list of revoked certificates that it goes by.
+    #[n(17)]
+    pub revocations: Option<u64>,
 }
 
 impl NodeStatus {

@@ -255,7 +255,7 @@ mod tests {
     use super::super::race::Entrant;
     use super::*;
     use crate::error::Result;
-    use crate::wire::pki::Authority;
+    use crate::wire::pki::{Authority, Issued};
     use crate::wire::{Conversation, Files, Identity, Listener, Name, Peer, Service};
 
     /// Nodes by their addresses.
@@ -366,6 +366,12 @@ mod tests {
         }
     }
 
+    /// What an application shows.
+    fn shown_by(own: &Issued) -> Renewal {
+        let Issued { ca, certificate, key } = own.clone();
+        Renewal::begin(Files { pool: POOL, ca, certificate, key, crl: None }, Box::new(|_, _| {})).unwrap()
+    }
+
     #[test]
     fn new_connections_show_the_certificate_that_lies_there_by_then() {
         let street = Street::new(&[]);
@@ -380,8 +386,7 @@ mod tests {
             authority.issue(&name, 90, &file("web")).unwrap()
         };
         let own = issue("old");
-        let files = || Files { pool: POOL, ca: own.ca.clone(), certificate: own.certificate.clone(), key: own.key.clone() };
-        let identity = || Some(Renewal::begin(files(), Box::new(|_, _| {})).unwrap());
+        let identity = || Some(shown_by(&own));
         let wires = Wires::new(POOL, entries(vec![vec![listener.address().clone()]]), identity(), None);
         let seen = || {
             let answer = wires.call(0, b"request", LATE).map_err(|failure| failure.0).unwrap();
@@ -406,11 +411,9 @@ mod tests {
         let (any, hello) = ("tcp:127.0.0.1:0".parse().unwrap(), Hello::new(POOL, Purpose::Peer, 1));
         let listener = Listener::bind(&any, Some(shown), hello, 0o600, Arc::new(Mirror(String::new()))).unwrap();
         let own = authority.issue(&Name::Client { name: "web".to_string(), tokens: None }, 90, &file("web")).unwrap();
-        let files = || Files { pool: POOL, ca: own.ca.clone(), certificate: own.certificate.clone(), key: own.key.clone() };
         let connected = |node| {
-            let identity = Renewal::begin(files(), Box::new(|_, _| {})).unwrap();
             let entry = Entry { node, zone: "a".to_string(), addresses: vec![listener.address().clone()] };
-            Wires::new(POOL, vec![entry], Some(identity), None).connect(0, LATE).map(drop)
+            Wires::new(POOL, vec![entry], Some(shown_by(&own)), None).connect(0, LATE).map(drop)
         };
         connected(Some(1)).unwrap();
         connected(None).unwrap();

@@ -12,8 +12,9 @@ use super::Address;
 use super::channel::{Channel, Socket};
 use super::frame::{HELLO, REFUSED, Reader, until, whole};
 use super::hello::Hello;
-use super::identity::{Ends, Identity, NODE_DNS_NAME, Name};
+use super::identity::{Identity, NODE_DNS_NAME, Name};
 use super::places::{Places, first_of};
+use super::revoked::Shown;
 use crate::error::{Code, Error, Result, refuse};
 use crate::secret::Secret;
 use crate::sys::socket;
@@ -42,8 +43,8 @@ pub struct Connection {
     waits: [Option<Duration>; 2],
     place: String,
     peer: Option<Name>,
-    /// When the other side's certificate ends; none over a Unix socket.
-    ends: Option<Ends>,
+    /// The other side's certificate; none over a Unix socket.
+    shown: Option<Shown>,
     minor: u32,
 }
 
@@ -100,7 +101,7 @@ impl Connection {
         channel.set_deadline(Some(deadline));
         let (place, reader) = (address.to_string(), Reader::default());
         let mut connection =
-            Self { channel, reader, number: 0, kind: HELLO, waits: [None; 2], place, peer: None, ends: None, minor: 0 };
+            Self { channel, reader, number: 0, kind: HELLO, waits: [None; 2], place, peer: None, shown: None, minor: 0 };
         connection.greet(identity, hello, deadline)?;
         connection.channel.set_deadline(None);
         connection.waits = [None; 2];
@@ -119,7 +120,7 @@ impl Connection {
                 return Err(refuse(Code::DeviceError, format!("{} shows a certificate that is no node's", self.place)));
             }
             self.peer = Some(name);
-            self.ends = Some(Ends::of(tls.conn.peer_certificates())?);
+            self.shown = Some(Shown::of(tls.conn.peer_certificates(), &identity.revoked)?);
         }
         self.minor = hello.agree(&Hello::decode(payload.expose())?)?;
         Ok(())
@@ -212,11 +213,11 @@ impl Connection {
         self.channel.flush()
     }
 
-    /// Errors: the other side's certificate has ended since the connection was made.
-    fn check_good(&self) -> io::Result<()> {
-        match self.ends {
-            Some(ends) if ends.has_come() => Err(io::Error::other("its certificate has ended")),
-            _ => Ok(()),
+    /// Errors: the other side's certificate has ended, or was revoked, since the connection was made.
+    fn check_good(&mut self) -> io::Result<()> {
+        match self.shown.as_mut().and_then(Shown::fault) {
+            Some(fault) => Err(io::Error::other(format!("its certificate {fault}"))),
+            None => Ok(()),
         }
     }
 

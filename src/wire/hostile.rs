@@ -2,11 +2,13 @@
 
 use std::io::{self, Read};
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::frame::{Reader, whole};
 use super::hello::Hello;
 use super::identity::{Name, name_in};
+use super::record::Certificate;
+use super::revoked::{number_of, parsed_list};
 
 /// Bytes in pieces, with moments of silence between some.
 struct Pieces<'a> {
@@ -57,9 +59,17 @@ pub fn hello(bytes: &[u8]) {
     assert!(one.is_ok() == other.is_ok(), "both sides come to the same");
 }
 
-/// A certificate, of which TLS has checked only who signed it, and the name in it.
+/// A certificate, of which TLS has checked only who signed it, and the name in it; a list of revoked ones; a line of the authority's record.
 pub fn certificates(bytes: &[u8]) {
     let pool = [7; 16];
+    if let Ok(list) = parsed_list(&CertificateRevocationListDer::from(bytes)) {
+        let listed = list.iter_revoked_certificates().map(|it| it.raw_serial().len());
+        assert!(listed.sum::<usize>() <= bytes.len());
+        number_of(&list);
+    }
+    if let Some(recorded) = Certificate::of_line(&String::from_utf8_lossy(bytes)) {
+        assert_eq!(Certificate::of_line(recorded.line().trim_end_matches('\n')).as_ref(), Some(&recorded));
+    }
     let named = [name_in(&CertificateDer::from(bytes), &pool), Name::of_uri(&String::from_utf8_lossy(bytes), &pool)];
     for name in named.into_iter().flatten() {
         assert!(Name::of_uri(&name.uri(&pool), &pool).is_ok_and(|again| again == name));
@@ -105,6 +115,10 @@ mod samples {
         let issued = names.iter().map(|name| der(&authority.issue(name, 1, &directory.join("other")).unwrap().certificate));
         let mut samples: Vec<Vec<u8>> = issued.collect();
         samples.push(der(&directory.join("ca.pem")));
+        let revoked = authority.revoke(&authority.issued().unwrap().0).unwrap();
+        samples.push(CertificateRevocationListDer::from_pem_file(revoked.list).unwrap().to_vec());
+        let record = std::fs::read_to_string(directory.join("issued")).unwrap();
+        samples.extend(record.lines().map(|line| line.as_bytes().to_vec()));
         samples.extend(names.iter().map(|name| name.uri(&pool).into_bytes()));
         std::fs::remove_dir_all(&directory).unwrap();
         samples

@@ -4,7 +4,7 @@
 //! `hsmpool://POOL/operator/NAME`.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::revoked::{Revoked, serials};
 use crate::error::{Code, Doing, Error, Result, refuse};
 
 /// The DNS name in each node's certificate: what a client asks TLS for, whatever the node's address.
@@ -100,7 +101,22 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// One's own certificate, and the authority that others' are checked against.
+/// Where an identity is read from (PEM).
+#[derive(Clone)]
+pub struct Files {
+    /// The pool's id.
+    pub pool: [u8; 16],
+    /// The pool's own authority.
+    pub ca: PathBuf,
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// What the authority has revoked.
+    pub crl: Option<PathBuf>,
+}
+
+/// One's own certificate, and the authority that others' are checked against, with what it has revoked.
 #[derive(Clone)]
 pub struct Identity {
     /// The pool's id.
@@ -113,11 +129,18 @@ pub struct Identity {
     chain: Arc<[CertificateDer<'static>]>,
     /// Tells whether the authority's is there, too.
     of_clients: Arc<dyn ClientCertVerifier>,
+    pub(super) revoked: Arc<Revoked>,
 }
 
 impl Identity {
-    /// Reads PEM files. Errors: `Configuration`, naming the file.
+    /// Reads PEM files, without a list of revoked certificates. Errors: `Configuration`, naming the file.
     pub fn read(pool: [u8; 16], ca: &Path, certificate: &Path, key: &Path) -> Result<Self> {
+        let [ca, certificate, key] = [ca, certificate, key].map(Path::to_path_buf);
+        Self::of(&Files { pool, ca, certificate, key, crl: None })
+    }
+
+    /// Reads all files. Errors: `Configuration`, naming the file: one that is named is never done without.
+    pub fn of(files: &Files) -> Result<Self> {
         let certificates = |file: &Path| -> Result<Vec<CertificateDer<'static>>> {
             let doing = || format!("reading certificates from {}", file.display());
             let read: std::result::Result<Vec<_>, _> =
@@ -128,9 +151,11 @@ impl Identity {
             }
             Ok(read)
         };
-        let private =
-            PrivateKeyDer::from_pem_file(key).doing(Code::Configuration, format!("reading the private key {}", key.display()))?;
-        Self::new(pool, certificates(ca)?, certificates(certificate)?, private)
+        let private = PrivateKeyDer::from_pem_file(&files.key)
+            .doing(Code::Configuration, format!("reading the private key {}", files.key.display()))?;
+        let (ca, chain) = (certificates(&files.ca)?, certificates(&files.certificate)?);
+        let revoked = files.crl.as_ref().map_or_else(|| Ok(Revoked::none()), |file| Revoked::read(file, &ca))?;
+        Self::new(files.pool, ca, chain, private, revoked)
     }
 
     fn new(
@@ -138,6 +163,7 @@ impl Identity {
         ca: Vec<CertificateDer<'static>>,
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
+        revoked: Arc<Revoked>,
     ) -> Result<Self> {
         let doing = "preparing TLS with the pool's certificates";
         let mut roots = RootCertStore::empty();
@@ -149,15 +175,17 @@ impl Identity {
             let parsed = parsed(&chain[0])?;
             (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp())
         };
-        let of_nodes = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
+        // That a list should have been replaced by now is not held against it: then nobody could connect any more.
+        let of_nodes =
+            WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).with_crls(revoked.lists()).build();
         let mut client = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .doing(Code::Configuration, doing)?
             .with_webpki_verifier(of_nodes.doing(Code::Configuration, doing)?)
             .with_client_auth_cert(chain.clone(), key.clone_key())
             .doing(Code::Configuration, doing)?;
-        let of_clients =
-            WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build().doing(Code::Configuration, doing)?;
+        let of_clients = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).with_crls(revoked.lists()).build();
+        let of_clients = of_clients.doing(Code::Configuration, doing)?;
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .doing(Code::Configuration, doing)?
@@ -168,7 +196,8 @@ impl Identity {
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         client.resumption = Resumption::disabled();
-        Ok(Self { pool, client: Arc::new(client), server: Arc::new(server), begins, expires, chain: chain.into(), of_clients })
+        let (client, server, chain) = (Arc::new(client), Arc::new(server), chain.into());
+        Ok(Self { pool, client, server, begins, expires, chain, of_clients, revoked })
     }
 
     /// From when on the certificate is good, in seconds since 1970.
@@ -193,8 +222,32 @@ impl Identity {
         verified.map(|_| ()).doing(Code::Configuration, "checking the certificate against its authority's")
     }
 
+    /// Whether its own authority has revoked it, as far as the list here tells.
+    pub fn is_revoked(&self) -> bool {
+        // What cannot be read is on no list, and was refused for that before.
+        serials(&self.chain).is_ok_and(|own| self.revoked.holds(&own))
+    }
+
+    /// The number of the list of revoked certificates; `None` without one.
+    pub fn revocations(&self) -> Option<u64> {
+        self.revoked.number()
+    }
+
+    /// Takes the place of another one: connections that it has made, or others before it, go by the list of this one from now on.
+    ///
+    /// Errors: `Configuration`: this one's list is older.
+    pub fn take_over(self, old: &Self) -> Result<Self> {
+        let revoked = self.revoked.clone().take_over(&old.revoked)?;
+        Ok(Self { revoked, ..self })
+    }
+
+    /// The same by itself: what takes its place elsewhere does not count for its connections.
+    pub(super) fn apart(&self) -> Self {
+        Self { revoked: self.revoked.apart(), ..self.clone() }
+    }
+
     /// Whether both show the same certificate.
-    pub(super) fn shows_the_same_as(&self, other: &Self) -> bool {
+    pub fn shows_the_same_as(&self, other: &Self) -> bool {
         self.chain == other.chain
     }
 
@@ -204,24 +257,8 @@ impl Identity {
     }
 }
 
-fn first<'a, 'b>(chain: Option<&'a [CertificateDer<'b>]>) -> Result<&'a CertificateDer<'b>> {
+pub(super) fn first<'a, 'b>(chain: Option<&'a [CertificateDer<'b>]>) -> Result<&'a CertificateDer<'b>> {
     chain.and_then(<[_]>::first).ok_or_else(|| refuse(Code::DeviceError, "the other side has shown no certificate"))
-}
-
-/// When the certificate of the other side ends: a connection is no longer good than that. In seconds since 1970.
-#[derive(Clone, Copy)]
-pub(super) struct Ends(i64);
-
-impl Ends {
-    /// Errors: `DeviceError`.
-    pub fn of(chain: Option<&[CertificateDer<'_>]>) -> Result<Self> {
-        Ok(Self(parsed(first(chain)?)?.validity().not_after.timestamp()))
-    }
-
-    /// Whether it has ended, by the clock on the wall, by which TLS checks it too.
-    pub fn has_come(self) -> bool {
-        wall_seconds() > self.0
-    }
 }
 
 /// The clock on the wall, in seconds since 1970.
@@ -231,15 +268,20 @@ pub(super) fn wall_seconds() -> i64 {
 
 /// What a certificate of this pool says. Errors: `DeviceError`.
 pub(super) fn name_in(certificate: &CertificateDer<'_>, pool: &[u8; 16]) -> Result<Name> {
+    Name::of_uri(&uri_in(certificate)?, pool)
+}
+
+/// The URI in a certificate. Errors: `DeviceError`.
+pub(super) fn uri_in(certificate: &CertificateDer<'_>) -> Result<String> {
     let certificate = parsed(certificate)?;
     let names = certificate.subject_alternative_name().doing(Code::DeviceError, "reading the names of a certificate")?;
     let uri = names.and_then(|names| {
         names.value.general_names.iter().find_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
+            GeneralName::URI(uri) => Some((*uri).to_string()),
             _ => None,
         })
     });
-    Name::of_uri(uri.ok_or_else(|| refuse(Code::DeviceError, "the certificate does not say what it is for"))?, pool)
+    uri.ok_or_else(|| refuse(Code::DeviceError, "the certificate does not say what it is for"))
 }
 
 /// What a file's first certificate says; its key is not needed. Errors: `Configuration`: it cannot be read; `DeviceError`: it says nothing, or is
@@ -249,7 +291,8 @@ pub fn name_in_file(file: &Path, pool: &[u8; 16]) -> Result<Name> {
     name_in(&CertificateDer::from_pem_file(file).doing(Code::Configuration, doing)?, pool)
 }
 
-fn parsed<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>> {
+/// Errors: `DeviceError`.
+pub(super) fn parsed<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>> {
     let parsed =
         X509Certificate::from_der(der).map_err(|cause| Error::new(Code::DeviceError, format!("reading a certificate: {cause}")));
     parsed.map(|(_, certificate)| certificate)

@@ -9,21 +9,24 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, Error, RootCertStore};
 
+use super::revoked::Revoked;
 use crate::error::{Code, Doing, Result, refuse};
 
-/// Why others refuse a certificate now, if they do, by the authority that they have. Errors: `Configuration`: a file cannot be read.
-pub fn fault_of(certificate: &Path, ca: &Path) -> Result<Option<String>> {
+/// Why others refuse a certificate now, if they do, by the authority and the list of revoked ones that they have. Errors: `Configuration`: a file cannot be
+/// read.
+pub fn fault_of(certificate: &Path, ca: &Path, crl: Option<&Path>) -> Result<Option<String>> {
     let (chain, doing) = (read(certificate)?, "preparing to check a certificate");
     let Some((own, between)) = chain.split_first() else {
         return Err(refuse(Code::Configuration, format!("{} holds no certificate", certificate.display())));
     };
-    let mut roots = RootCertStore::empty();
-    for authority in read(ca)? {
+    let (mut roots, authorities) = (RootCertStore::empty(), read(ca)?);
+    let revoked = crl.map_or_else(|| Ok(Revoked::none()), |file| Revoked::read(file, &authorities))?;
+    for authority in authorities {
         roots.add(authority).doing(Code::Configuration, doing)?;
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let judge =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().doing(Code::Configuration, doing)?;
+    let judge = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).with_crls(revoked.lists()).build();
+    let judge = judge.doing(Code::Configuration, doing)?;
     Ok(judge.verify_client_cert(own, between, UnixTime::now()).err().map(|error| in_words(&error)))
 }
 
@@ -44,6 +47,7 @@ fn in_words(error: &Error) -> String {
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "another authority has issued it".to_string()
         }
+        Error::InvalidCertificate(CertificateError::Revoked) => "it was revoked".to_string(),
         other => other.to_string(),
     }
 }
@@ -66,13 +70,18 @@ mod tests {
         authority.issue(&name, 1, &file("good")).unwrap();
         // Good from an hour before it was issued, so that it ends an hour after it began.
         authority.issue(&name, 0, &file("ended")).unwrap();
-        assert_eq!(fault_of(&file("good.pem"), &ours.join("ca.pem")).unwrap(), None);
-        assert_eq!(fault_of(&file("good.pem"), &others.join("ca.pem")).unwrap().unwrap(), "another authority has issued it");
+        assert_eq!(fault_of(&file("good.pem"), &ours.join("ca.pem"), None).unwrap(), None);
+        assert_eq!(
+            fault_of(&file("good.pem"), &others.join("ca.pem"), None).unwrap().unwrap(),
+            "another authority has issued it"
+        );
+        let back = authority.revoke(&[authority.certificate_in(&file("good.pem")).unwrap()]).unwrap();
+        assert_eq!(fault_of(&file("good.pem"), &ours.join("ca.pem"), Some(&back.list)).unwrap().unwrap(), "it was revoked");
         std::thread::sleep(std::time::Duration::from_millis(2100));
-        assert_eq!(fault_of(&file("ended.pem"), &ours.join("ca.pem")).unwrap().unwrap(), "it has ended");
-        assert_eq!(fault_of(&file("missing.pem"), &ours.join("ca.pem")).unwrap_err().code(), Code::Configuration);
+        assert_eq!(fault_of(&file("ended.pem"), &ours.join("ca.pem"), None).unwrap().unwrap(), "it has ended");
+        assert_eq!(fault_of(&file("missing.pem"), &ours.join("ca.pem"), None).unwrap_err().code(), Code::Configuration);
         std::fs::write(file("empty.pem"), "").unwrap();
-        assert_eq!(fault_of(&file("empty.pem"), &ours.join("ca.pem")).unwrap_err().code(), Code::Configuration);
+        assert_eq!(fault_of(&file("empty.pem"), &ours.join("ca.pem"), None).unwrap_err().code(), Code::Configuration);
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -18,7 +18,11 @@ mod judge;
 mod kept;
 pub mod pki;
 mod places;
+mod record;
 mod renewal;
+mod revoked;
+#[cfg(test)]
+mod revoked_tests;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -26,9 +30,10 @@ mod tests;
 pub use address::Address;
 pub use client::{Connection, Failure, Prompt};
 pub use hello::{Hello, MAKE_MINOR, MINOR, Purpose};
-pub use identity::{Identity, Name, Peer, name_in_file};
+pub use identity::{Files, Identity, Name, Peer, name_in_file};
 pub use judge::fault_of;
 pub use kept::{Flight, Kept, Landed, WORTH_IT_FOR};
 pub use places::{Places, first_of};
-pub use renewal::{Files, Renewal};
+pub use record::Certificate;
+pub use renewal::Renewal;
 pub use server::{Conversation, Listener, Service};

@@ -1,4 +1,4 @@
-//! The pool's own authority: made once, issues certificates for nodes, clients and operators (ECDSA P-256).
+//! The pool's own authority: made once, issues certificates for nodes, clients and operators (ECDSA P-256), and takes them back.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -8,20 +8,30 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::OffsetDateTime;
 
-use super::identity::{NODE_DNS_NAME, Name};
+use super::identity::{NODE_DNS_NAME, Name, parsed, wall_seconds};
+use super::record::{self, Certificate};
+use super::revoked::{Revoked, is_signature_of, number_of, parsed_list};
 use crate::error::{Code, Doing, Result, refuse};
+use crate::sys::claim::Claim;
 
 /// How long the authority is good for.
 const AUTHORITY_DAYS: u64 = 3650;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Clocks differ: a certificate is good from a little before it was made.
 const BEFORE: Duration = Duration::from_secs(3600);
+/// A revoked certificate that has ended stays on the list for so long: clocks differ.
+const LISTED_AFTER_END_SECONDS: i64 = 7 * 24 * 3600;
+/// A list is good until there is a newer one, which nobody knows when: 9999-12-31, as RFC 5280 writes an end that is not known (4.1.2.5).
+const LIST_ENDS: i64 = 253_402_300_799;
 
-/// An authority, in a directory: `ca.pem` (for everybody) and `ca.key` (for nobody else).
+/// An authority, in a directory: `ca.pem` and `crl.pem` (for everybody), `ca.key` (for nobody else), and `issued`, its own record.
 pub struct Authority {
     directory: PathBuf,
     issuer: Issuer<'static, KeyPair>,
@@ -39,6 +49,16 @@ pub struct Issued {
     pub key: PathBuf,
 }
 
+/// What a revocation has come to.
+pub struct Revocation {
+    /// The list, signed anew.
+    pub list: PathBuf,
+    /// Its number.
+    pub number: u64,
+    /// What is on it now and was not before.
+    pub added: Vec<Certificate>,
+}
+
 impl Authority {
     /// Makes one. Errors: `Configuration` when the directory has one already, or cannot be written.
     pub fn create(directory: &Path, pool: [u8; 16]) -> Result<Self> {
@@ -53,7 +73,10 @@ impl Authority {
         let certificate = params.self_signed(&key).doing(Code::Configuration, doing)?;
         write_new(&directory.join("ca.key"), key.serialize_pem().as_bytes(), 0o600)?;
         write_new(&directory.join("ca.pem"), certificate.pem().as_bytes(), 0o644)?;
-        Ok(Self { directory: directory.to_path_buf(), issuer: Issuer::new(params, key), pool })
+        let authority = Self { directory: directory.to_path_buf(), issuer: Issuer::new(params, key), pool };
+        record::begin(&authority.record())?;
+        authority.ensure_list()?;
+        Ok(authority)
     }
 
     /// Opens one. Errors: `Configuration`.
@@ -102,12 +125,115 @@ impl Authority {
         (params.not_before, params.not_after) = validity(time);
         let certificate = params.signed_by(&key, &self.issuer).doing(Code::Configuration, doing)?;
         let with = |extension: &str| PathBuf::from(format!("{}.{extension}", file.display()));
+        // Before anybody can have it.
+        record::add(&self.record(), &Certificate::of(certificate.der())?)?;
         let issued = Issued { ca: self.directory.join("ca.pem"), certificate: with("pem"), key: with("key") };
         // The key first: a node that reads both at that moment finds either the old pair or a mismatch that it refuses, and tries again.
         replace(&issued.key, key.serialize_pem().as_bytes(), 0o600)?;
         replace(&issued.certificate, certificate.pem().as_bytes(), 0o644)?;
         Ok(issued)
     }
+
+    fn record(&self) -> PathBuf {
+        self.directory.join("issued")
+    }
+
+    /// Where its list of revoked certificates is.
+    pub fn list(&self) -> PathBuf {
+        self.directory.join("crl.pem")
+    }
+
+    /// Makes the first list, which is empty, if there is none: those of earlier versions had none. Errors: `Configuration`.
+    pub fn ensure_list(&self) -> Result<PathBuf> {
+        let file = self.list();
+        if !file.exists() {
+            self.sign(Vec::new(), 1)?;
+        }
+        Ok(file)
+    }
+
+    /// What it has issued, and whether that is all: what earlier versions issued is not recorded. Errors: `Configuration`.
+    pub fn issued(&self) -> Result<(Vec<Certificate>, bool)> {
+        record::read(&self.record())
+    }
+
+    /// The first certificate of a file. Errors: `Configuration`: it cannot be read, or another authority has issued it.
+    pub fn certificate_in(&self, file: &Path) -> Result<Certificate> {
+        let doing = || format!("reading the certificate {}", file.display());
+        let der = CertificateDer::from_pem_file(file).doing(Code::Configuration, doing())?;
+        let (certificate, authority) = (parsed(&der).doing(Code::Configuration, doing())?, self.certificate()?);
+        let signed = certificate.tbs_certificate.as_ref();
+        if !is_signature_of(&parsed(&authority)?, signed, &certificate.signature_value.data) {
+            let told = format!("another authority than the one in {} has issued {}", self.directory.display(), file.display());
+            return Err(refuse(Code::Configuration, told));
+        }
+        Certificate::of(&der).doing(Code::Configuration, doing())
+    }
+
+    fn certificate(&self) -> Result<CertificateDer<'static>> {
+        let file = self.directory.join("ca.pem");
+        CertificateDer::from_pem_file(&file).doing(Code::Configuration, format!("reading {}", file.display()))
+    }
+
+    /// Takes certificates back: signs the list anew, with them and those that were on it.
+    ///
+    /// Errors: `Configuration`: another command is at it; the list is damaged or another authority's; it cannot be written.
+    pub fn revoke(&self, certificates: &[Certificate]) -> Result<Revocation> {
+        let busy = || refuse(Code::Configuration, format!("another command uses {}: try again", self.directory.display()));
+        let doing = || format!("claiming {}", self.directory.display());
+        let _claim = Claim::take(&self.directory).doing(Code::Configuration, doing())?.ok_or_else(busy)?;
+        let (known, _) = self.issued()?;
+        for certificate in certificates.iter().filter(|certificate| !known.contains(certificate)) {
+            // Issued by an earlier version: when it ends must be known later.
+            record::add(&self.record(), certificate)?;
+        }
+        let (mut entries, number) = self.entries()?;
+        let has_ended = |serial: &[u8]| {
+            let ends = known.iter().find(|known| known.serial == serial).map(|known| known.ends);
+            ends.is_some_and(|ends| ends + LISTED_AFTER_END_SECONDS < wall_seconds())
+        };
+        entries.retain(|entry| !has_ended(entry.serial_number.as_ref()));
+        let is_on = |certificate: &Certificate| entries.iter().any(|entry| entry.serial_number.as_ref() == certificate.serial);
+        let added: Vec<Certificate> = certificates.iter().filter(|certificate| !is_on(certificate)).cloned().collect();
+        entries.extend(added.iter().map(|certificate| entry(&certificate.serial, SystemTime::now().into())));
+        // What is on it already makes no new list, with which somebody would have to go round.
+        let number = if added.is_empty() { number } else { number.saturating_add(1) };
+        if !added.is_empty() {
+            self.sign(entries, number)?;
+        }
+        Ok(Revocation { list: self.list(), number, added })
+    }
+
+    /// What is on the list, and its number.
+    fn entries(&self) -> Result<(Vec<RevokedCertParams>, u64)> {
+        let file = self.ensure_list()?;
+        // Whether it is the authority's own.
+        Revoked::read(&file, &[self.certificate()?])?;
+        let list = CertificateRevocationListDer::from_pem_file(&file);
+        let list = list.doing(Code::Configuration, format!("reading {}", file.display()))?;
+        let list = parsed_list(&list)?;
+        let entries = list.iter_revoked_certificates().map(|it| entry(it.raw_serial(), it.revocation_date.to_datetime()));
+        Ok((entries.collect(), number_of(&list)))
+    }
+
+    fn sign(&self, revoked_certs: Vec<RevokedCertParams>, number: u64) -> Result<()> {
+        let doing = "signing the list of revoked certificates";
+        let params = CertificateRevocationListParams {
+            this_update: SystemTime::now().into(),
+            next_update: OffsetDateTime::from_unix_timestamp(LIST_ENDS).doing(Code::Configuration, doing)?,
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.issuer).and_then(|list| list.pem()).doing(Code::Configuration, doing)?;
+        replace(&self.list(), list.as_bytes(), 0o644)
+    }
+}
+
+fn entry(serial: &[u8], revocation_time: OffsetDateTime) -> RevokedCertParams {
+    let serial_number = SerialNumber::from_slice(serial);
+    RevokedCertParams { serial_number, revocation_time, reason_code: None, invalidity_date: None }
 }
 
 fn validity(time: Duration) -> (OffsetDateTime, OffsetDateTime) {
@@ -125,8 +251,8 @@ fn write_new(file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     to.write_all(bytes).and_then(|()| to.sync_all()).doing(Code::Configuration, doing())
 }
 
-/// Written beside and moved over, so that nobody reads half a file.
-fn replace(file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+/// Written beside and moved over, so that nobody reads half a file. Errors: `Configuration`.
+pub fn replace(file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let beside = PathBuf::from(format!("{}.new", file.display()));
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

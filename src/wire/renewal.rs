@@ -2,30 +2,20 @@
 //!
 //! Nothing runs beside the application's calls: one of them looks when it makes a connection, and the others go on with what is there meanwhile.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use time::OffsetDateTime;
 
-use super::identity::{Identity, Name, wall_seconds};
+use super::identity::{Files, Identity, Name, wall_seconds};
 use crate::error::{Code, Doing, Level, Result, Sink, refuse};
 use crate::limits::{CERTIFICATE_READ_AGAIN_SECONDS, CERTIFICATE_WARNED_BEFORE_DAYS, CERTIFICATE_WARNED_EVERY_SECONDS};
 use crate::sync::standard::{Mutex, MutexGuard, PoisonError};
 use crate::sys::files::{self, Stamp};
 use crate::sys::process::PerProcess;
 
-/// Where an identity is read from.
-pub struct Files {
-    /// The pool's id.
-    pub pool: [u8; 16],
-    /// The pool's own authority.
-    pub ca: PathBuf,
-    /// The certificate.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-}
+/// Of all files of an identity.
+type Stamps = [Option<Stamp>; 4];
 
 /// An identity that follows its files.
 pub struct Renewal {
@@ -33,7 +23,7 @@ pub struct Renewal {
     log: Sink,
     clock: Box<dyn Fn() -> i64 + Send + Sync>,
     /// Where a forked child begins. Its lock is never waited for: a thread that a fork left behind may have it for ever.
-    newest: Arc<Mutex<(Identity, [Option<Stamp>; 3])>>,
+    newest: Arc<Mutex<(Identity, Stamps)>>,
     state: PerProcess<State>,
 }
 
@@ -47,22 +37,17 @@ struct State {
 
 /// What was seen of the files last. Who holds it looks.
 struct Look {
-    stamps: [Option<Stamp>; 3],
+    stamps: Stamps,
     /// Since when they cannot be used.
     refused: Option<i64>,
     /// Of which files that was said: it is said once.
-    told: Option<[Option<Stamp>; 3]>,
+    told: Option<Stamps>,
     warned: Option<i64>,
 }
 
-impl Files {
-    fn read(&self) -> Result<Identity> {
-        Identity::read(self.pool, &self.ca, &self.certificate, &self.key)
-    }
-
-    fn stamps(&self) -> [Option<Stamp>; 3] {
-        [&self.ca, &self.certificate, &self.key].map(|file| files::stamp(file))
-    }
+fn stamps(files: &Files) -> Stamps {
+    let all = [Some(&files.ca), Some(&files.certificate), Some(&files.key), files.crl.as_ref()];
+    all.map(|file| file.and_then(|file| files::stamp(file)))
 }
 
 impl Renewal {
@@ -73,12 +58,14 @@ impl Renewal {
 
     fn by_clock(files: Files, log: Sink, clock: Box<dyn Fn() -> i64 + Send + Sync>) -> Result<Self> {
         // Before they are read: what is written meanwhile is noticed at the next look.
-        let stamps = files.stamps();
-        let first = (files.read()?, stamps);
+        let stamps = stamps(&files);
+        let first = (Identity::of(&files)?, stamps);
         let newest = Arc::new(Mutex::new(first.clone()));
         let at_hand = newest.clone();
         let state = PerProcess::new(move || {
             let (identity, stamps) = at_hand.try_lock().map_or_else(|_| first.clone(), |newest| newest.clone());
+            // What a thread of the parent was about to tell its connections at the fork would never be through here.
+            let identity = identity.apart();
             State {
                 due: AtomicI64::new(worrying_from(&identity)),
                 used: Mutex::new(identity),
@@ -114,7 +101,7 @@ impl Renewal {
     }
 
     fn look(&self, state: &State, look: &mut Look, now: i64) {
-        let stamps = self.files.stamps();
+        let stamps = stamps(&self.files);
         let is_due = look.refused.is_some_and(|since| now >= since + CERTIFICATE_READ_AGAIN_SECONDS);
         if stamps != look.stamps || is_due {
             look.stamps = stamps;
@@ -126,14 +113,11 @@ impl Renewal {
     /// Takes what the files hold now in place of what is used, if it is good for that.
     fn renew(&self, state: &State, look: &mut Look, now: i64) {
         let old = lock(&state.used).clone();
-        let new = self.files.read().and_then(|new| check(&old, &new, now).map(|()| new));
+        let new = Identity::of(&self.files).and_then(|new| check(&old, &new, now).and_then(|()| new.take_over(&old)));
         let file = self.files.certificate.display();
         match new {
             Ok(new) => {
-                if !new.shows_the_same_as(&old) {
-                    let told = format!("{file} was renewed and is used from now on: it ends on {}", day(new.expires()));
-                    (self.log)(Level::Info, &told);
-                }
+                self.tell_of(&old, &new);
                 (look.refused, look.told, look.warned) = (None, None, None);
                 if let Ok(mut newest) = self.newest.try_lock() {
                     *newest = (new.clone(), look.stamps);
@@ -144,12 +128,28 @@ impl Renewal {
                 look.refused = Some(now);
                 if look.told.replace(look.stamps) != Some(look.stamps) {
                     let told = format!(
-                        "{file}, its key or the authority's certificate was changed and cannot be used, so the old one is used on, until {}: {error}",
+                        "{file}, its key, the authority's certificate or its list of revoked ones was changed and cannot be used, so the old one is used on, until {}: {error}",
                         day(old.expires())
                     );
                     (self.log)(Level::Warning, &told);
                 }
             }
+        }
+    }
+
+    /// Says what is used from now on.
+    fn tell_of(&self, old: &Identity, new: &Identity) {
+        let file = self.files.certificate.display();
+        if !new.shows_the_same_as(old) {
+            let told = format!("{file} was renewed and is used from now on: it ends on {}", day(new.expires()));
+            (self.log)(Level::Info, &told);
+        }
+        if let Some(number) = new.revocations().filter(|number| old.revocations() != Some(*number)) {
+            let told = format!("the list of revoked certificates was read again: number {number} is used from now on");
+            (self.log)(Level::Info, &told);
+        }
+        if new.is_revoked() {
+            (self.log)(Level::Warning, &format!("{file} has been revoked, and nodes refuse it: {}", way_out(new)));
         }
     }
 
@@ -185,7 +185,10 @@ fn worrying_from(identity: &Identity) -> i64 {
 
 /// Whether one may take the other's place. Errors: `Configuration`.
 fn check(old: &Identity, new: &Identity, now: i64) -> Result<()> {
-    new.check_good(now)?;
+    // Of one that is used already a newer list is taken all the same: what it revokes besides counts.
+    if !(new.is_revoked() && new.shows_the_same_as(old)) {
+        new.check_good(now)?;
+    }
     let name = new.own_name().doing(Code::Configuration, "reading whose certificate it is")?;
     // Logins and operations under way go by the name; the tokens may be others.
     let is_same = match (old.own_name(), &name) {
@@ -226,6 +229,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::PathBuf;
     use std::time::Duration;
 
     use super::super::pki::Authority;
@@ -286,7 +290,7 @@ mod tests {
             let (ca, certificate, key) = (self.directory.join("ca/ca.pem"), self.join("web.pem"), self.join("web.key"));
             let clock = Box::new(move || wall_seconds() + ahead.load(Ordering::Relaxed));
             let log: Sink = Box::new(move |level, line| lock(&told).push(format!("{level:?}: {line}")));
-            Renewal::by_clock(Files { pool: POOL, ca, certificate, key }, log, clock).unwrap()
+            Renewal::by_clock(Files { pool: POOL, ca, certificate, key, crl: None }, log, clock).unwrap()
         }
 
         fn join(&self, name: &str) -> PathBuf {

@@ -18,7 +18,8 @@ use super::Address;
 use super::channel::{Channel, Closer, Socket};
 use super::frame::{HELLO, REFUSED, Reader, until, whole};
 use super::hello::{Hello, Purpose};
-use super::identity::{Ends, Identity, Peer};
+use super::identity::{Identity, Peer};
+use super::revoked::{Serial, Shown};
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::limits::{CLIENT_CONNECTIONS_MAX, CONNECTIONS_MAX, FRAME_MAX_BYTES, HELLO_MAX_BYTES, STRANGERS_MAX};
 use crate::secret::Secret;
@@ -108,6 +109,8 @@ struct Guest {
     since: Instant,
     /// Who it is and what for, once it has said so and may be here.
     who: Option<(Peer, Purpose)>,
+    /// Its certificate, by then; none over a Unix socket.
+    certificates: Vec<Serial>,
 }
 
 impl Listener {
@@ -166,9 +169,13 @@ impl Listener {
         &self.address
     }
 
-    /// New connections are greeted with another certificate.
+    /// New connections are greeted with another certificate; those whose own one is revoked by now end.
     pub fn set_identity(&self, identity: Identity) {
+        let revoked = identity.revoked.clone();
         *self.shared.identity.write().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+        // None gets an answer any more, as each looks for itself; but one that asks for nothing would be here until its certificate ends.
+        let connections = self.shared.lock();
+        connections.values().filter(|guest| revoked.holds(&guest.certificates)).for_each(|guest| guest.closer.end());
     }
 
     /// How many connections are open.
@@ -231,7 +238,7 @@ impl Shared {
             if is_full && !drop_oldest_stranger(&mut connections, self.room.unhurried) {
                 return;
             }
-            connections.insert(number, Guest { closer, since: Instant::now(), who: None });
+            connections.insert(number, Guest { closer, since: Instant::now(), who: None, certificates: Vec::new() });
         }
         let shared = self.clone();
         let work = move || {
@@ -257,26 +264,26 @@ impl Shared {
         let Some((header, payload)) = reader.next(&mut channel, until(deadline))? else { return Ok(()) };
         // The handshake is over now, so the certificate is known.
         let greeted = self.greet(&channel, user, header.kind, payload.expose());
-        let conversation = match greeted.and_then(|(who, conversation)| Ok(self.seat(number, who)?.then_some(conversation))) {
-            Ok(Some(conversation)) => conversation,
+        let mut greeted = match greeted.and_then(|greeted| Ok(self.seat(number, &greeted)?.then_some(greeted))) {
+            Ok(Some(greeted)) => greeted,
             // It was dropped for the sake of others.
             Ok(None) => return Ok(()),
             Err(error) => return send(&mut channel, REFUSED, header.number, error.to_string().as_bytes()),
         };
+        // The handshake may have gone by the list before; whoever brings a newer one from now on finds the connection among the others.
+        if let Some(fault) = greeted.shown.as_mut().and_then(Shown::fault) {
+            return send(&mut channel, REFUSED, header.number, not_good(fault).as_bytes());
+        }
         send(&mut channel, HELLO, header.number, &self.hello.encode())?;
         channel.set_deadline(None);
         channel.set_timeout(FRAME_PATIENCE)?;
         reader.take_up_to(FRAME_MAX_BYTES);
-        let ends = match &channel {
-            Channel::Server(tls) => Some(Ends::of(tls.conn.peer_certificates()).map_err(io::Error::other)?),
-            _ => None,
-        };
-        self.answer_all(&mut channel, &mut reader, &*conversation, ends)
+        self.answer_all(&mut channel, &mut reader, &mut greeted)
     }
 
     /// Keeps a place for who has said who it is; false: it has none any more. Errors: clients have all that is for them.
-    fn seat(&self, number: u64, who: (Peer, Purpose)) -> Result<bool> {
-        let mut guests = self.lock();
+    fn seat(&self, number: u64, greeted: &Greeted) -> Result<bool> {
+        let (mut guests, who) = (self.lock(), greeted.who.clone());
         if who.1 == Purpose::Client {
             let clients = || guests.values().filter_map(|guest| guest.who.as_ref()).filter(|(_, purpose)| *purpose == who.1);
             let (all, own) = (clients().count(), clients().filter(|(peer, _)| *peer == who.0).count());
@@ -288,18 +295,14 @@ impl Shared {
                 return Err(refuse(Code::DeviceError, told));
             }
         }
-        let guest = guests.get_mut(&number);
-        Ok(guest.map(|guest| guest.who = Some(who)).is_some())
+        let Some(guest) = guests.get_mut(&number) else { return Ok(false) };
+        guest.certificates = greeted.shown.as_ref().map(|shown| shown.certificates().to_vec()).unwrap_or_default();
+        guest.who = Some(who);
+        Ok(true)
     }
 
-    /// Answers requests until one side ends the connection, or the other side's certificate does.
-    fn answer_all(
-        &self,
-        channel: &mut Channel,
-        reader: &mut Reader,
-        conversation: &dyn Conversation,
-        ends: Option<Ends>,
-    ) -> io::Result<()> {
+    /// Answers requests until one side ends the connection, or the other side's certificate is good no more.
+    fn answer_all(&self, channel: &mut Channel, reader: &mut Reader, greeted: &mut Greeted) -> io::Result<()> {
         while !self.stops.load(Ordering::Acquire) {
             // Silence between two frames is nobody's fault; in the midst of one it is somebody's.
             let mut since: Option<Instant> = None;
@@ -313,10 +316,10 @@ impl Shared {
                 Some(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
             };
             let Some((header, payload)) = reader.next(channel, goes_on)? else { return Ok(()) };
-            if ends.is_some_and(Ends::has_come) {
-                return send(channel, REFUSED, header.number, b"the certificate that this connection goes by has ended");
+            if let Some(fault) = greeted.shown.as_mut().and_then(Shown::fault) {
+                return send(channel, REFUSED, header.number, not_good(fault).as_bytes());
             }
-            let Some(answer) = conversation.answer(header.kind, &payload) else {
+            let Some(answer) = greeted.conversation.answer(header.kind, &payload) else {
                 let told = format!("requests of kind {} are not known here", header.kind);
                 return send(channel, REFUSED, header.number, told.as_bytes());
             };
@@ -344,30 +347,37 @@ impl Shared {
     }
 
     /// Who is there and what for. Errors: what the other side is told.
-    fn greet(
-        &self,
-        channel: &Channel,
-        user: Option<u32>,
-        kind: u8,
-        payload: &[u8],
-    ) -> Result<((Peer, Purpose), Box<dyn Conversation>)> {
+    fn greet(&self, channel: &Channel, user: Option<u32>, kind: u8, payload: &[u8]) -> Result<Greeted> {
         if kind != HELLO {
             return Err(refuse(Code::DeviceError, "the first frame is no hello"));
         }
         let theirs = Hello::decode(payload)?;
         self.hello.agree(&theirs)?;
-        let peer = match (channel, user) {
+        let (peer, shown) = match (channel, user) {
             (Channel::Server(tls), _) => {
                 let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner).clone();
                 let identity: Identity = identity.ok_or_else(|| Error::new(Code::Configuration, "no certificate"))?;
-                Peer::Certificate(identity.name(tls.conn.peer_certificates())?)
+                let chain = tls.conn.peer_certificates();
+                (Peer::Certificate(identity.name(chain)?), Some(Shown::of(chain, &identity.revoked)?))
             }
-            (_, Some(user)) => Peer::Unix(user),
+            (_, Some(user)) => (Peer::Unix(user), None),
             (_, None) => return Err(refuse(Code::DeviceError, "nobody is there")),
         };
         let conversation = self.service.admit(&peer, theirs.purpose)?;
-        Ok(((peer, theirs.purpose), conversation))
+        Ok(Greeted { who: (peer, theirs.purpose), shown, conversation })
     }
+}
+
+/// Who has said who it is and what for, and may be here.
+struct Greeted {
+    who: (Peer, Purpose),
+    /// None over a Unix socket.
+    shown: Option<Shown>,
+    conversation: Box<dyn Conversation>,
+}
+
+fn not_good(fault: &str) -> String {
+    format!("the certificate that this connection goes by {fault}")
 }
 
 /// Ends the connection that has taken longest to say who it is, if that was long; whether there was such a one.

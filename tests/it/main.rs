@@ -40,6 +40,7 @@ mod processes;
 mod python_pkcs11;
 mod readme;
 mod replaced;
+mod revoked;
 mod shape;
 mod ssh;
 mod stand_in;

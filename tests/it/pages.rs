@@ -45,6 +45,8 @@ const OPERATIONS_STORY: &[Part] = &[
     Says("node 2 leads"),
     Block("certificates"),
     Says("node 3 of zone c shows its new certificate"),
+    Block("revoke"),
+    Says("node 3 of zone c goes by it"),
     Elsewhere("hsmpool pool stop --local pool --zone b"),
     Block("replace"),
     Says("node 2 is removed"),

@@ -22,10 +22,10 @@ pub const JOBS: Jobs = &[
     ("sign and measure", sign_and_measure),
 ];
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The pool's id, and the place where its first node listens for clients over TCP.
-fn facts(pool: &LocalPool) -> ([u8; 16], String) {
+pub fn facts(pool: &LocalPool) -> ([u8; 16], String) {
     let file: toml::Value =
         toml::from_str(&std::fs::read_to_string(pool.directory().join("pool.toml")).expect("it is there")).expect("TOML");
     let id = file["pool"].as_str().expect("an id");
@@ -40,7 +40,7 @@ fn identity(pool: [u8; 16], ca: &Path, issued: &Issued) -> Identity {
 }
 
 /// What comes of opening a connection and sending one request; TLS 1.3 tells of a refused certificate with the first answer only.
-fn refusal(place: &str, identity: &Identity, pool: [u8; 16], purpose: Purpose, request: &[u8]) -> String {
+pub fn refusal(place: &str, identity: &Identity, pool: [u8; 16], purpose: Purpose, request: &[u8]) -> String {
     let address = format!("tcp:{place}").parse().expect("an address");
     let kind = if let Purpose::Peer = purpose { 2 } else { 1 };
     let opened = Connection::open(&address, Some(identity), &Hello::new(pool, purpose, 0), PATIENCE);
@@ -96,7 +96,7 @@ fn strangers_are_turned_away_and_nodes_that_are_no_members_get_nothing_done() {
 }
 
 /// Where the first node listens for other nodes.
-fn place_of_peers(pool: &LocalPool) -> String {
+pub fn place_of_peers(pool: &LocalPool) -> String {
     let file = std::fs::read_to_string(pool.directory().join("node1/hsmpoold.toml")).expect("it was laid out");
     let file: toml::Value = toml::from_str(&file).expect("TOML");
     file["listen"]["peers"].as_str().and_then(|peers| peers.strip_prefix("tcp:")).expect("nodes speak TCP").to_string()

@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::Place;
 use super::layout::{CERTIFICATE_DAYS, Layout};
 use super::reach::Operator;
+use super::{Place, revoke};
 use crate::cli::told::tell;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Result, refuse};
@@ -17,7 +17,9 @@ use crate::wire::pki::Authority;
 use crate::wire::{Name, name_in_file};
 
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  hsmpool cert issue --dir pool --client web\n  hsmpool cert rotate --dir pool")]
+#[command(
+    after_help = "Examples:\n  hsmpool cert issue --dir pool --client web\n  hsmpool cert rotate --dir pool\n  hsmpool cert revoke --dir pool --client web"
+)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -37,6 +39,13 @@ enum Command {
     #[command(after_help = "Examples:\n  hsmpool cert rotate --dir pool\n  hsmpool cert rotate --dir pool --node 2\n  \
                       hsmpool cert rotate --dir pool --operator operator\n  hsmpool cert rotate --dir pool --client web")]
     Rotate(Rotate),
+    /// Takes certificates back: nodes shut out whoever shows one, also over connections that are open. Those that are issued later are good
+    #[command(after_help = "Examples:\n  hsmpool cert revoke --dir pool --client web          # its key was stolen\n  \
+                      hsmpool cert revoke --dir pool --operator alice\n  hsmpool cert revoke --dir pool --node 2\n  \
+                      hsmpool cert revoke --dir pool --certificate web.pem\n\n\
+                      The list is DIR/ca/crl.pem. Nodes whose files are in DIR take it at once; for others the command says what to copy. It may be\n\
+                      given again, until all nodes go by the list.")]
+    Revoke(revoke::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -93,6 +102,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Issue(issued) => issue(issued, arguments.json),
         Command::Rotate(rotated) if rotated.client.is_some() || rotated.operator.is_some() => renew(&rotated, arguments.json),
         Command::Rotate(rotated) => rotate(&rotated, arguments.json),
+        Command::Revoke(revoked) => revoke::run(&revoked, arguments.json),
     }
 }
 
@@ -177,7 +187,10 @@ fn rotate(arguments: &Rotate, as_json: bool) -> Result<()> {
                 "still shows its old certificate: copy {} and its key to the node's machine, and send the daemon SIGHUP",
                 issued.certificate.display()
             ),
-            Err(error) => format!("has a new certificate for its next start; it does not answer now ({error})"),
+            Err(error) => format!(
+                "has a new certificate for its next start, on another machine once {} and its key are copied there; it does not answer now ({error})",
+                issued.certificate.display()
+            ),
         };
         rows.push(json!({ "node": node.node, "zone": node.zone, "certificate": issued.certificate, "state": state }));
         lines.push(format!("node {} of zone {} {told}", node.node, node.zone));

@@ -9,6 +9,7 @@ use super::create::{FreePorts, member};
 use super::layout::{Layout, NewNode, host_and_port, taken};
 use super::local;
 use super::reach::{Operator, PATIENCE_FOR_CONTACT};
+use super::revoke;
 use crate::cli::confirm;
 use crate::cli::told::tell;
 use crate::config::PolicyName;
@@ -204,11 +205,9 @@ pub fn remove_node(directory: &Path, number: u64, (yes, force): (bool, bool), as
                 confirm::typed(&format!("Remove node {number}, whose files are not here?"), "yes")?;
             }
             remove(&operator, &others, number, force)?;
-            tell(
-                as_json,
-                format!("node {number} is removed; its files were not here"),
-                &json!({ "node": number, "files": null }),
-            );
+            let (told, revoked) = revoke::of_removed(&layout, &operator, number, &others);
+            let text = format!("node {number} is removed; its files were not here\n{told}");
+            tell(as_json, text, &json!({ "node": number, "files": null, "revoked": revoked }));
             return Ok(());
         }
         Err(error) => return Err(error),
@@ -225,9 +224,10 @@ pub fn remove_node(directory: &Path, number: u64, (yes, force): (bool, bool), as
     let (from, to) = (layout.node(number), layout.join(&format!("removed-node{number}")));
     std::fs::rename(&from, &to).doing(Code::Configuration, format!("moving {} away", from.display()))?;
     layout.write_pool_file()?;
+    let (told, revoked) = revoke::of_removed(&layout, &operator, number, &others);
     operator.progress().rest();
-    let text = format!("node {number} is removed; its files are in {}: destroy them", to.display());
-    tell(as_json, text, &json!({ "node": number, "zone": node.zone, "files": to }));
+    let text = format!("node {number} is removed; its files are in {}: destroy them\n{told}", to.display());
+    tell(as_json, text, &json!({ "node": number, "zone": node.zone, "files": to, "revoked": revoked }));
     Ok(())
 }
 

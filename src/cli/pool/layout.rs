@@ -1,12 +1,12 @@
 //! The files of a pool as `pool create` lays them out.
 //!
 //! ```text
-//! DIR/ca/             the authority: ca.pem, ca.key
+//! DIR/ca/             the authority: ca.pem, ca.key, crl.pem (what it has revoked), issued (its record)
 //! DIR/root.key        the pool's root key
 //! DIR/operator.pem    for the commands; with operator.key
 //! DIR/client.pem      for modules; with client.key
 //! DIR/pool.toml       the pool, for modules; DIR/hsmpool.toml names it
-//! DIR/node1/          everything that node 1 needs: hsmpoold.toml, node.pem, node.key, ca.pem, hsmpool.key, data/
+//! DIR/node1/          everything that node 1 needs: hsmpoold.toml, node.pem, node.key, ca.pem, crl.pem, hsmpool.key, data/
 //! DIR/node4/          of a peer, also what its application needs: hsmpool.toml, pool.toml, client.pem, client.key
 //! ```
 
@@ -16,7 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::config::PolicyName;
-use crate::config::pool::{NodeFile, PoolId};
+use crate::config::pool::{NodeFile, PoolFile, PoolId};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::wire::Name;
 use crate::wire::pki::Authority;
@@ -108,7 +108,7 @@ impl Layout {
     pub fn open(directory: &Path) -> Result<Self> {
         let doing = || format!("{} is no directory of a pool (`hsmpool pool create` makes one)", directory.display());
         let directory = directory.canonicalize().doing(Code::Configuration, doing())?;
-        let pool = crate::config::pool::PoolFile::read(&directory.join("pool.toml"))?.pool;
+        let pool = PoolFile::read(&directory.join("pool.toml"))?.pool;
         Ok(Self { directory, pool })
     }
 
@@ -120,6 +120,15 @@ impl Layout {
     /// A node's directory.
     pub fn node(&self, number: u64) -> PathBuf {
         self.join(&format!("node{number}"))
+    }
+
+    /// The authority's list of revoked certificates. `None`: the pool is of a version that had none, and has revoked nothing since.
+    pub fn crl(&self) -> Option<PathBuf> {
+        let file = self.join("ca/crl.pem");
+        let is_named =
+            || PoolFile::read(&self.join("pool.toml")).is_ok_and(|pool| pool.certificates.is_some_and(|it| it.crl.is_some()));
+        // One that is named and missing is an error for whoever reads it.
+        (file.exists() || is_named()).then_some(file)
     }
 
     /// The configurations of all nodes whose directories are here, by number.
@@ -147,6 +156,7 @@ impl Layout {
         let authority = Authority::open(&self.join("ca"), self.pool.0)?;
         authority.issue(&Name::Node(node.number), CERTIFICATE_DAYS, &directory.join("node"))?;
         copy(&self.join("ca/ca.pem"), &directory.join("ca.pem"), 0o644)?;
+        copy(&authority.ensure_list()?, &directory.join("crl.pem"), 0o644)?;
         copy(&self.join("root.key"), &directory.join("hsmpool.key"), 0o600)?;
         write_new(&directory.join("hsmpoold.toml"), &self.node_text(node), 0o600)
     }
@@ -169,7 +179,7 @@ impl Layout {
             "# Node {number} of the pool; every key is explained in docs/configuration.md.\n\
              pool = \"{pool}\"\nnode = {number}\nzone = \"{zone}\"\ndirectory = \"data\"\nroot_key_file = \"hsmpool.key\"\n\
              policy = \"{policy}\"\n\n[listen]\n{on_sockets}clients = [{socket}\"{clients}\"]\npeers = \"{peers}\"\noperations = \"{operations}\"\n\n\
-             [certificates]\nca = \"ca.pem\"\ncertificate = \"node.pem\"\nkey = \"node.key\"\n\n\
+             [certificates]\nca = \"ca.pem\"\ncertificate = \"node.pem\"\nkey = \"node.key\"\ncrl = \"crl.pem\"\n\n\
              # Which users of this machine may use the Unix socket, and as which client: 1000 = \"app\"\n[unix_users]\n{users}",
             number = node.number,
             pool = self.pool,
@@ -186,7 +196,7 @@ impl Layout {
     pub fn add_application(&self, number: u64, zone: &str) -> Result<PathBuf> {
         let (directory, client) = (self.node(number), Name::Client { name: "app".to_string(), tokens: None });
         Authority::open(&self.join("ca"), self.pool.0)?.issue(&client, CERTIFICATE_DAYS, &directory.join("client"))?;
-        write_new(&directory.join("pool.toml"), &self.pool_text(Some(zone), true)?.replace("ca/ca.pem", "ca.pem"), 0o644)?;
+        write_new(&directory.join("pool.toml"), &self.pool_text(Some(zone), true)?.replace("\"ca/", "\""), 0o644)?;
         let file = self.application(number);
         let text = format!(
             "# For the application in whose process node {number} runs.\n[pool]\nfile = \"pool.toml\"\npeer = \"hsmpoold.toml\"\n"
@@ -227,8 +237,9 @@ impl Layout {
         let zone = zone.map(str::to_string).or_else(|| nodes.first().map(|node| node.zone.clone())).unwrap_or_default();
         let mut text = format!(
             "# The pool, for modules. `zone` is where the application runs: its nodes are asked first.\npool = \"{}\"\nzone = \"{zone}\"\n\n\
-             [certificates]\nca = \"ca/ca.pem\"\ncertificate = \"client.pem\"\nkey = \"client.key\"\n",
-            self.pool
+             [certificates]\nca = \"ca/ca.pem\"\ncertificate = \"client.pem\"\nkey = \"client.key\"\n{}",
+            self.pool,
+            if self.crl().is_some() { "crl = \"ca/crl.pem\"\n" } else { "" }
         );
         for node in nodes {
             let addresses = node.listen.clients.iter().filter(|address| with_sockets || !address.starts_with("unix:"));
@@ -296,7 +307,6 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
 mod tests {
     use super::*;
     use crate::cli::node_check::{Depth, Row, can_run, check, line};
-    use crate::config::pool::PoolFile;
     use crate::store::tests::fixtures::Directory;
 
     fn node(number: u64, host: &str, port: u16) -> NewNode {

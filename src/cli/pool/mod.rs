@@ -9,6 +9,7 @@ mod layout;
 mod local;
 mod picture;
 mod reach;
+mod revoke;
 mod source;
 mod status;
 mod survivor;
@@ -86,7 +87,7 @@ enum Command {
                       hsmpool pool add-node --dir pool --zone b --address 10.0.2.6:7100 --peer"
     )]
     AddNode(change::AddNode),
-    /// Removes a node; its number is never used again
+    /// Removes a node and revokes its certificate; its number is never used again
     #[command(after_help = "Example: hsmpool pool remove-node --dir /tmp/pool 4")]
     RemoveNode {
         #[command(flatten)]

@@ -169,6 +169,7 @@ impl Picture {
     fn warnings(&mut self, nodes: &[Seen], directory: &str) {
         self.warnings.extend(self.turnover.as_ref().map(half_way));
         self.warnings.extend(self.heavy_zone(directory));
+        self.warnings.extend(behind_in_revocations(nodes, directory));
         for member in self.members.iter().filter(|member| !nodes.iter().any(|seen| seen.node.node == member.node)) {
             self.warnings.push(format!(
                 "node {0} of zone {1} is a member, and its directory is not in {directory}, so that it was not asked; one that is no more goes by \
@@ -226,6 +227,21 @@ impl Picture {
     }
 }
 
+/// Nodes that let those in whom others shut out.
+fn behind_in_revocations(nodes: &[Seen], directory: &str) -> Option<String> {
+    let lists = || nodes.iter().filter_map(|seen| Some((seen.node.node, seen.status()?.revocations)));
+    let newest = lists().filter_map(|(_, number)| number).max()?;
+    // The first list is empty: who has none lacks nothing.
+    let behind: BTreeSet<u64> = lists().filter(|(_, number)| number.unwrap_or(1) < newest).map(|(node, _)| node).collect();
+    (!behind.is_empty()).then(|| {
+        format!(
+            "{} by an older list of revoked certificates than list {newest}, or by none, so that who was revoked is let in there: copy {directory}/ca/crl.pem \
+             to its machine, as certificates.crl of hsmpoold.toml, and send the daemon SIGHUP",
+            if behind.len() == 1 { format!("{} goes", named(&behind)) } else { format!("{} go", named(&behind)) }
+        )
+    })
+}
+
 /// A change of the voters that is not through.
 fn half_way(turnover: &Turnover) -> String {
     format!(
@@ -251,7 +267,7 @@ mod tests {
     use crate::token::message::{Duty, Health};
 
     fn file(number: u64) -> NodeFile {
-        let certificates = Certificates { ca: "ca".into(), certificate: "pem".into(), key: "key".into() };
+        let certificates = Certificates { ca: "ca".into(), certificate: "pem".into(), key: "key".into(), crl: None };
         let listen =
             Listen { clients: vec![format!("tcp:h{number}:7100")], peers: String::new(), advertise: None, operations: None };
         NodeFile {
@@ -308,6 +324,7 @@ mod tests {
             availability: None,
             peer: None,
             turnover: None,
+            revocations: None,
         };
         Seen { node: file(number), status: Ok(status) }
     }
@@ -444,5 +461,27 @@ mod tests {
             status.health.in_contact = false;
         }
         assert_eq!(Picture::of(&nodes, "/p", None).turnover, Some(turnover()));
+    }
+
+    #[test]
+    fn nodes_that_go_by_an_older_list_of_revoked_certificates_are_named() {
+        let warned = |numbers: [Option<u64>; 3]| {
+            let seen = |(at, number): (usize, &Option<u64>)| {
+                let mut seen = answers(at as u64 + 1, Duty::Ordinary, &[1, 2, 3], GROUP);
+                seen.status.as_mut().unwrap().revocations = *number;
+                seen
+            };
+            behind_in_revocations(&numbers.iter().enumerate().map(seen).collect::<Vec<_>>(), "pool").unwrap_or_default()
+        };
+        for (numbers, told) in [
+            ([None, None, None], ""),
+            ([Some(4), Some(4), Some(4)], ""),
+            ([Some(1), None, Some(1)], ""),
+            ([Some(4), Some(3), Some(4)], "node 2 goes by an older list of revoked certificates than list 4"),
+            ([Some(2), None, Some(1)], "nodes 2, 3 go by"),
+        ] {
+            let warning = warned(numbers);
+            assert!(warning.starts_with(told) && warning.is_empty() == told.is_empty(), "{numbers:?}: {warning}");
+        }
     }
 }

@@ -274,8 +274,8 @@ impl Operator {
 
 /// The operator's certificate, as far as it can be read; what is wrong with it, and the way out.
 fn certificate(layout: &Layout) -> (Option<Identity>, Option<String>) {
-    let files =
-        Certificates { ca: layout.join("ca/ca.pem"), certificate: layout.join("operator.pem"), key: layout.join("operator.key") };
+    let (certificate, key) = (layout.join("operator.pem"), layout.join("operator.key"));
+    let files = Certificates { ca: layout.join("ca/ca.pem"), certificate, key, crl: layout.crl() };
     let (directory, shown) = (layout.directory.display(), files.certificate.display());
     let issue = format!(
         "issue a new one, once operator.pem and operator.key are moved away: `hsmpool cert issue --dir {directory} --operator operator`"
@@ -287,7 +287,7 @@ fn certificate(layout: &Layout) -> (Option<Identity>, Option<String>) {
         Ok(identity) => identity,
         Err(error) => return (None, Some(format!("the operator's certificate cannot be used ({error}): {issue}"))),
     };
-    let fault = match (identity.own_name(), fault_of(&files.certificate, &files.ca)) {
+    let fault = match (identity.own_name(), fault_of(&files.certificate, &files.ca, files.crl.as_deref())) {
         (Ok(Name::Operator(name)), Ok(Some(fault))) => Some(format!(
             "the operator's certificate {shown} is refused: {fault}. `hsmpool cert rotate --dir {directory} --operator {name}` makes a new one"
         )),

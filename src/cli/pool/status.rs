@@ -152,7 +152,7 @@ fn to_json(seen: &Seen, picture: &Picture, newest: u64) -> serde_json::Value {
             "lag": newest.saturating_sub(status.health.applied), "term": status.term, "leader": status.health.leader,
             "log_applied": status.applied, "log_committed": status.committed, "applications": status.applications,
             "connections": status.connections, "version": status.version, "contact_age_ms": status.contact_age,
-            "certificate_ends": status.certificate_ends, "poisoned": status.poisoned, "isolated_seconds_left": left(status),
+            "certificate_ends": status.certificate_ends, "revocations": status.revocations, "poisoned": status.poisoned, "isolated_seconds_left": left(status),
             "unreached": status.unreached, "expelled": status.expelled, "availability": status.availability.map(counted),
         }),
         Err(error) => json!({ "told": error.to_string() }),
