@@ -35,6 +35,9 @@ fn no_call_fails_in_the_demonstration_of_a_pool_and_nothing_is_left_of_it() {
         assert!(tally[something].as_u64() > Some(0), "{something}: {tally:#}");
     }
     assert!(tally["verified_by"].as_str().is_some_and(|by| by.starts_with("OpenSSL")), "{tally:#}");
+    let tool = &tally["pkcs11_tool"];
+    assert_eq!([&tool["failed"], &tool["wrong"]], [0, 0], "{tally:#}");
+    assert!(tool["signatures"].as_u64() > Some(0) && tool["verified_by"] == tally["verified_by"], "{tally:#}");
     let killed = tally["killed"].as_array().expect("a list");
     assert!(killed.len() == 2 && killed.iter().all(|killed| killed["well_again_at_ms"].is_number()), "{tally:#}");
     assert!(killed.iter().any(|killed| killed["led"] == true), "the leader's zone was killed: {tally:#}");

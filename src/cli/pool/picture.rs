@@ -258,7 +258,7 @@ fn named(nodes: &BTreeSet<u64>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::status::health_in;
     use super::*;
     use crate::config::pool::{Certificates, Listen};
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    fn answers(number: u64, duty: Duty, voters: &[u64], group: [u8; 16]) -> Seen {
+    pub fn answers(number: u64, duty: Duty, voters: &[u64], group: [u8; 16]) -> Seen {
         let member = |node: &u64| MemberStatus {
             node: *node,
             member: Member { zone: format!("z{node}"), region: String::new(), address: String::new() },
@@ -344,7 +344,7 @@ mod tests {
         silent(number, refuse(Code::DeviceError, "no answer").because(std::io::Error::other(alert)))
     }
 
-    const GROUP: [u8; 16] = [9; 16];
+    pub const GROUP: [u8; 16] = [9; 16];
 
     #[test]
     fn what_explains_most_is_told_and_only_a_pool_that_is_gone_is_begun_anew() {

@@ -16,6 +16,9 @@ use crate::token::message::Duty;
 
 /// A certificate that ends within so many days is pointed out.
 const ENDS_SOON_DAYS: i64 = 30;
+const DAY_SECONDS: i64 = 24 * 3600;
+/// Of the column of the table, where no health needs more.
+const HEALTH_WIDTH: usize = 17;
 
 pub fn run(directory: &Path, as_json: bool) -> Result<Ended> {
     let layout = Layout::open(directory)?;
@@ -25,15 +28,17 @@ pub fn run(directory: &Path, as_json: bool) -> Result<Ended> {
     let picture = Picture::of(&nodes, &layout.directory.display().to_string(), operator.fault());
     let newest = nodes.iter().filter_map(Seen::status).map(|status| status.health.applied).max().unwrap_or(0);
     let all: Vec<_> = nodes.iter().map(|seen| to_json(seen, &picture, newest)).collect();
+    let rows: Vec<Row> = nodes.iter().map(|seen| Row::of(seen, &picture, newest, now())).collect();
+    let width = rows.iter().map(|row| row.health.chars().count()).fold(HEALTH_WIDTH, usize::max);
     let mut text = match picture.trouble {
         Some(Trouble::Unknown(_)) => format!("pool {}: nobody knows how its nodes are\n", layout.pool),
         _ => format!("pool {}: {} of {} nodes are well\n", layout.pool, picture.healthy, picture.members.len()),
     };
     text += &format!(
-        "{:<5} {:<10} {:<9} {:>9} {:>5} {:>8} {:<17} ADDRESS",
+        "{:<5} {:<10} {:<9} {:>9} {:>5} {:>8} {:<width$} ADDRESS",
         "NODE", "ZONE", "ROLE", "APPLIED", "LAG", "CLIENTS", "HEALTH"
     );
-    let lines = nodes.iter().map(|seen| line(seen, &picture, newest));
+    let lines = rows.iter().map(|row| row.line(width));
     for line in lines.chain(nodes.iter().filter_map(Seen::told)).chain(picture.warnings.iter().cloned()) {
         text += "\n";
         text += &line;
@@ -78,7 +83,6 @@ pub fn health(status: &NodeStatus) -> &'static str {
         Some(Duty::Behind) => "behind",
         _ if !status.health.serves => "draining",
         None if !status.health.in_contact => "isolated",
-        _ if ends_soon(status) => "cert ends",
         _ => "well",
     }
 }
@@ -94,9 +98,25 @@ pub fn health_in(seen: &Seen, picture: &Picture) -> &'static str {
     }
 }
 
-fn ends_soon(status: &NodeStatus) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
-    status.certificate_ends - now < ENDS_SOON_DAYS * 24 * 3600
+/// In seconds since 1970, as certificates tell their ends.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64
+}
+
+/// Whole days until the node's certificate ends: 0 on its last one, and below where it has ended.
+fn certificate_days(status: &NodeStatus, now: i64) -> i64 {
+    status.certificate_ends.saturating_sub(now).div_euclid(DAY_SECONDS)
+}
+
+/// What there is to say of the node's certificate beside the node's health, which it does not change.
+fn ends_soon(status: &NodeStatus, now: i64) -> Option<String> {
+    match certificate_days(status, now) {
+        ..0 => Some("certificate has ended".to_string()),
+        0 => Some("certificate ends within a day".to_string()),
+        1 => Some("certificate ends in 1 day".to_string()),
+        days @ ..ENDS_SOON_DAYS => Some(format!("certificate ends in {days} days")),
+        _ => None,
+    }
 }
 
 /// Seconds for which a node that is cut off uses keys still.
@@ -108,31 +128,41 @@ fn left(status: &NodeStatus) -> Option<u64> {
     }
 }
 
-fn line(seen: &Seen, picture: &Picture, newest: u64) -> String {
-    let node = &seen.node;
-    let address = node.listen.clients.last().map_or("", String::as_str);
-    let address = if is_peer(seen) { format!("{address} (in an application)") } else { address.to_string() };
-    let health = health_in(seen, picture);
-    match seen.status() {
-        Some(status) => {
-            let health = match left(status).filter(|_| health == "isolated") {
-                Some(left) => format!("{health} ({left} s)"),
-                None => health.to_string(),
-            };
-            format!(
-                "{:<5} {:<10} {:<9} {:>9} {:>5} {:>8} {:<17} {address}",
-                node.node,
-                node.zone,
-                role(node, status),
-                status.health.changes_applied(),
-                newest.saturating_sub(status.health.applied),
-                status.applications,
-                health
-            )
+/// A node's row of the table.
+struct Row<'a> {
+    node: &'a NodeFile,
+    role: &'static str,
+    /// Applied changes, lag, clients; of a node that does not answer none is known.
+    numbers: [Option<u64>; 3],
+    health: String,
+    address: String,
+}
+
+impl<'a> Row<'a> {
+    fn of(seen: &'a Seen, picture: &Picture, newest: u64, now: i64) -> Self {
+        let node = &seen.node;
+        let mut health = health_in(seen, picture).to_string();
+        let (mut role_of, mut numbers) = ("-", [None; 3]);
+        if let Some(status) = seen.status() {
+            if let Some(left) = left(status).filter(|_| health == "isolated") {
+                health += &format!(" ({left} s)");
+            }
+            if let Some(ends) = ends_soon(status, now) {
+                health += &format!(", {ends}");
+            }
+            role_of = role(node, status);
+            let lag = newest.saturating_sub(status.health.applied);
+            numbers = [status.health.changes_applied(), lag, status.applications].map(Some);
         }
-        None => {
-            format!("{:<5} {:<10} {:<9} {:>9} {:>5} {:>8} {health:<17} {address}", node.node, node.zone, "-", "-", "-", "-")
-        }
+        let address = node.listen.clients.last().map_or("", String::as_str);
+        let address = if is_peer(seen) { format!("{address} (in an application)") } else { address.to_string() };
+        Self { node, role: role_of, numbers, health, address }
+    }
+
+    fn line(&self, width: usize) -> String {
+        let Self { node, role, health, address, .. } = self;
+        let [applied, lag, clients] = self.numbers.map(|number| number.map_or("-".to_string(), |number| number.to_string()));
+        format!("{:<5} {:<10} {role:<9} {applied:>9} {lag:>5} {clients:>8} {health:<width$} {address}", node.node, node.zone)
     }
 }
 
@@ -152,7 +182,8 @@ fn to_json(seen: &Seen, picture: &Picture, newest: u64) -> serde_json::Value {
             "lag": newest.saturating_sub(status.health.applied), "term": status.term, "leader": status.health.leader,
             "log_applied": status.applied, "log_committed": status.committed, "applications": status.applications,
             "connections": status.connections, "version": status.version, "contact_age_ms": status.contact_age,
-            "certificate_ends": status.certificate_ends, "revocations": status.revocations, "poisoned": status.poisoned, "isolated_seconds_left": left(status),
+            "certificate_ends": status.certificate_ends, "certificate_ends_in_days": certificate_days(status, now()),
+            "revocations": status.revocations, "poisoned": status.poisoned, "isolated_seconds_left": left(status),
             "unreached": status.unreached, "expelled": status.expelled, "availability": status.availability.map(counted),
         }),
         Err(error) => json!({ "told": error.to_string() }),
@@ -190,4 +221,51 @@ fn availability(nodes: &[Seen]) -> serde_json::Value {
         requests: sum.requests + one.requests,
         sent_elsewhere: sum.sent_elsewhere + one.sent_elsewhere,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::picture::tests::{GROUP, answers};
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn row_of(duty: Duty, ends: i64) -> String {
+        let mut nodes = [1, 2, 3].map(|number| answers(number, Duty::Ordinary, &[1, 2, 3], GROUP));
+        nodes[0] = answers(1, duty, &[1, 2, 3], GROUP);
+        if let Ok(status) = &mut nodes[0].status {
+            status.certificate_ends = ends;
+        }
+        let picture = Picture::of(&nodes, "pool", None);
+        Row::of(&nodes[0], &picture, 0, NOW).line(HEALTH_WIDTH)
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_told_beside_the_health_and_not_in_its_place() {
+        let days = |days: i64| NOW + days * DAY_SECONDS;
+        let cases = [
+            (Duty::Ordinary, days(ENDS_SOON_DAYS), "well             "),
+            (Duty::Ordinary, days(ENDS_SOON_DAYS) - 1, "well, certificate ends in 29 days"),
+            (Duty::Ordinary, days(1), "well, certificate ends in 1 day"),
+            (Duty::Ordinary, days(1) - 1, "well, certificate ends within a day"),
+            (Duty::Ordinary, days(0) - 1, "well, certificate has ended"),
+            (Duty::Ordinary, i64::MIN, "well, certificate has ended"),
+            (Duty::Behind, days(12), "behind, certificate ends in 12 days"),
+            (Duty::Isolated(9), days(12), "isolated (9 s), certificate ends in 12 days"),
+        ];
+        for (duty, ends, told) in cases {
+            let row = row_of(duty.clone(), ends);
+            assert!(row.contains(&format!(" {told} ")), "{duty:?}, {ends}: {row}");
+        }
+    }
+
+    #[test]
+    fn programs_read_the_health_and_the_days_apart() {
+        let mut seen = answers(1, Duty::Ordinary, &[1], GROUP);
+        if let Ok(status) = &mut seen.status {
+            status.certificate_ends = now() + 12 * DAY_SECONDS + DAY_SECONDS / 2;
+        }
+        let json = to_json(&seen, &Picture::of(std::slice::from_ref(&seen), "pool", None), 0);
+        assert_eq!((&json["health"], &json["certificate_ends_in_days"]), (&"well".into(), &12.into()), "{json:#}");
+    }
 }

@@ -19,9 +19,9 @@ const BUCKET_NANOSECONDS: u64 = 100_000_000;
 const SLOW_NANOSECONDS: u64 = 100_000_000;
 /// Most calls that are drawn by themselves in one chart.
 const SLOW_MAX: usize = 2000;
-/// The lowest and the highest power of ten milliseconds in a chart.
 /// About the width of a letter of the zones' lanes.
 const LETTER: f64 = 6.0;
+/// The lowest and the highest power of ten milliseconds in a chart.
 const DECADES: (f64, f64) = (-1.0, 4.5);
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;color:#1c2430;background:#f6f7f9;margin:0;padding:24px}\
@@ -346,4 +346,44 @@ fn blows(out: &mut String, report: &Report) {
         );
     }
     out.push_str("</table>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Op;
+    use super::super::report::tests::{record, report};
+    use super::*;
+
+    fn parts(text: &str, part: &str) -> usize {
+        text.matches(part).count()
+    }
+
+    #[test]
+    fn the_page_has_a_section_for_each_report_and_every_call_that_failed() {
+        let failed = record(2, Op::Sign, "key", 0, (110, 120), Outcome::Failed("<no> & nothing".into()));
+        let slow = record(1, Op::Sign, "key", 0, (130, 300_000_130), Outcome::Done);
+        let page = page(&[report([]), report([failed, slow])]);
+        assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</main></html>\n"), "{page}");
+        for (open, close) in [("<section>", "</section>"), ("<svg ", "</svg>"), ("<table", "</table>"), ("<title>", "</title>")] {
+            assert!(parts(&page, open) >= 2 && parts(&page, open) == parts(&page, close), "{open}: {page}");
+        }
+        assert_eq!(parts(&page, "<section>"), 2);
+        // One of them is good, and what the other one complains of is told as text and never as markup.
+        assert_eq!((parts(&page, ">good<"), parts(&page, ">not good<")), (1, 1), "{page}");
+        let complaint = "client 2 of zone b, sign key (0 ms): &lt;no&gt; &amp; nothing";
+        assert_eq!(parts(&page, complaint), 2, "as a sentence, and in the chart: {page}");
+        assert!(!page.contains("<no>"), "{page}");
+        // The slow call is drawn by itself; the blow has its row in the lane of its zone, and in the table.
+        assert_eq!(parts(&page, "sign by client 1 of zone a: 300 ms"), 1, "{page}");
+        assert_eq!(parts(&page, &format!("<title>{}</title>", Fault::CutBoth)), 2, "{page}");
+        assert!(page.contains(&format!("<tr><td>{} at 0.0 s<td>a<td>300, 0<td>", Fault::CutBoth)), "{page}");
+        assert!(page.contains("promised times: NOT met under 1 blows to one zone. Longest key use 300.0 ms"), "{page}");
+    }
+
+    #[test]
+    fn a_call_takes_a_place_in_its_chart_by_the_power_of_ten_of_its_time() {
+        let heights = [0, 1_000_000, 100_000_000, u64::MAX].map(Scale::height);
+        assert!(heights.is_sorted() && heights[0] == 0.0 && heights[3] == CHART, "{heights:?}");
+        assert!(heights[1] > heights[0] && heights[2] > heights[1], "{heights:?}");
+    }
 }

@@ -357,10 +357,10 @@ fn stalls(run: &Run, records: &[Record]) -> Vec<Stall> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn record(client: u32, op: Op, object: &str, value: u64, (begun, ended): (u64, u64), outcome: Outcome) -> Record {
+    pub fn record(client: u32, op: Op, object: &str, value: u64, (begun, ended): (u64, u64), outcome: Outcome) -> Record {
         Record { client, op, object: object.to_string(), value, begun, ended, outcome }
     }
 
@@ -380,6 +380,16 @@ mod tests {
         }
     }
 
+    /// A good report of a blow to zone a, in which client 1 stands, and these calls.
+    pub fn report<const N: usize>(more: [Record; N]) -> Report {
+        let good = [
+            record(1, Op::Create, "r0.1", 7, (2, 3), Outcome::Done),
+            record(2, Op::Get, "r0.1", 7, (4, 5), Outcome::Done),
+            record(REGISTER_LOOKERS_CLIENT, Op::Count, "k1", 1, (300, 301), Outcome::Done),
+        ];
+        Report::new(run(), good.into_iter().chain(more).collect())
+    }
+
     #[test]
     fn what_was_acknowledged_is_counted_and_what_is_unknown_may_be_there_or_not() {
         let records = [
@@ -396,12 +406,7 @@ mod tests {
 
     #[test]
     fn a_rehearsal_is_good_only_without_any_complaint() {
-        let good = [
-            record(1, Op::Create, "r0.1", 7, (2, 3), Outcome::Done),
-            record(2, Op::Get, "r0.1", 7, (4, 5), Outcome::Done),
-            record(9999, Op::Count, "k1", 1, (300, 301), Outcome::Done),
-        ];
-        let judged = |more: Record| Report::new(run(), good.iter().cloned().chain([more]).collect());
+        let judged = |more: Record| report([more]);
         assert!(judged(record(1, Op::Sign, "", 0, (5, 6), Outcome::Done)).is_good());
         assert!(!judged(record(1, Op::Sign, "", 0, (5, 6), Outcome::Failed("x".into()))).is_good());
         assert!(!judged(record(2, Op::Find, "r0.1", 0, (6, 7), Outcome::Gone)).is_good());

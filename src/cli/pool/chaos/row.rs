@@ -62,3 +62,30 @@ fn of_blows(report: &Report, struck: bool, class: Class, per_mille: usize) -> Op
     let longest = report.blows().of(None, struck, class);
     (!longest.is_empty()).then(|| quantile(&longest, per_mille))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Op, Outcome};
+    use super::super::report::tests::{record, report};
+    use super::*;
+
+    #[test]
+    fn each_rehearsal_is_a_row_with_a_cell_for_each_heading() {
+        let slow = record(2, Op::Sign, "", 0, (110, 300_000_110), Outcome::Done);
+        let failed = record(1, Op::Keep, "k2", 1, (120, 50_000_120), Outcome::Failed("x".into()));
+        let table = table(&[report([]), report([slow]), report([failed])]);
+        let lines: Vec<&str> = table.lines().collect();
+        let [head, rule, good, late, bad, nothing, sum] = lines[..] else { panic!("{table}") };
+        let cells = |line: &str| line.split('|').map(str::trim).map(String::from).collect::<Vec<_>>();
+        for row in [rule, good, late, bad] {
+            assert_eq!(cells(row).len(), cells(head).len(), "{row}");
+        }
+        // Of each: its schedule, calls, failed, counted, lost and doubled, judged, blows; then times of key uses.
+        assert_eq!(cells(good)[1..8], ["cut-both", "3", "0", "1", "0, 0", "2", "1"], "{table}");
+        assert_eq!(cells(late)[8..12], ["–, 300", "–, 300", "–, 300", "–, –"], "{table}");
+        assert_eq!(cells(bad)[1..8], ["cut-both", "4", "1", "1", "0, 0", "2 NOT GOOD", "1"], "{table}");
+        let promised = [good, late, bad].map(|row| cells(row)[13].clone());
+        assert_eq!(promised, ["met", "NOT met", "met"], "{table}");
+        assert_eq!((nothing, sum), ("", "11 calls in 3 rehearsals, 1 failed."));
+    }
+}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::tool::{self, Tool};
 use super::unhex;
 use crate::cli::module;
 use crate::cli::pool::layout::Layout;
@@ -22,9 +23,9 @@ const MAKING: Duration = Duration::from_secs(60);
 pub const ENDING: Duration = Duration::from_secs(40);
 /// How long a killed process may take to be gone: it must not write into a directory that is being removed.
 const DYING: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// The module reads its configuration from the file that this names.
-const CONFIGURATION: &str = "HSMPOOL_CONF";
+pub const CONFIGURATION: &str = "HSMPOOL_CONF";
 
 /// See the room's sentence.
 pub struct House {
@@ -34,6 +35,7 @@ pub struct House {
     keeps: bool,
     layout: Option<Layout>,
     application: Option<Child>,
+    pub tool: Option<Tool>,
 }
 
 impl House {
@@ -50,7 +52,7 @@ impl House {
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).doing(Code::Configuration, doing())?;
         let directory = directory.canonicalize().doing(Code::Configuration, doing())?;
-        Ok(Self { directory, module, keeps: kept.is_some(), layout: None, application: None })
+        Ok(Self { directory, module, keeps: kept.is_some(), layout: None, application: None, tool: None })
     }
 
     /// A token in an embedded store, with a key; returns its public point.
@@ -93,6 +95,13 @@ impl House {
         Ok(self.application.insert(child))
     }
 
+    /// Starts the second application, if there is one, on the pool and the key with this public point.
+    pub fn start_tool(&mut self, point: &[u8]) -> Result<Option<&Tool>> {
+        let configuration = self.directory.join("pool/hsmpool.toml");
+        self.tool = Tool::begin(self.directory.join(tool::NAME), &self.module, configuration, point)?;
+        Ok(self.tool.as_ref())
+    }
+
     /// Where the application's errors are.
     pub fn log(&self) -> PathBuf {
         self.directory.join("application.log")
@@ -115,14 +124,19 @@ impl House {
             .doing(Code::FunctionFailed, "starting the application")
     }
 
-    /// Lets the application come to its end. Errors: `FunctionFailed`.
+    /// Lets the applications come to their ends. Errors: `FunctionFailed`.
     pub fn end_application(&mut self) -> Result<()> {
+        if let Some(tool) = &mut self.tool {
+            tool.end();
+        }
         let Some(mut child) = self.application.take() else { return Ok(()) };
         drop(child.stdin.take());
         wait(&mut child, ENDING, "the application to end")
     }
 
     fn end(&mut self) -> Result<()> {
+        // Where it still works, it is ended at once.
+        drop(self.tool.take());
         if let Some(mut child) = self.application.take() {
             // It may have ended by itself.
             let _ = child.kill();

@@ -1,12 +1,13 @@
 //! `hsmpool demo`: from nothing to a pool that loses zones under an application that does not notice.
 //!
-//! - `house`: files and processes, and their end. `worker`: the application, in a process of its own.
+//! - `house`: files and processes, and their end. `worker`: the application, in a process of its own. `tool`: another one, which is not ours.
 //! - `show`: what happens when. `picture`: how it looks. `proof`: who else says that the signatures are right.
 
 mod house;
 mod picture;
 mod proof;
 mod show;
+mod tool;
 mod worker;
 
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(100);
 #[command(
     after_help = "Examples:\n  hsmpool demo\n  hsmpool demo --seconds 10 --json\n  hsmpool demo --dir /tmp/demo    # keeps the token, the pool and \
                         its logs\n\nAll of it is real: a token is made through libhsmpool.so, grown into three nodes, and used by a process that loads \
-                        the module;\nnodes are killed by SIGKILL. Nothing is left behind, also after Ctrl-C.\n\n\
+                        the module,\nand by OpenSC's pkcs11-tool where it is installed;\nnodes are killed by SIGKILL. Nothing is left behind, also after Ctrl-C.\n\n\
                         Exit codes: 0 no call failed and nothing was lost, 1 otherwise, 130 interrupted."
 )]
 pub struct Arguments {
@@ -67,7 +68,11 @@ pub fn run(arguments: &Arguments) -> Result<Ended> {
     if is_interrupted() {
         return Ok(Ended::Interrupted);
     }
-    steps.say(&format!("3. An application signs through {}, and each call is counted\n", house.module.display()));
+    steps.say(&format!("3. An application signs through {}, and each call is counted", house.module.display()));
+    steps.say(match house.start_tool(&point)? {
+        Some(_) => "   So does pkcs11-tool (OpenSC), a new process for each signature, each verified\n",
+        None => "   pkcs11-tool (OpenSC) is not installed, so that no other client signs beside it\n",
+    });
     let show = Show::begin(&mut house, &layout, arguments.json, &interrupted)?;
     let shown = show.run(&mut house, Duration::from_secs(arguments.seconds))?;
     let proof = steps.take("", || proof::verify(&shown.samples, &point, &house.directory))?;
@@ -142,6 +147,7 @@ impl Tally {
         self.number("failed") == 0
             && self.number("unseen") == 0
             && self.lost_and_doubled() == (0, 0)
+            && self.shown.tool.as_ref().is_none_or(tool::Tally::is_good)
             && (self.proof.wrong, self.proof.verified > 0) == (0, true)
     }
 
@@ -152,6 +158,10 @@ impl Tally {
             json!({ "zone": killed.zone, "led": killed.led, "at_ms": milliseconds(killed.at),
                     "well_again_at_ms": killed.well_at.map(milliseconds) })
         });
+        let tool = self.shown.tool.as_ref().map(|tool| {
+            json!({ "signatures": tool.signatures, "failed": tool.failed, "wrong": tool.wrong, "verified_by": tool.verified_by,
+                    "longest_run_ms": milliseconds(tool.longest), "last_error": tool.error })
+        });
         json!({
             "good": self.is_good(), "interrupted": self.shown.is_interrupted,
             "took_ms": milliseconds(took), "worked_ms": milliseconds(self.shown.took),
@@ -161,7 +171,7 @@ impl Tally {
             "longest_stall_of_changes_ms": milliseconds(self.stall("change_micros")),
             "objects": self.number("objects"), "objects_lost": lost, "objects_doubled": doubled, "objects_unseen": self.number("unseen"),
             "verified": self.proof.verified, "wrong": self.proof.wrong, "verified_by": self.proof.by,
-            "killed": killed.collect::<Vec<_>>(), "directory": directory,
+            "pkcs11_tool": tool, "killed": killed.collect::<Vec<_>>(), "directory": directory,
         })
     }
 
@@ -191,6 +201,20 @@ impl Tally {
                 self.proof.wrong
             ),
         ];
+        lines.push(match &self.shown.tool {
+            Some(tool) => format!(
+                "{}     {} signatures, {} failed; each verified by {}: {} wrong",
+                tool::NAME,
+                grouped(tool.signatures),
+                grouped(tool.failed),
+                tool.verified_by,
+                tool.wrong
+            ),
+            None => format!("{}     is not installed", tool::NAME),
+        });
+        if let Some(error) = self.shown.tool.as_ref().and_then(|tool| tool.error.as_ref()) {
+            lines.push(format!("its last error  {error}"));
+        }
         if let Some(error) = self.shown.last["error"].as_str() {
             lines.push(format!("last error      {error}"));
         }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::time::Duration;
 
+use super::tool::NAME;
+
 /// So many steps of the curve of calls are shown.
 pub const CURVE_STEPS: usize = 48;
 /// So many of the newest events are shown.
@@ -22,6 +24,8 @@ pub struct Scene {
     pub key_use: Duration,
     pub change: Duration,
     pub objects: u64,
+    /// Signatures and failures of `pkcs11-tool`, where there is one.
+    pub tool: Option<(u64, u64)>,
     pub events: Vec<(Duration, String)>,
 }
 
@@ -64,6 +68,10 @@ pub fn picture(scene: &Scene, colours: bool) -> Vec<String> {
     lines.push(format!("  calls            {:>9}   objects made {}", grouped(scene.calls), grouped(scene.objects)));
     lines.push(format!("  failed calls     {}{failed}", " ".repeat(9_usize.saturating_sub(grouped(scene.failed).len()))));
     lines.push(format!("  longest stall    {:>9}   of using the key; {} of a change", told(scene.key_use), told(scene.change)));
+    if let Some((signatures, failed)) = scene.tool {
+        let failed = paint(if failed == 0 { "1;32" } else { "1;31" }, &grouped(failed));
+        lines.push(format!("  {NAME:<16} {:>9}   signatures, failed {failed}", grouped(signatures)));
+    }
     lines.push(String::new());
     let older = scene.events.len().saturating_sub(EVENTS_SHOWN);
     for at in older..older + EVENTS_SHOWN {
@@ -142,11 +150,23 @@ mod tests {
     #[test]
     fn the_picture_has_every_zone_and_always_as_many_lines() {
         let zone = |name: &str, health| Zone { name: name.to_string(), node: 1, health, role: "voter", ..Zone::default() };
-        let mut scene = Scene { zones: vec![zone("a", "killed"), zone("b", "well")], calls: 1_234_567, ..Scene::default() };
+        let mut scene = Scene {
+            zones: vec![zone("a", "killed"), zone("b", "well")],
+            calls: 1_234_567,
+            tool: Some((97, 0)),
+            ..Scene::default()
+        };
         scene.curve = VecDeque::from([0, 50, 100]);
         let lines = picture(&scene, false);
         let text = lines.join("\n");
-        for part in ["KILLED", "● well", "1,234,567", "▁▅█", "failed calls             0"] {
+        for part in [
+            "KILLED",
+            "● well",
+            "1,234,567",
+            "▁▅█",
+            "failed calls             0",
+            "pkcs11-tool             97   signatures, failed 0",
+        ] {
             assert!(text.contains(part), "{part}:\n{text}");
         }
         scene.events = (0..20).map(|at| (Duration::from_secs(at), format!("event {at}"))).collect();

@@ -1,6 +1,6 @@
 //! Signatures of the demonstration, verified by what knows nothing of hsmpool: OpenSSL, or else rustls with the public key alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustls::SignatureScheme;
@@ -30,37 +30,59 @@ pub struct Proof {
     pub by: String,
 }
 
-/// Whether a signature is right.
-type Judge<'a> = Box<dyn Fn(&Sample) -> Result<bool> + 'a>;
+/// What verifies signatures of one key.
+pub struct Verifier {
+    pub by: String,
+    has_openssl: bool,
+    point: Vec<u8>,
+    /// Where its files are: nobody else's may be there under their names.
+    directory: PathBuf,
+}
+
+impl Verifier {
+    /// Of the key with this public point. Errors: `FunctionFailed`.
+    pub fn new(point: &[u8], directory: &Path) -> Result<Self> {
+        let version = Command::new("openssl").arg("version").stderr(Stdio::null()).output();
+        let openssl = version.ok().filter(|output| output.status.success());
+        let by = match &openssl {
+            Some(output) => {
+                let name: Vec<_> = output.stdout.split(|byte| *byte == b' ').take(2).map(String::from_utf8_lossy).collect();
+                let key = directory.join("public.der");
+                std::fs::write(&key, [SPKI, point].concat()).doing(Code::FunctionFailed, "writing the public key")?;
+                name.join(" ")
+            }
+            None => "rustls, as there is no openssl".to_string(),
+        };
+        Ok(Self { by, has_openssl: openssl.is_some(), point: point.to_vec(), directory: directory.to_path_buf() })
+    }
+
+    /// Whether this is a signature of the message. Errors: `FunctionFailed` when nothing could be verified with.
+    pub fn is_right(&self, message: &str, signature: &[u8]) -> Result<bool> {
+        match self.has_openssl {
+            true => by_openssl(message, signature, &self.directory),
+            false => by_rustls(message, signature, &self.point),
+        }
+    }
+}
 
 /// Verifies samples, spread evenly over all of them. Errors: `FunctionFailed` when nothing could be verified with.
 pub fn verify(samples: &[Sample], point: &[u8], directory: &Path) -> Result<Proof> {
     let step = samples.len().div_ceil(VERIFIED_MAX).max(1);
     let chosen: Vec<&Sample> = samples.iter().step_by(step).collect();
-    let version = Command::new("openssl").arg("version").stderr(Stdio::null()).output();
-    let openssl = version.ok().filter(|output| output.status.success());
-    let (by, is_right): (String, Judge<'_>) = match openssl {
-        Some(output) => {
-            let name: Vec<_> = output.stdout.split(|byte| *byte == b' ').take(2).map(String::from_utf8_lossy).collect();
-            let key = directory.join("public.der");
-            std::fs::write(&key, [SPKI, point].concat()).doing(Code::FunctionFailed, "writing the public key")?;
-            (name.join(" "), Box::new(|sample| by_openssl(sample, directory)))
-        }
-        None => ("rustls, as there is no openssl".to_string(), Box::new(|sample| by_rustls(sample, point))),
-    };
+    let verifier = Verifier::new(point, directory)?;
     let mut right = 0;
     for sample in &chosen {
-        right += usize::from(is_right(sample)?);
+        right += usize::from(verifier.is_right(&message(sample.number), &sample.signature)?);
     }
-    Ok(Proof { verified: right, wrong: chosen.len() - right, by })
+    Ok(Proof { verified: right, wrong: chosen.len() - right, by: verifier.by })
 }
 
-fn by_openssl(sample: &Sample, directory: &Path) -> Result<bool> {
+fn by_openssl(message: &str, signature: &[u8], directory: &Path) -> Result<bool> {
     let doing = "verifying a signature with openssl";
-    std::fs::write(directory.join("message"), message(sample.number)).doing(Code::FunctionFailed, doing)?;
-    std::fs::write(directory.join("signature"), der(&sample.signature)).doing(Code::FunctionFailed, doing)?;
+    std::fs::write(directory.join("verified"), message).doing(Code::FunctionFailed, doing)?;
+    std::fs::write(directory.join("verified.sig"), der(signature)).doing(Code::FunctionFailed, doing)?;
     let said = Command::new("openssl")
-        .args(["dgst", "-sha256", "-verify", "public.der", "-keyform", "DER", "-signature", "signature", "message"])
+        .args(["dgst", "-sha256", "-verify", "public.der", "-keyform", "DER", "-signature", "verified.sig", "verified"])
         .current_dir(directory)
         .stdin(Stdio::null())
         .output()
@@ -68,12 +90,12 @@ fn by_openssl(sample: &Sample, directory: &Path) -> Result<bool> {
     Ok(said.status.success())
 }
 
-fn by_rustls(sample: &Sample, point: &[u8]) -> Result<bool> {
+fn by_rustls(message: &str, signature: &[u8], point: &[u8]) -> Result<bool> {
     let all = aws_lc_rs::default_provider().signature_verification_algorithms.mapping;
     let known = all.iter().find(|(scheme, _)| *scheme == SignatureScheme::ECDSA_NISTP256_SHA256);
     let algorithm = known.and_then(|(_, algorithms)| algorithms.first());
     let algorithm = algorithm.ok_or_else(|| refuse(Code::FunctionFailed, "there is nothing to verify the signatures with"))?;
-    Ok(algorithm.verify_signature(point, message(sample.number).as_bytes(), &der(&sample.signature)).is_ok())
+    Ok(algorithm.verify_signature(point, message.as_bytes(), &der(signature)).is_ok())
 }
 
 /// An ECDSA signature as PKCS#11 gives it, two numbers of equal length, as everybody else wants it (RFC 3279, section 2.2.3).
@@ -101,7 +123,6 @@ mod tests {
 
     #[test]
     fn what_is_no_signature_of_the_message_is_not_taken_for_one() {
-        let sample = Sample { number: 1, signature: vec![1; 64] };
-        assert!(!by_rustls(&sample, &[4; 65]).unwrap());
+        assert!(!by_rustls("message", &[1; 64], &[4; 65]).unwrap());
     }
 }

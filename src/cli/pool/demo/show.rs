@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::house::{ENDING, House};
 use super::picture::{CURVE_STEPS, Scene, Screen, Zone, picture};
 use super::proof::Sample;
+use super::tool::{NAME, Tally, Tool};
 use super::{REPORT_EVERY, unhex};
 use crate::cli::pool::layout::Layout;
 use crate::cli::pool::reach::Operator;
@@ -59,6 +60,8 @@ pub struct Shown {
     pub samples: Vec<Sample>,
     /// The application's last report.
     pub last: Value,
+    /// What the second application did, where there is one.
+    pub tool: Option<Tally>,
     pub took: Duration,
     pub is_interrupted: bool,
 }
@@ -67,6 +70,7 @@ pub struct Shown {
 pub struct Show<'a> {
     layout: Layout,
     nodes: Vec<Watched>,
+    tool: Option<Box<dyn Fn() -> Tally>>,
     reports: Receiver<Value>,
     interrupted: &'a AtomicBool,
     begun: Instant,
@@ -103,11 +107,13 @@ impl<'a> Show<'a> {
             (_, true) => View::Picture(Screen::default()),
             _ => View::Lines { next: LINE_EVERY },
         };
-        let shown =
-            Shown { killed: Vec::new(), samples: Vec::new(), last: Value::Null, took: Duration::ZERO, is_interrupted: false };
+        let tool = house.tool.as_ref().map(Tool::watch).map(|watch| Box::new(watch) as Box<dyn Fn() -> Tally>);
+        let (killed, samples, took) = (Vec::new(), Vec::new(), Duration::ZERO);
+        let shown = Shown { killed, samples, last: Value::Null, tool: None, took, is_interrupted: false };
         let mut show = Self {
             layout: layout.clone(),
             nodes,
+            tool,
             reports: reports(stdout)?,
             interrupted,
             begun: Instant::now(),
@@ -141,8 +147,14 @@ impl<'a> Show<'a> {
         }
         self.wait_for("all zones to be well", Self::all_are_well)?;
         self.wait_until(time)?;
+        if self.interrupted.load(Ordering::Acquire) {
+            // Whoever interrupts does not wait for one more signature.
+            house.tool = None;
+        }
         house.end_application()?;
         self.drain_to_the_end()?;
+        self.shown.tool = self.tool.as_ref().map(|tally| tally());
+        self.look();
         self.draw();
         self.shown.took = self.begun.elapsed();
         self.shown.is_interrupted = self.interrupted.load(Ordering::Acquire);
@@ -211,6 +223,7 @@ impl<'a> Show<'a> {
 
     fn look(&mut self) {
         self.scene.elapsed = self.begun.elapsed();
+        self.scene.tool = self.tool.as_ref().map(|tally| tally()).map(|tally| (tally.signatures, tally.failed));
         let home = self.nodes.first().map(|node| node.file.zone.clone()).unwrap_or_default();
         let zone = |node: &Watched| {
             let status = node.status.lock();
@@ -246,7 +259,10 @@ impl<'a> Show<'a> {
                 *next = self.scene.elapsed + LINE_EVERY;
                 let zones: Vec<_> = self.scene.zones.iter().map(|zone| format!("{} {}", zone.name, zone.health)).collect();
                 let (at, calls, failed) = (self.scene.elapsed.as_secs_f32(), self.scene.calls, self.scene.failed);
-                println!("{at:>5.1} s  zones: {}; {calls} calls, {failed} failed", zones.join(", "));
+                let tool = self.scene.tool;
+                let tool = tool
+                    .map_or(String::new(), |(signatures, failed)| format!("; {NAME}: {signatures} signatures, {failed} failed"));
+                println!("{at:>5.1} s  zones: {}; {calls} calls, {failed} failed{tool}", zones.join(", "));
             }
             View::Lines { .. } | View::Silent => {}
         }
@@ -261,7 +277,7 @@ impl<'a> Show<'a> {
     }
 
     fn all_are_well(&self) -> bool {
-        let is_well = |zone: &Zone| matches!(zone.health, "well" | "cert ends");
+        let is_well = |zone: &Zone| zone.health == "well";
         self.scene.zones.len() == self.nodes.len() && self.scene.zones.iter().all(is_well)
     }
 

@@ -12,14 +12,16 @@ use cryptoki::types::AuthPin;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::{REPORT_EVERY, hex, message};
+use super::{REPORT_EVERY, hex, message, unhex};
 use crate::cli::module;
 use crate::error::{Code, Doing, Result, refuse};
 
 /// The demonstration's token.
-const LABEL: &str = "demo";
+pub const LABEL: &str = "demo";
 const SO_PIN: &str = "12345678";
-const PIN: &str = "123456";
+pub const PIN: &str = "123456";
+/// The id of the key, in hexadecimal digits as commands take it.
+pub const KEY_ID: &str = "01";
 /// The curve of the key, P-256, as PKCS#11 wants it: an object identifier in DER.
 const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 /// C functions that one signature takes: `C_SignInit`, `C_Sign` for the length, `C_Sign`.
@@ -84,7 +86,7 @@ fn make(module: &Pkcs11) -> Result<()> {
     session.init_pin(&auth(PIN)).called("setting the user's PIN")?;
     session.logout().called("logging the SO out")?;
     session.login(UserType::User, Some(&auth(PIN))).called("logging the user in")?;
-    let (label, id) = (Attribute::Label(LABEL.into()), Attribute::Id(vec![1]));
+    let (label, id) = (Attribute::Label(LABEL.into()), Attribute::Id(unhex(KEY_ID)));
     let public = [label.clone(), id.clone(), Attribute::Token(true), Attribute::EcParams(P256.to_vec()), Attribute::Verify(true)];
     let private =
         [label, id, Attribute::Token(true), Attribute::Private(true), Attribute::Sensitive(true), Attribute::Sign(true)];
