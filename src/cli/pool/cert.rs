@@ -43,8 +43,8 @@ enum Command {
     #[command(after_help = "Examples:\n  hsmpool cert revoke --dir pool --client web          # its key was stolen\n  \
                       hsmpool cert revoke --dir pool --operator alice\n  hsmpool cert revoke --dir pool --node 2\n  \
                       hsmpool cert revoke --dir pool --certificate web.pem\n\n\
-                      The list is DIR/ca/crl.pem. Nodes whose files are in DIR take it at once; for others the command says what to copy. It may be\n\
-                      given again, until all nodes go by the list.")]
+                      The list is DIR/ca/crl.pem. Nodes whose files are in DIR take it at once; for others the\n\
+                      command says what to copy. It may be given again, until all nodes go by the list.")]
     Revoke(revoke::Arguments),
 }
 

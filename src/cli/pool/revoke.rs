@@ -172,7 +172,7 @@ impl Row {
                 file.display()
             ),
             State::NotNamed(file) => format!(
-                "goes by no list: copy {} beside its hsmpoold.toml, add crl = \"crl.pem\" there under [certificates], and restart it",
+                "goes by no list: let {} lie beside its hsmpoold.toml as crl.pem, add crl = \"crl.pem\" there under [certificates], and restart it",
                 file.display()
             ),
             State::Silent(error, file) => format!(
