@@ -52,6 +52,11 @@ impl Store {
         Ok(())
     }
 
+    /// Whether it is of a group's member.
+    pub fn is_of_member(&self) -> bool {
+        self.member.load(Ordering::Acquire)
+    }
+
     /// Where it stands in its group's log. Errors: `StoreRefused`: it is of no group.
     pub fn place(&self) -> Result<Place> {
         self.read("reading the place in the group's log", place)

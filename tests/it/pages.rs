@@ -29,6 +29,8 @@ const POOL_STORY: &[Part] = &[
     Says("kept"),
 ];
 
+/// The page's last part is another story.
+const BACK_UP: &str = "\n## Back up\n";
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const OPERATIONS_STORY: &[Part] = &[
     Block("layout"),
@@ -69,6 +71,52 @@ const OPERATIONS_STORY: &[Part] = &[
     Says("1 of 2 nodes are well"),
 ];
 
+const BACK_UP_STORY: &[Part] = &[
+    Elsewhere(
+        "hsmpool pool create --dir pool --zones a,b,c --address a=10.0.1.5:7100 --address b=10.0.2.5:7100 --address c=10.0.3.5:7100",
+    ),
+    Elsewhere("hsmpool pool start --local pool; hsmpool pool form --dir pool; export HSMPOOL_CONF=pool/hsmpool.toml"),
+    Elsewhere("hsmpool token init --label demo --so-pin 12345678 --pin 123456"),
+    Elsewhere("tool() { pkcs11-tool --module $MODULE --token-label demo --login --pin 123456 \"$@\"; }"),
+    Elsewhere("tool --keypairgen --key-type EC:prime256v1 --id 01 --label old"),
+    Elsewhere("tool --read-object --type pubkey --id 01 --output-file public.der"),
+    Elsewhere("hsmpool pool stop --local pool --zone c"),
+    Block("copy"),
+    Elsewhere("hsmpool pool start --local pool --zone c"),
+    // A key that the copy has not.
+    Elsewhere("tool --keypairgen --key-type EC:prime256v1 --id 02 --label later"),
+    // All machines are one here, so that what is archived has the nodes' data in it: they must not change meanwhile.
+    Elsewhere("hsmpool pool stop --local pool"),
+    Block("keep"),
+    // All machines are gone, with what they had.
+    Elsewhere("rm -r pool; tar -xzf pool.tar.gz; rm -rf pool/node?/data pool/node?/pid"),
+    // The new machine has another address.
+    Elsewhere(
+        "sed -i 's/10.0.3.5:7100/10.0.3.6:7100/; s/10.0.3.5:7101/10.0.3.6:7101/; s/10.0.3.5:7102/10.0.3.6:7102/' pool/node3/hsmpoold.toml",
+    ),
+    Block("put-back"),
+    Says("the root key is its own: 1 tokens, 2 objects"),
+    Block("restore"),
+    Says("Node 3 of zone c has"),
+    Elsewhere(
+        "hsmpool pool start --local pool --zone c && timeout 60 sh -c 'until hsmpool pool status --dir pool | grep leader; do :; done'",
+    ),
+    Block("others"),
+    Says("node 5 of zone b follows once it runs"),
+    Elsewhere("hsmpool pool start --local pool"),
+    Block("vote"),
+    Says("3 of 3 nodes are well"),
+    // One that votes since the restoration holds what was restored: the copy's own node is dead.
+    Elsewhere("hsmpool pool stop --local pool --zone c"),
+    Elsewhere(
+        "echo data >data; tool --sign --id 01 --mechanism ECDSA-SHA256 --signature-format openssl --input-file data --output-file signature",
+    ),
+    Elsewhere("openssl dgst -sha256 -verify public.der -keyform DER -signature signature data"),
+    Says("Verified OK"),
+    Elsewhere("tool --keypairgen --key-type EC:prime256v1 --id 03 --label new; tool --list-objects | grep 'label: *new'"),
+    Elsewhere("if tool --list-objects | grep later; then exit 1; fi"),
+];
+
 /// The first of three ports in a row that nobody uses.
 fn three_ports() -> u16 {
     for _ in 0..1000 {
@@ -83,7 +131,7 @@ fn three_ports() -> u16 {
 /// The page's addresses on this machine: `10.0.2.5:7100` and the two ports after it.
 fn on_this_machine(script: &str) -> String {
     let mut script = script.to_string();
-    for machine in ["10.0.1.5", "10.0.2.5", "10.0.3.5", "10.0.2.6", "10.0.2.7", "10.0.1.6"] {
+    for machine in ["10.0.1.5", "10.0.2.5", "10.0.3.5", "10.0.2.6", "10.0.2.7", "10.0.1.6", "10.0.3.6", "10.0.1.8", "10.0.2.8"] {
         let port = three_ports();
         for plus in 0..3 {
             script = script.replace(&format!("{machine}:{}", 7100 + plus), &format!("127.0.0.1:{}", port + plus));
@@ -106,7 +154,7 @@ fn story_comes_true(page: &'static str, story: &[Part], pool: &str) {
         }
     }
     // The survivor's machine is the one of zone c.
-    let script = script.replace("/etc/hsmpool/", "pool/node3/");
+    let script = script.replace("/etc/hsmpool/", "pool/node3/").replace("/var/lib/hsmpool", "pool/node3/data");
     let script = on_this_machine(&script).replace("/tmp/pool", &token.file("pool").display().to_string());
     let script = token.write("story.sh", script);
     let programs = Module::Ours.path().parent().expect("a file has a directory").display().to_string();
@@ -116,6 +164,7 @@ fn story_comes_true(page: &'static str, story: &[Part], pool: &str) {
         .args(["-e", "-u", "-x", "-o", "pipefail"])
         .arg(script)
         .env("PATH", path)
+        .env("MODULE", Module::Ours.path())
         .deadline(Duration::from_secs(300))
         .ok();
     for part in story {
@@ -132,5 +181,10 @@ fn the_commands_of_the_pool_s_page_work() {
 
 #[test]
 fn the_commands_of_the_operations_page_work() {
-    story_comes_true(OPERATIONS, OPERATIONS_STORY, "pool");
+    story_comes_true(OPERATIONS.split_once(BACK_UP).expect("it has both parts").0, OPERATIONS_STORY, "pool");
+}
+
+#[test]
+fn a_pool_is_restored_from_a_backup_by_the_commands_of_the_operations_page() {
+    story_comes_true(OPERATIONS.split_once(BACK_UP).expect("it has both parts").1, BACK_UP_STORY, "pool");
 }

@@ -34,6 +34,11 @@ impl LocalPool {
         Self { token: Token::over_a_pool(more) }
     }
 
+    /// One that is still to be made.
+    pub fn to_be() -> Self {
+        Self { token: Token::over_a_pool_to_be() }
+    }
+
     pub fn token(&self) -> &Token {
         &self.token
     }
@@ -82,7 +87,7 @@ impl LocalPool {
     }
 
     /// The command, with the pool in its configuration.
-    fn hsmpool(&self, words: &str) -> Run {
+    pub fn hsmpool(&self, words: &str) -> Run {
         self.token.hsmpool(words).env("HSMPOOL_CONF", self.configuration())
     }
 
@@ -420,6 +425,11 @@ fn a_survivor_of_a_lost_quorum_begins_anew_with_its_keys() {
     pool.command("stop --zone c").ok();
     // The other two are a quorum, which an operator is told and a node can ask for.
     pool.command("force-new 3 --yes").fails().says("is in contact with a living quorum");
+    // Whatever it has is no beginning of another pool: a part may be in its log alone.
+    let addresses = "--address a=h1:7100 --address b=h2:7100 --address c=h3:7100 --from pool/node3/data";
+    let other = pool.hsmpool("pool create --zones a,b,c --dir other").words(addresses).fails();
+    other.says("is of a pool's node").says("force-new");
+    assert!(!pool.token.file("other").exists(), "nothing was made");
     let on_its_machine = || pool.hsmpool("pool force-new --yes --config").arg(pool.directory().join("node3/hsmpoold.toml"));
     on_its_machine().fails().says("is in contact with a living quorum");
     pool.command("stop").ok();

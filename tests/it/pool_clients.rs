@@ -103,14 +103,18 @@ pub fn place_of_peers(pool: &LocalPool) -> String {
 }
 
 /// Passes everything on to a place, and writes it down.
-struct Tap {
-    place: String,
+pub struct Tap {
+    pub place: String,
     seen: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Tap {
     fn to(target: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        Self::between("127.0.0.1:0", target)
+    }
+
+    pub fn between(place: &str, target: String) -> Self {
+        let listener = TcpListener::bind(place).expect("nobody else listens there");
         let place = listener.local_addr().expect("it is bound").to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let all = seen.clone();
@@ -126,6 +130,16 @@ impl Tap {
             }
         });
         Self { place, seen }
+    }
+
+    /// How many bytes have gone by, both ways together.
+    pub fn bytes(&self) -> usize {
+        self.seen.lock().expect("nobody panics with it").len()
+    }
+
+    /// Whether this went by.
+    pub fn has_seen(&self, what: &[u8]) -> bool {
+        self.seen.lock().expect("nobody panics with it").windows(what.len()).any(|window| window == what)
     }
 }
 
@@ -156,14 +170,12 @@ fn nothing_that_an_application_says_can_be_read_on_the_way() {
     std::fs::write(&file, format!("{head}[[node]]\nzone = \"a\"\naddresses = [\"tcp:{}\"]\n", tap.place))
         .expect("it is writable");
     pool.application("work through a tapped wire").ok();
-    let seen = tap.seen.lock().expect("nobody panics with it");
-    assert!(seen.len() > 2000, "{} bytes went by", seen.len());
-    let is_there = |what: &[u8]| seen.windows(what.len()).any(|window| window == what);
+    assert!(tap.bytes() > 2000, "{} bytes went by", tap.bytes());
     for secret in SECRETS.iter().copied().chain([PIN, LABEL, "hsmpool://"]) {
-        assert!(!is_there(secret.as_bytes()), "{secret} can be read");
+        assert!(!tap.has_seen(secret.as_bytes()), "{secret} can be read");
     }
     // What does show is that it is TLS: a handshake record, and who is asked for.
-    assert!(is_there(&[0x16, 0x03]) && is_there(b"node.hsmpool.internal"));
+    assert!(tap.has_seen(&[0x16, 0x03]) && tap.has_seen(b"node.hsmpool.internal"));
 }
 
 fn work_through_a_tapped_wire() {

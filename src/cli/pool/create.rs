@@ -36,7 +36,7 @@ pub(super) struct Arguments {
 }
 
 /// What a new pool is to be.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct Plan {
     /// The zones, one node in each: three or more, an odd number
     #[arg(long, value_delimiter = ',', required = true, value_parser = NonEmptyStringValueParser::new())]
@@ -359,6 +359,11 @@ mod tests {
         let used = Store::open(&store).unwrap();
         assert!(told(&wrong).contains("is in use"), "{}", told(&wrong));
         drop(used);
+        // A node's store, as a backup has it.
+        let data = directory.path().join("data");
+        let node = Plan { from: Some(data.clone()), ..wrong.clone() };
+        Store::open(&data).unwrap().replicate().unwrap();
+        assert!(told(&node).contains("is of a pool's node") && told(&node).contains("force-new"), "{}", told(&node));
         assert!(!pool.exists(), "no debris");
         wrong.policy = PolicyName::Strict;
         let (layout, copied) = begin(&pool, &wrong, false).unwrap();

@@ -29,7 +29,7 @@ pub struct Copied {
 impl Source {
     /// Looks at everything that could be wrong, and changes nothing.
     ///
-    /// Errors: `Configuration`: there is no store, no root key, or somebody uses the store. `StoreRefused`: the key is another store's, or the
+    /// Errors: `Configuration`: there is no store, no root key, somebody uses the store, or it is a pool's already. `StoreRefused`: the key is another store's, or the
     /// store is damaged.
     pub fn open(store: &Path, root_key_file: Option<&Path>) -> Result<Self> {
         if !Store::is_in(store) {
@@ -37,6 +37,12 @@ impl Source {
             return Err(refuse(Code::Configuration, told));
         }
         let directory = store.canonicalize().doing(Code::Configuration, format!("finding {}", store.display()))?;
+        is_unused(&directory)?;
+        if Store::open(&directory)?.is_of_member() {
+            let told = "is of a pool's node, whose log has what is not in the store yet: let that pool begin anew with what the node has \
+                        (`hsmpool pool force-new --help`; docs/operations.md, \"Back up\")";
+            return Err(refuse(Code::Configuration, format!("{} {told}", directory.join("hsmpool.db").display())));
+        }
         let root_key_file = match root_key_file {
             Some(file) => file.to_path_buf(),
             None => configured_root_key(&directory)?.unwrap_or_else(|| directory.join("hsmpool.key")),
@@ -50,20 +56,8 @@ impl Source {
             return Err(refuse(Code::Configuration, told));
         }
         let source = Self { directory, root_key_file };
-        source.is_unused()?;
         source.authenticated()?;
         Ok(source)
-    }
-
-    /// Whoever has it open would go on with it, and what is made there afterwards would not be in the pool.
-    fn is_unused(&self) -> Result<()> {
-        match Store::is_in_use(&self.directory)? {
-            false => Ok(()),
-            true => {
-                let told = "is in use: end the applications that have loaded the module with it (`fuser` names their processes)";
-                Err(refuse(Code::Configuration, format!("{} {told}", self.directory.join("hsmpool.db").display())))
-            }
-        }
     }
 
     fn authenticated(&self) -> Result<Store> {
@@ -88,13 +82,24 @@ impl Source {
         let copy = Store::open(data)?.check()?;
         let changes = store.set_hash()?.0;
         drop(store);
-        self.is_unused()?;
+        is_unused(&self.directory)?;
         if changes != copy.applied {
             let told = format!("{} was changed while it was copied: end the applications that use it", self.directory.display());
             return Err(refuse(Code::Configuration, told));
         }
         let (tokens, objects) = (copy.tokens, copy.objects);
         Ok(Copied { directory: self.directory, root_key_file: self.root_key_file, tokens, objects })
+    }
+}
+
+/// Whoever has it open would go on with it, and what is made there afterwards would not be in the pool.
+fn is_unused(directory: &Path) -> Result<()> {
+    match Store::is_in_use(directory)? {
+        false => Ok(()),
+        true => {
+            let told = "is in use: end the applications that have loaded the module with it (`fuser` names their processes)";
+            Err(refuse(Code::Configuration, format!("{} {told}", directory.join("hsmpool.db").display())))
+        }
     }
 }
 

@@ -72,10 +72,16 @@ impl Token {
         token
     }
 
-    /// Our module over a pool of three zones on this machine, which is stopped at the end. `more` goes to the command that makes it.
-    pub fn over_a_pool(more: &str) -> Self {
+    /// Our module over a pool that is still to be made, in the directory `pool`, and is stopped at the end.
+    pub fn over_a_pool_to_be() -> Self {
         let token = Self::in_new_directory(Module::Ours, Style::Pool);
         token.configure("");
+        token
+    }
+
+    /// Our module over a pool of three zones on this machine, which is stopped at the end. `more` goes to the command that makes it.
+    pub fn over_a_pool(more: &str) -> Self {
+        let token = Self::over_a_pool_to_be();
         token.local_pool("create --zones a,b,c").words(more).ok().says("The pool runs: 3 nodes");
         token
     }
