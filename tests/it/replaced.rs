@@ -62,7 +62,8 @@ fn rest() {
     // Its state is a node's, and the first part there.
     session.begin_signing(&cmac, key).expect("begins to sign");
     session.sign_part(b"before, ").expect("a part");
-    println!("ack rest.");
+    // On a line of its own, after what the harness says.
+    println!("\nack rest.");
     std::io::stdout().flush().expect("the test reads us");
     while !Path::new(AWAKE).exists() {
         assert!(begun.elapsed() < Duration::from_secs(600), "the test wakes us");
