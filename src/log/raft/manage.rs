@@ -142,7 +142,7 @@ fn check_voters(membership: &Membership, voters: &BTreeSet<NodeId>, force: bool)
     if let Some(stranger) = voters.iter().find(|voter| membership.get_node(voter).is_none()) {
         return never(format!("{stranger} is no member; add it as a learner first"));
     }
-    match zones::overweight(membership, voters) {
+    match zones::overweight(membership, voters).or_else(|| zones::only_zone_left(membership, voters)) {
         Some(zone) if !force && !faults::on(Fault::OneZoneHoldsQuorum) => never(format!(
             "zone {zone} would hold a quorum of the voters, so that its loss stops the group; spread the voters over more zones, or force it"
         )),

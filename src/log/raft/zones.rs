@@ -21,6 +21,13 @@ pub fn overweight(membership: &Membership, voters: &BTreeSet<NodeId>) -> Option<
     zones().any(|other| other != heavy).then(|| heavy.to_owned())
 }
 
+/// The zone of all these voters, where those of now are of several: its loss would stop the group, as that of none does yet.
+pub fn only_zone_left(membership: &Membership, voters: &BTreeSet<NodeId>) -> Option<String> {
+    let left: BTreeSet<&str> = voters.iter().map(|voter| zone(membership, *voter)).collect();
+    let shrinks = membership.voter_ids().any(|voter| !left.contains(zone(membership, voter)));
+    left.first().filter(|_| shrinks && left.len() == 1).map(|zone| (*zone).to_owned())
+}
+
 /// Whether every quorum of the voters has members of two zones, so that what is committed is in two zones.
 pub fn quorums_span_two(membership: &Membership) -> bool {
     membership.get_joint_config().iter().all(|voters| {
@@ -51,7 +58,7 @@ fn zone(membership: &Membership, node: NodeId) -> &str {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{overweight, quorums_span_two, survives};
+    use super::{only_zone_left, overweight, quorums_span_two, survives};
     use crate::log::raft::types::{Member, Membership};
 
     /// Members 1, 2, … in these zones, all of them voters; a zone that starts with "far" is in another region.
@@ -83,6 +90,15 @@ mod tests {
             assert_eq!(overweight(&membership, &voters).as_deref(), expected, "{zones:?}");
             assert_eq!(quorums_span_two(&membership), expected.is_none() && zones.contains(&"b"), "{zones:?}");
         }
+    }
+
+    #[test]
+    fn one_zone_is_all_that_is_left_only_where_there_were_several() {
+        let left = |zones: &[&str], voters: &[u64]| only_zone_left(&members(zones).0, &voters.iter().copied().collect());
+        assert_eq!(left(&["a", "b"], &[2]).as_deref(), Some("b"));
+        assert_eq!(left(&["a", "a", "b"], &[1, 2]).as_deref(), Some("a"));
+        assert_eq!(left(&["a", "b", "c"], &[1, 2]), None);
+        assert_eq!(left(&["a", "a"], &[1]), None, "it was of one zone before");
     }
 
     #[test]

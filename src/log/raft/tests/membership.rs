@@ -59,9 +59,14 @@ fn a_zone_that_would_hold_a_quorum_is_refused_unless_forced() {
     assert!(error.to_string().contains("a member 4 already"), "{error}");
     assert_eq!(cluster.get(1).status().voters.len(), 3);
     cluster.get(2).change_voters(BTreeSet::from([1, 2, 4]), true).unwrap();
-    let error = cluster.get(1).remove(2).map(|()| cluster.get(1).status());
-    // Two voters of one zone only: a pool that is made, or unmade.
-    assert_eq!(error.unwrap().voters.len(), 2);
+    // A group that was of several zones does not become one of a single zone by the way.
+    for shrunk in [cluster.get(1).remove(2), cluster.get(1).change_voters(BTreeSet::from([1, 4]), false)] {
+        let error = shrunk.unwrap_err();
+        assert!(error.to_string().contains("zone a would hold a quorum"), "{error}");
+    }
+    cluster.get(1).change_voters(BTreeSet::from([1, 4]), true).unwrap();
+    cluster.get(1).remove(2).unwrap();
+    assert_eq!(cluster.get(1).status().voters.len(), 2);
 }
 
 /// Waits until these members know that these ones vote, and that no change of them is under way.
