@@ -185,11 +185,7 @@ fn begin_and_end() {
         }
         acknowledge(name, WHOLE);
         wait_until("all is well again", || Path::new(&format!("{name}.well")).exists());
-        // An application finds out that its node is back while it makes calls.
-        let begun = Instant::now();
-        while begun.elapsed() < FINDS_BACK {
-            signing.sign(&Mechanism::plain(CKM_ECDSA), signer, &[7; 32]).expect("signs");
-        }
+        find_back(signing, signer);
     }
     println!("everything came to its end");
 }
@@ -197,6 +193,14 @@ fn begin_and_end() {
 fn acknowledge(name: &str, what: &str) {
     let mut out = std::io::stdout();
     writeln!(out, "{name}: {what}.").and_then(|()| out.flush()).expect("the test reads us");
+}
+
+/// An application finds out that its node is back while it makes calls.
+fn find_back(session: &Session, signer: CK_OBJECT_HANDLE) {
+    let begun = Instant::now();
+    while begun.elapsed() < FINDS_BACK {
+        session.sign(&Mechanism::plain(CKM_ECDSA), signer, &[7; 32]).expect("signs");
+    }
 }
 
 /// An ECDSA signature as OpenSSL wants it (RFC 3279, section 2.2.3).
