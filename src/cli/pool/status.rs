@@ -253,7 +253,7 @@ mod tests {
             (Duty::Isolated(9), days(12), "isolated (9 s), certificate ends in 12 days"),
         ];
         for (duty, ends, told) in cases {
-            let row = row_of(duty.clone(), ends);
+            let row = row_of(duty, ends);
             assert!(row.contains(&format!(" {told} ")), "{duty:?}, {ends}: {row}");
         }
     }
