@@ -31,6 +31,29 @@ macro_rules! keyed {
     };
 }
 
+/// One more part of a cipher in parts, and its last: each gives what came out.
+macro_rules! in_parts {
+    ($part:ident, $end:ident, $update:ident, $final:ident) => {
+        pub fn $part(&self, part: &[u8]) -> Result<Vec<u8>> {
+            let mut output = vec![0; part.len() + OUTPUT_SPARE_BYTES];
+            let (address, mut len) = (part.as_ptr().cast_mut(), output.len() as CK_ULONG);
+            call!(self.module, $update(self.handle, address, part.len() as CK_ULONG, output.as_mut_ptr(), &mut len))?;
+            output.truncate(len as usize);
+            Ok(output)
+        }
+
+        pub fn $end(&self) -> Result<Vec<u8>> {
+            let mut output = vec![0; LAST_PART_BYTES];
+            let mut len = output.len() as CK_ULONG;
+            call!(self.module, $final(self.handle, output.as_mut_ptr(), &mut len))?;
+            output.truncate(len as usize);
+            Ok(output)
+        }
+    };
+}
+
+/// Room for what a cipher that authenticates keeps back until its end.
+const LAST_PART_BYTES: usize = 4 << 20;
 /// Room for what an operation adds to its input: an RSA-8192 block, a tag, padding.
 const OUTPUT_SPARE_BYTES: usize = 2048;
 
@@ -63,6 +86,49 @@ impl<'m> Session<'m> {
         call!(self.module, C_SignFinal(self.handle, output.as_mut_ptr(), &mut len))?;
         output.truncate(len as usize);
         Ok(output)
+    }
+
+    in_parts!(encrypt_part, end_encrypting, C_EncryptUpdate, C_EncryptFinal);
+    in_parts!(decrypt_part, end_decrypting, C_DecryptUpdate, C_DecryptFinal);
+
+    pub fn begin_encrypting(&self, mechanism: &Mechanism, key: CK_OBJECT_HANDLE) -> Result<()> {
+        call!(self.module, C_EncryptInit(self.handle, &mut mechanism.raw(), key))
+    }
+
+    pub fn begin_decrypting(&self, mechanism: &Mechanism, key: CK_OBJECT_HANDLE) -> Result<()> {
+        call!(self.module, C_DecryptInit(self.handle, &mut mechanism.raw(), key))
+    }
+
+    pub fn begin_digest(&self, kind: CK_MECHANISM_TYPE) -> Result<()> {
+        call!(self.module, C_DigestInit(self.handle, &mut Mechanism::plain(kind).raw()))
+    }
+
+    pub fn digest_part(&self, part: &[u8]) -> Result<()> {
+        call!(self.module, C_DigestUpdate(self.handle, part.as_ptr().cast_mut(), part.len() as CK_ULONG))
+    }
+
+    pub fn end_digest(&self) -> Result<Vec<u8>> {
+        let (mut output, mut len) = (vec![0; OUTPUT_SPARE_BYTES], OUTPUT_SPARE_BYTES as CK_ULONG);
+        call!(self.module, C_DigestFinal(self.handle, output.as_mut_ptr(), &mut len))?;
+        output.truncate(len as usize);
+        Ok(output)
+    }
+
+    pub fn begin_search(&self, mut template: Template) -> Result<()> {
+        let mut rows = template.rows();
+        call!(self.module, C_FindObjectsInit(self.handle, rows.as_mut_ptr(), rows.len() as CK_ULONG))
+    }
+
+    /// The next ones of a search, at most so many.
+    pub fn next_found(&self, most: usize) -> Result<Vec<CK_OBJECT_HANDLE>> {
+        let (mut batch, mut count) = (vec![0; most], 0);
+        call!(self.module, C_FindObjects(self.handle, batch.as_mut_ptr(), most as CK_ULONG, &mut count))?;
+        batch.truncate(count as usize);
+        Ok(batch)
+    }
+
+    pub fn end_search(&self) -> Result<()> {
+        call!(self.module, C_FindObjectsFinal(self.handle))
     }
 
     pub fn login(&self, user: CK_USER_TYPE, pin: &str) -> Result<()> {

@@ -36,6 +36,7 @@ mod peer;
 mod pool;
 mod pool_clients;
 mod pool_secrets;
+mod pool_streams;
 mod processes;
 mod python_pkcs11;
 mod readme;
@@ -58,6 +59,7 @@ const JOBS: &[harness::Jobs] = &[
     pool::JOBS,
     pool_clients::JOBS,
     pool_secrets::JOBS,
+    pool_streams::JOBS,
     processes::JOBS,
     replaced::JOBS,
     wycheproof::JOBS,
