@@ -219,8 +219,17 @@ mod tests {
 
     use super::*;
 
+    /// Gone with the test.
+    struct Place(PathBuf);
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
     /// A tool in a directory of its own, whose program is this script.
-    fn scripted(name: &str, script: &str) -> Tool {
+    fn scripted(name: &str, script: &str) -> (Place, Tool) {
         let directory = std::env::temp_dir().join(format!("hsmpool-tool-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
@@ -233,8 +242,9 @@ mod tests {
         let shared = Arc::<Shared>::default();
         let verifier = Verifier::new(&[4; 65], &directory).unwrap();
         let (module, configuration) = (directory.join("none"), directory.join("none"));
+        let place = Place(directory.clone());
         let work = Work { program, module, configuration, directory, verifier, shared: shared.clone() };
-        Tool { shared, thread: Some(std::thread::spawn(move || work.go_on())) }
+        (place, Tool { shared, thread: Some(std::thread::spawn(move || work.go_on())) })
     }
 
     fn tally(tool: &Tool) -> Tally {
@@ -252,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_counted_with_what_it_said_and_not_repeated_for_ever() {
-        let mut tool = scripted("fails", "echo 'CKR_PIN_INCORRECT' >&2; exit 1");
+        let (_place, mut tool) = scripted("fails", "echo 'CKR_PIN_INCORRECT' >&2; exit 1");
         let told = wait_for(&tool, |tally| tally.failed == FAILURES_MAX);
         tool.thread.take().unwrap().join().unwrap();
         assert!(!told.is_good() && told.error.unwrap().contains("CKR_PIN_INCORRECT"));
@@ -262,7 +272,7 @@ mod tests {
     #[test]
     fn what_is_no_signature_of_the_message_is_wrong_and_the_pin_is_on_no_command_line() {
         // The last argument is the output's name. A command line with the PIN in it fails.
-        let mut tool =
+        let (_place, mut tool) =
             scripted("wrong", "case \"$*\" in *123456*) exit 1;; esac; for last; do :; done; head -c 64 /dev/zero >\"$last\"");
         wait_for(&tool, |tally| tally.signatures > 0 || tally.failed > 0);
         tool.end();
@@ -272,7 +282,7 @@ mod tests {
 
     #[test]
     fn its_process_is_ended_with_it() {
-        let tool = scripted("hangs", "exec sleep 600");
+        let (_place, tool) = scripted("hangs", "exec sleep 600");
         let begun = Instant::now();
         std::thread::sleep(Duration::from_millis(100));
         drop(tool);
@@ -283,6 +293,7 @@ mod tests {
     fn it_is_looked_for_in_every_directory_of_the_path() {
         assert_eq!(find(OsStr::new("/nowhere:/nor/here")), None);
         let directory = std::env::temp_dir().join(format!("hsmpool-tool-path-{}", std::process::id()));
+        let _place = Place(directory.clone());
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join(NAME), "").unwrap();
         assert_eq!(find(&std::env::join_paths([Path::new("/nowhere"), &directory]).unwrap()), Some(directory.join(NAME)));
