@@ -73,8 +73,8 @@ pub const IDLE_CONNECTION_TRUSTED_SECONDS: u64 = 25;
 pub const CERTIFICATE_WARNED_BEFORE_DAYS: i64 = 30;
 /// How often it is.
 pub const CERTIFICATE_WARNED_EVERY_SECONDS: i64 = 24 * 3600;
-/// Files of a certificate that cannot be used are read again after so long, whether they seem to have changed or not.
-pub const CERTIFICATE_READ_AGAIN_SECONDS: i64 = 10;
+/// Files of a certificate, and a `pool.toml`, that cannot be used are read again after so long, whether they seem to have changed or not.
+pub const FILES_READ_AGAIN_SECONDS: i64 = 10;
 /// Longest payload of a frame: an object of the largest kind, and what stands around it.
 pub const FRAME_MAX_BYTES: usize = OBJECT_MAX_BYTES + (1 << 20);
 /// Longest input that goes to a node in one request, and that is collected for one: what stands around it has room in the frame. A longer one goes in

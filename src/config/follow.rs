@@ -1,12 +1,16 @@
 //! A module's `pool.toml`, read again when it has changed: applications live longer than nodes.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::pool::PoolFile;
 use crate::error::{Code, Level, Result, Sink, refuse};
+use crate::limits::FILES_READ_AGAIN_SECONDS;
 use crate::sync::standard::Mutex;
 use crate::sys::files::{Stamp, stamp};
 use crate::sys::process::PerProcess;
+
+const READ_AGAIN: Duration = Duration::from_secs(FILES_READ_AGAIN_SECONDS.unsigned_abs());
 
 /// The file that names an application's nodes, as it is by now.
 pub struct Followed {
@@ -14,8 +18,18 @@ pub struct Followed {
     log: Sink,
     /// As the application has begun with it: all but the nodes is kept.
     first: PoolFile,
-    /// Which file was looked at last. A forked child looks for itself.
-    seen: PerProcess<Mutex<Option<Stamp>>>,
+    /// A forked child looks for itself.
+    seen: PerProcess<Mutex<Seen>>,
+}
+
+/// Which file was looked at last.
+#[derive(Default)]
+struct Seen {
+    stamp: Option<Stamp>,
+    /// Since when it cannot be taken.
+    refused: Option<Instant>,
+    /// Of which file that was said: it is said once.
+    told: Option<Stamp>,
 }
 
 impl Followed {
@@ -27,7 +41,7 @@ impl Followed {
             file: file.to_path_buf(),
             log,
             first: PoolFile::read(file)?,
-            seen: PerProcess::new(move || Mutex::new(begun_with)),
+            seen: PerProcess::new(move || Mutex::new(Seen { stamp: begun_with, ..Seen::default() })),
         })
     }
 
@@ -36,15 +50,17 @@ impl Followed {
         &self.first
     }
 
-    /// Has the file taken, if it has changed since it was looked at last. What cannot be read or taken is told once, and waits for the next change: a
-    /// file that is being copied is read again when it is whole. One that is not there changes nothing.
+    /// Has the file taken, if it has changed since it was looked at last. What cannot be read or taken is told once, and tried again
+    /// with the next change, or after 10 s: whose file it is may change without a trace. One that is not there changes nothing.
     pub fn look(&self, take: impl FnOnce(PoolFile) -> Result<()>) {
         let Ok(mut seen) = self.seen.get().try_lock() else { return };
         let now = stamp(&self.file);
-        if now.is_none() || *seen == now {
+        let is_due = seen.refused.is_some_and(|since| since.elapsed() >= READ_AGAIN);
+        if now.is_none() || seen.stamp == now && !is_due {
             return;
         }
-        *seen = now;
+        seen.stamp = now;
+        seen.refused = None;
         let file = self.file.display();
         match self.read().and_then(|read| take(read.clone()).map(|()| read)) {
             Ok(read) => {
@@ -55,6 +71,11 @@ impl Followed {
                 }
             }
             Err(error) => {
+                seen.refused = Some(Instant::now());
+                if seen.told == now {
+                    return;
+                }
+                seen.told = now;
                 let told = format!("{file} was changed and is not taken, so the nodes are those of before: {error}");
                 (self.log)(Level::Warning, &told);
             }
@@ -156,6 +177,13 @@ mod tests {
         fs::write(&case.file, text(1, "a", &["a", "b"])).unwrap();
         case.followed.look(|_| Err(refuse(Code::Configuration, "no room")));
         assert!(case.told()[0].contains("no room"));
+        assert_eq!(case.taken(), None, "it is as it was");
+        case.followed.seen.get().lock().unwrap().refused = Instant::now().checked_sub(READ_AGAIN);
+        case.followed.look(|_| Err(refuse(Code::Configuration, "no room yet")));
+        assert_eq!(case.told().len(), 0, "of one file once");
+        case.followed.seen.get().lock().unwrap().refused = Instant::now().checked_sub(READ_AGAIN);
+        assert_eq!(case.taken().map(|nodes| nodes.len()), Some(2), "but it is tried again");
+        assert_eq!((case.taken(), case.told().len()), (None, 1));
     }
 
     #[test]

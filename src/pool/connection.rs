@@ -13,7 +13,7 @@ use crate::error::{self, Code, refuse};
 use crate::limits::NODES_KNOWN_MAX;
 use crate::secret::Secret;
 use crate::sync::standard::{Mutex, PoisonError};
-use crate::sys::process::PerProcess;
+use crate::sys::process::{NoFork, PerProcess};
 use crate::sys::socket::wait_readable;
 use crate::token::message::FRAME_KIND;
 use crate::wire::{Address, Connection, Flight, Hello, Kept, Landed, Name, Places, Purpose, Renewal, first_of};
@@ -105,6 +105,8 @@ impl Wires {
             let told = format!("this process has known {NODES_KNOWN_MAX} nodes of its pool, and learns of no more");
             refuse(Code::Configuration, told + ": start the application anew")
         })?;
+        // A child that is born in the midst of it would wait for the other half for ever.
+        let _no_fork = NoFork::hold();
         self.nodes[number].get_or_init(|| entry);
         Ok(number)
     }
@@ -178,6 +180,10 @@ impl Link for Wires {
     }
 
     fn changed(&self) -> Option<Vec<(usize, Place)>> {
+        // Connections that are never idle are held to the newest list of revoked certificates, too.
+        if let Some(identity) = self.identity.as_ref().filter(|_| self.shows_identity.load(Ordering::Relaxed)) {
+            drop(identity.now());
+        }
         let mut now = None;
         (self.newest.as_ref()?)(&mut |entries| {
             if entries.iter().any(Entry::needs_certificate) {

@@ -55,6 +55,7 @@ impl Pool {
 
     /// Tells nodes something that they need not know: no answer is waited for longer than a healthy node takes, none is asked for.
     pub(super) fn tell(&self, token: TokenId, access: &Access, ask: &dyn Fn() -> Ask) {
+        self.glance(self.world.elapsed());
         for (node, _) in self.view.nodes() {
             self.tell_one(token, access, ask(), node);
         }

@@ -11,16 +11,18 @@ const EQUAL_BELOW: Duration = Duration::from_micros(250);
 /// (nobody else is there, or they were not looked at twice yet) before the others, then those that hear of a quorum, the own zone before others, in it the node of this process, then by measured round trip; one that was not measured lately comes first, to be measured. `preferred` (the node that holds a stream) comes first if
 /// it is up.
 pub fn candidates(view: &View, preferred: Option<usize>, now: Duration) -> Vec<usize> {
-    let mut order: Vec<usize> = view.nodes().map(|(at, _)| at).collect();
+    let present: Vec<usize> = view.nodes().map(|(at, _)| at).collect();
+    let turn = |node: usize| present.iter().position(|at| *at == node).map(|place| view.turn_of(place, present.len()));
+    let mut order = present.clone();
     // It may have left the pool, and drains until its streams have ended.
-    order.extend(preferred.filter(|at| !order.contains(at) && view.node(*at).health.lock().is_up()));
+    order.extend(preferred.filter(|at| !present.contains(at) && view.node(*at).health.lock().is_up()));
     order.sort_by_cached_key(|at| {
         let node = &view.node(*at);
         let is_up = node.health.lock().is_up();
         let is_of_use = is_up || node.does_again();
         let far = node.pace.round_trip(now).map_or(0, distance);
         let is_away = (node.place.zone != view.zone, view.nearest != Some(*at));
-        (!is_up, !is_of_use, preferred != Some(*at), node.is_isolated(now), is_away, far, view.turn_of(*at))
+        (!is_up, !is_of_use, preferred != Some(*at), node.is_isolated(now), is_away, far, turn(*at))
     });
     order
 }
@@ -122,6 +124,13 @@ mod tests {
         let (view, place) = (view(&["b", "a"]), |zone: &str| Place { zone: zone.to_string(), name: String::new() });
         view.take(vec![(1, place("a")), (2, place("b"))]);
         assert_eq!(candidates(&view, None, NOW), [2, 1]);
+        view.take(vec![(2, place("b")), (3, place("b"))]);
+        let first = |turn| {
+            view.take_turn(turn);
+            candidates(&view, None, NOW)[0]
+        };
+        assert_eq!([4, 5, 6, 7].map(first), [2, 3, 2, 3], "those that are there are shared evenly");
+        view.take(vec![(1, place("a")), (2, place("b"))]);
         assert_eq!(candidates(&view, Some(0), NOW), [0, 2, 1]);
         view.node(0).fail(NOW, 0);
         assert_eq!(candidates(&view, Some(0), NOW), [2, 1]);

@@ -53,6 +53,7 @@ impl Pool {
 
     /// What the first node says that knows all, or the most of what the others say: without a quorum there is no more.
     fn look_around(&self, round: u32, deadline: Duration) -> Result<u64> {
+        self.glance(self.world.elapsed());
         let mut most = Err(refuse(Code::DeviceError, "the pool has no node"));
         for node in candidates(&self.view, None, self.world.elapsed()) {
             let now = self.world.elapsed();

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::health::Health;
 use super::pace::Pace;
 use crate::limits::NODES_KNOWN_MAX;
+use crate::sys::process::NoFork;
 
 /// Where a node stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +146,8 @@ impl View {
 
     /// These are the nodes now. A number is that of the same node as before, or has never been one's; those that are not named are asked no more.
     pub fn take(&self, nodes: Vec<(usize, Place)>) {
+        // A child that is born in the midst of it would wait for the other half for ever.
+        let _no_fork = NoFork::hold();
         let present: HashSet<usize> = nodes.iter().map(|(at, _)| *at).collect();
         // Those that come first, so that nobody sees none.
         for (at, place) in nodes {
@@ -184,13 +187,12 @@ impl View {
 
     /// Says which of several equal nodes comes first.
     pub fn take_turn(&self, turn: usize) {
-        self.turn.store(turn % self.end.load(Ordering::Acquire).max(1), Ordering::Relaxed);
+        self.turn.store(turn, Ordering::Relaxed);
     }
 
-    /// A node's place among equal ones.
-    pub(super) fn turn_of(&self, node: usize) -> usize {
-        let count = self.end.load(Ordering::Acquire);
-        (node + count - self.turn.load(Ordering::Relaxed)) % count
+    /// A node's place among equal ones, by its place among so many.
+    pub(super) fn turn_of(&self, place: usize, count: usize) -> usize {
+        (place + count - self.turn.load(Ordering::Relaxed) % count) % count
     }
 }
 

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::identity::{Files, Identity, Name, wall_seconds};
 use crate::error::{Code, Doing, Level, Result, Sink, refuse};
-use crate::limits::{CERTIFICATE_READ_AGAIN_SECONDS, CERTIFICATE_WARNED_BEFORE_DAYS, CERTIFICATE_WARNED_EVERY_SECONDS};
+use crate::limits::{CERTIFICATE_WARNED_BEFORE_DAYS, CERTIFICATE_WARNED_EVERY_SECONDS, FILES_READ_AGAIN_SECONDS};
 use crate::sync::standard::{Mutex, MutexGuard, PoisonError};
 use crate::sys::files::{self, Stamp};
 use crate::sys::process::PerProcess;
@@ -102,7 +102,7 @@ impl Renewal {
 
     fn look(&self, state: &State, look: &mut Look, now: i64) {
         let stamps = stamps(&self.files);
-        let is_due = look.refused.is_some_and(|since| now >= since + CERTIFICATE_READ_AGAIN_SECONDS);
+        let is_due = look.refused.is_some_and(|since| now >= since + FILES_READ_AGAIN_SECONDS);
         if stamps != look.stamps || is_due {
             look.stamps = stamps;
             self.renew(state, look, now);
@@ -378,7 +378,7 @@ mod tests {
             spoil();
             for _ in 0..3 {
                 assert!(house.seen(&renewal).unwrap().contains("old"), "{word}");
-                house.ahead.fetch_add(CERTIFICATE_READ_AGAIN_SECONDS, Ordering::Relaxed);
+                house.ahead.fetch_add(FILES_READ_AGAIN_SECONDS, Ordering::Relaxed);
             }
             let told = house.told();
             assert_eq!(told.len(), 1, "{word}: {told:?}");

@@ -69,6 +69,9 @@ fn rest() {
         assert!(begun.elapsed() < Duration::from_secs(600), "the test wakes us");
         std::thread::sleep(Duration::from_millis(50));
     }
+    // A change first: it asks somebody from when on it is.
+    let data = Template::new().number(CKA_CLASS, CKO_DATA).truth(CKA_TOKEN, true).bytes(CKA_LABEL, "made after all");
+    session.create(data).expect("a data object is made");
     session.sign_part(b"and after").expect("a part, of which the new nodes know nothing yet");
     assert_eq!(session.end_signing().expect("signs"), whole);
     let (ecdsa, digest) = (Mechanism::plain(CKM_ECDSA), [7; 32]);

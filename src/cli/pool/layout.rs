@@ -15,6 +15,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::cli::told::sentence;
 use crate::config::PolicyName;
 use crate::config::pool::{NodeFile, PoolFile, PoolId};
 use crate::error::{Code, Doing, Result, refuse};
@@ -218,13 +219,12 @@ impl Layout {
     /// owner's.
     pub fn write_pool_file(&self) -> Result<()> {
         let made = self.pool_text(None, true)?;
+        write_nodes(&self.join("pool.toml"), &made)?;
+        // Of applications in whose processes nodes run: such a file may be another user's, which is no reason to break off.
         let of_applications = self.nodes()?.into_iter().map(|node| self.node(node.node).join("pool.toml"));
-        let files = of_applications.filter(|file| file.is_file()).chain([self.join("pool.toml")]);
-        for file in files {
-            match fs::read_to_string(&file) {
-                Ok(kept) => replace(&file, &with_nodes_of(&kept, &made))?,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => replace(&file, &made)?,
-                Err(error) => return Err(error).doing(Code::Configuration, format!("reading {}", file.display())),
+        for file in of_applications.filter(|file| file.is_file()) {
+            if let Err(error) = write_nodes(&file, &made) {
+                eprintln!("hsmpool: {}: copy the nodes from the pool's own pool.toml to it", sentence(&error));
             }
         }
         Ok(())
@@ -266,6 +266,15 @@ fn part(text: &str, nodes: bool) -> String {
         is_node == nodes
     });
     lines.map(|line| format!("{line}\n")).collect::<String>().trim_end().to_string()
+}
+
+/// Gives a `pool.toml` the nodes of another one. Errors: `Configuration`.
+fn write_nodes(file: &Path, made: &str) -> Result<()> {
+    match fs::read_to_string(file) {
+        Ok(kept) => replace(file, &with_nodes_of(&kept, made)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => replace(file, made),
+        Err(error) => Err(error).doing(Code::Configuration, format!("reading {}", file.display())),
+    }
 }
 
 /// A `pool.toml` with another one's nodes.
