@@ -16,6 +16,7 @@ use crate::config::PolicyName;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::node::{NodeStatus, Operate};
+use crate::wire::pki::Authority;
 
 #[derive(clap::Args)]
 pub(super) struct AddNode {
@@ -104,6 +105,9 @@ struct Coming<'a> {
 
 impl Coming<'_> {
     fn lay_out(&self, node: &NewNode, is_peer: bool) -> Result<NodeFile> {
+        // Else the new node would let in who was revoked; where the list is missing it would be begun anew.
+        let authority = Authority::open(&self.layout.join("ca"), self.layout.pool.0)?;
+        revoke::is_the_newest(self.layout, &authority, self.operator, self.before, self.before)?;
         self.layout.add_node(node)?;
         self.layout.write_pool_file()?;
         if is_peer {
