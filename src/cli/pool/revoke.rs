@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Place;
 use super::layout::Layout;
-use super::reach::Operator;
+use super::reach::{Operator, refuses};
 use crate::cli::node_check::day;
 use crate::cli::told::tell;
 use crate::config::pool::NodeFile;
@@ -286,8 +286,13 @@ fn read(operator: &Operator, node: &NodeFile) -> Result<NodeStatus> {
 
 /// Whether a node refuses these commands' certificate as one that was revoked. The reason does not always arrive: the connection may be reset before.
 fn is_for_revocation(operator: &Operator, node: &NodeFile, error: &Error) -> bool {
-    let says_so = |error: &Error| format!("{error} {error:?}").to_lowercase().contains("revoked");
-    says_so(error) || (0..5).any(|_| operator.status(node).is_err_and(|error| says_so(&error)))
+    says_revoked(error) || refuses(error) && (0..5).any(|_| operator.status(node).is_err_and(|error| says_revoked(&error)))
+}
+
+/// By TLS's alert, or on a connection that was open; a list that a node does not take is another matter.
+fn says_revoked(error: &Error) -> bool {
+    let told = format!("{error} {error:?}").to_lowercase();
+    told.contains("certificaterevoked") || told.contains("has been revoked")
 }
 
 /// What is left to people.
