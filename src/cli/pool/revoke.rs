@@ -463,12 +463,19 @@ mod tests {
         assert!(told.contains("by list 3") && value["number"] == 3 && value["added"] == 1, "{told} {value}");
         fs::remove_file(layout.join("ca/crl.pem")).unwrap();
         let told = is_the_newest(&layout, &authority, &operator, &nodes, &nodes).unwrap_err().to_string();
-        assert!(told.contains("ca/crl.pem is missing") && told.contains("node1/crl.pem"), "{told}");
+        assert!(told.contains("ca/crl.pem is missing") && told.contains("node2/crl.pem"), "{told}");
         let (told, _) = of_removed(&layout, &operator, 1, &others);
         assert!(told.contains("was not revoked") && told.contains("--node 1"), "{told}");
         fs::remove_file(layout.join("ca/ca.key")).unwrap();
         let (told, value) = of_removed(&layout, &operator, 1, &others);
         assert!(told.contains("until it ends") && value.is_null(), "{told}");
+    }
+
+    #[test]
+    fn who_is_refused_as_revoked_is_told_from_a_list_that_is() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRevoked);
+        assert!(says_revoked(&refuse(Code::DeviceError, "node 1 does not answer").because(alert)));
+        assert!(!says_revoked(&refuse(Code::Configuration, "the list of revoked certificates has number 1")));
     }
 
     #[test]
