@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 
 use super::identity::{NODE_DNS_NAME, Name, parsed, wall_seconds};
 use super::record::{self, Certificate};
+pub use super::revoked::List;
 use super::revoked::{Revoked, is_signature_of, number_of, parsed_list};
 use crate::error::{Code, Doing, Result, refuse};
 use crate::sys::claim::Claim;
@@ -168,6 +169,13 @@ impl Authority {
             return Err(refuse(Code::Configuration, told));
         }
         Certificate::of(&der).doing(Code::Configuration, doing())
+    }
+
+    /// What is on the list in a file. Errors: `Configuration`: it cannot be read, is damaged, or another authority's.
+    pub fn list_in(&self, file: &Path) -> Result<List> {
+        let certificate = self.certificate()?;
+        let lists = Revoked::read(file, std::slice::from_ref(&certificate))?;
+        Ok(lists.of(parsed(&certificate)?.public_key().raw).unwrap_or_default())
     }
 
     fn certificate(&self) -> Result<CertificateDer<'static>> {

@@ -3,6 +3,7 @@
 //! TLS's own verifiers look at a list in each handshake. Here are the parts that they leave out: whether a file holds the authority's list at all,
 //! whether it is older than the one in use, and what becomes of connections that are open.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -31,8 +32,16 @@ pub(super) struct Revoked {
 struct Facts {
     lists: Vec<CertificateRevocationListDer<'static>>,
     serials: BTreeSet<Serial>,
-    /// The number of each authority's list, by the authority's public key: another authority of the same pool has the same name.
-    numbers: BTreeMap<Vec<u8>, u64>,
+    /// Each authority's list, by the authority's public key: another authority of the same pool has the same name.
+    issued: BTreeMap<Vec<u8>, List>,
+}
+
+/// What one authority has revoked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// Each list that the authority signs has a higher one.
+    pub number: u64,
+    serials: BTreeSet<Vec<u8>>,
 }
 
 impl Revoked {
@@ -60,7 +69,12 @@ impl Revoked {
 
     /// The number of the list; `None` without one. Of several authorities', the highest.
     pub fn number(&self) -> Option<u64> {
-        self.facts.numbers.values().max().copied()
+        self.facts.issued.values().map(|list| list.number).max()
+    }
+
+    /// What the authority of this public key has revoked.
+    pub fn of(&self, authority: &[u8]) -> Option<List> {
+        self.facts.issued.get(authority).cloned()
     }
 
     /// Whether one of these is on a list.
@@ -84,20 +98,25 @@ impl Revoked {
 
     /// Takes the place of what `old` has led to: whoever goes by that goes by this from now on, which is what is returned, or is the same in content.
     ///
-    /// Errors: `Configuration`: a list is older than the one in use.
+    /// Errors: `Configuration`: a list is older than the one in use, or another one of its number: neither is known to hold all that was revoked.
     pub fn take_over(self: Arc<Self>, old: &Arc<Self>) -> Result<Arc<Self>> {
         loop {
             let newest = old.newest();
             if newest.facts.lists == self.facts.lists {
                 return Ok(newest);
             }
-            for (authority, number) in &self.facts.numbers {
-                if let Some(used) = newest.facts.numbers.get(authority).filter(|used| *used > number) {
-                    let told = format!(
-                        "the list of revoked certificates has number {number}, and number {used} is in use: it is an older one"
-                    );
-                    return Err(refuse(Code::Configuration, told));
-                }
+            for (authority, list) in &self.facts.issued {
+                let Some(used) = newest.facts.issued.get(authority) else { continue };
+                let why = match list.number.cmp(&used.number) {
+                    Ordering::Less => "it is an older one",
+                    Ordering::Equal if list != used => {
+                        "it is another one, signed from an older copy of the authority's directory"
+                    }
+                    _ => continue,
+                };
+                let (number, used) = (list.number, used.number);
+                let told = format!("the list of revoked certificates has number {number}, and number {used} is in use: {why}");
+                return Err(refuse(Code::Configuration, told));
             }
             // Somebody may have been quicker: then these follow those.
             if newest.next.set(self.clone()).is_ok() {
@@ -124,14 +143,15 @@ impl Facts {
                 ))
             })?;
             let authority = issuer.public_key().raw.to_vec();
-            if facts.numbers.insert(authority, number_of(&list)).is_some() {
+            let serials = list.iter_revoked_certificates().map(|revoked| revoked.raw_serial().to_vec()).collect();
+            if facts.issued.insert(authority, List { number: number_of(&list), serials }).is_some() {
                 return Err(wrong(format!("it holds two lists of one authority ({})", list.issuer())));
             }
             let of = list.issuer().as_raw().to_vec();
             facts.serials.extend(list.iter_revoked_certificates().map(|revoked| (of.clone(), revoked.raw_serial().to_vec())));
         }
         // Without its list TLS would refuse everything that an authority has issued; and it finds the list by the authority's name.
-        if let Some(missing) = authorities.iter().find(|authority| !facts.numbers.contains_key(authority.public_key().raw)) {
+        if let Some(missing) = authorities.iter().find(|authority| !facts.issued.contains_key(authority.public_key().raw)) {
             return Err(wrong(format!("it holds no list of an authority that certificates.ca names ({})", missing.subject())));
         }
         let names: BTreeSet<&[u8]> = authorities.iter().map(|authority| authority.subject().as_raw()).collect();

@@ -289,6 +289,11 @@ fn a_list_that_is_missing_damaged_or_not_the_authoritys_is_refused_and_the_old_o
     let told = chain(&house.reload().unwrap_err());
     assert!(told.contains("number 1") && told.contains("number 2") && told.contains("older"), "{told}");
     assert!(house.is_revoked(&thief));
+    // Nor does another one of the same number, as an older copy of the authority's directory signs it.
+    fs::write(&file, sign(&ca, &[vec![9]], 2, tomorrow())).unwrap();
+    let told = chain(&house.reload().unwrap_err());
+    assert!(told.contains("number 2") && told.contains("another one"), "{told}");
+    assert!(house.is_revoked(&thief));
     fs::write(&file, good).unwrap();
     house.reload().unwrap();
 }

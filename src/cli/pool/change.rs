@@ -1,6 +1,6 @@
 //! Changes of a pool's members.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -16,6 +16,7 @@ use crate::config::PolicyName;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::node::{NodeStatus, Operate};
+use crate::wire::pki::Authority;
 
 #[derive(clap::Args)]
 pub(super) struct AddNode {
@@ -104,6 +105,9 @@ struct Coming<'a> {
 
 impl Coming<'_> {
     fn lay_out(&self, node: &NewNode, is_peer: bool) -> Result<NodeFile> {
+        // Else the new node would let in who was revoked; where the list is missing it would be begun anew.
+        let authority = Authority::open(&self.layout.join("ca"), self.layout.pool.0)?;
+        revoke::is_the_newest(self.layout, &authority, self.operator, self.before, self.before)?;
         self.layout.add_node(node)?;
         self.layout.write_pool_file()?;
         if is_peer {
@@ -216,19 +220,30 @@ pub fn remove_node(directory: &Path, number: u64, (yes, force): (bool, bool), as
         confirm::typed(&format!("Remove node {number} of zone {}, with its copy of the keys?", node.zone), "yes")?;
     }
     remove(&operator, &others, number, force)?;
-    if let Some(pid) = local::running(&layout, &node) {
-        operator.progress().now(&format!("node {number} of zone {} drains", node.zone));
-        local::stop_one(&layout, &node, pid)?;
-    }
-    note_number(&layout, highest_number(&layout)?)?;
-    let (from, to) = (layout.node(number), layout.join(&format!("removed-node{number}")));
-    std::fs::rename(&from, &to).doing(Code::Configuration, format!("moving {} away", from.display()))?;
-    layout.write_pool_file()?;
+    // At once, and told in any case: the same command again would not come here, as the node is no member any more.
     let (told, revoked) = revoke::of_removed(&layout, &operator, number, &others);
+    let to = put_away(&layout, &operator, &node).map_err(|error| {
+        let told = format!("node {number} is removed; {told}\nits files could not be put away");
+        refuse(error.code(), told).because(error)
+    })?;
     operator.progress().rest();
     let text = format!("node {number} is removed; its files are in {}: destroy them\n{told}", to.display());
     tell(as_json, text, &json!({ "node": number, "zone": node.zone, "files": to, "revoked": revoked }));
     Ok(())
+}
+
+/// Stops a node that was removed, and moves its files to where they are destroyed.
+fn put_away(layout: &Layout, operator: &Operator, node: &NodeFile) -> Result<PathBuf> {
+    let number = node.node;
+    if let Some(pid) = local::running(layout, node) {
+        operator.progress().now(&format!("node {number} of zone {} drains", node.zone));
+        local::stop_one(layout, node, pid)?;
+    }
+    note_number(layout, highest_number(layout)?)?;
+    let (from, to) = (layout.node(number), layout.join(&format!("removed-node{number}")));
+    std::fs::rename(&from, &to).doing(Code::Configuration, format!("moving {} away", from.display()))?;
+    layout.write_pool_file()?;
+    Ok(to)
 }
 
 /// By force its vote goes first, whichever zone then holds a quorum: one that does not vote may always go.

@@ -179,7 +179,7 @@ fn next_steps(layout: &Layout) -> String {
         "The pool's files are in {0}. Now:\n  \
            1. carry each nodeN/ to its machine and start `hsmpoold --config nodeN/hsmpoold.toml` there\n  \
            2. here: hsmpool pool form --dir {0}\n  \
-           3. keep {0}/ca and {0}/root.key in a safe: without the root key no node can be read",
+           3. keep {0}/ca/ca.key and {0}/root.key in a safe, with a copy of the rest of {0}/ca: without the root key no node can be read",
         layout.directory.display()
     )
 }

@@ -285,7 +285,7 @@ fn certificate(layout: &Layout) -> (Option<Identity>, Option<String>) {
     }
     let identity = match assemble::identity(layout.pool, &files) {
         Ok(identity) => identity,
-        Err(error) => return (None, Some(format!("the operator's certificate cannot be used ({error}): {issue}"))),
+        Err(error) => return (None, Some(unusable(layout, files, &error, &issue))),
     };
     let fault = match (identity.own_name(), fault_of(&files.certificate, &files.ca, files.crl.as_deref())) {
         (Ok(Name::Operator(name)), Ok(Some(fault))) => Some(format!(
@@ -296,6 +296,19 @@ fn certificate(layout: &Layout) -> (Option<Identity>, Option<String>) {
         (Ok(other), _) => Some(format!("{shown} is for {}, which is no operator: {issue}", other.uri(&layout.pool.0))),
     };
     (Some(identity), fault)
+}
+
+/// Why the operator's certificate cannot be used: the list of revoked certificates that it goes with may be at fault, and no new certificate mends that.
+fn unusable(layout: &Layout, files: Certificates, error: &Error, issue: &str) -> String {
+    let with_list = files.crl.clone();
+    match with_list.filter(|_| assemble::identity(layout.pool, &Certificates { crl: None, ..files }).is_ok()) {
+        Some(list) => format!(
+            "the list of revoked certificates {} is {}: copy the newest there, the authority's own (its ca/crl.pem) or a node's (certificates.crl of its hsmpoold.toml)",
+            list.display(),
+            if list.exists() { format!("of no use ({error})") } else { "missing".to_string() }
+        ),
+        None => format!("the operator's certificate cannot be used ({error}): {issue}"),
+    }
 }
 
 /// Whether a node was reached and did not want to talk, or could not be asked for want of a certificate: then nobody knows how it is.
@@ -348,5 +361,35 @@ fn aim(operate: &Operate) -> String {
         Operate::Remove { node } => format!("removing node {node}"),
         Operate::TransferLeader { to } => format!("letting node {to} lead"),
         Operate::ReadCertificates => "reading its certificates again".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::create::{Plan, begin};
+    use super::*;
+    use crate::config::PolicyName;
+    use crate::store::tests::fixtures::Directory;
+
+    #[test]
+    fn a_list_that_is_missing_is_told_as_that_and_not_as_the_certificates_fault() {
+        let directory = Directory::new();
+        let zones = ["a", "b", "c"].map(str::to_string).to_vec();
+        let plan = Plan { zones, addresses: Vec::new(), from: None, root_key_file: None, policy: PolicyName::Default };
+        let (layout, _) = begin(&directory.path().join("pool"), &plan, true).unwrap();
+        layout.write_pool_file().unwrap();
+        let fault = || certificate(&layout).1;
+        assert_eq!(fault(), None);
+        let list = layout.join("ca/crl.pem");
+        fs::write(&list, "half of it").unwrap();
+        let told = fault().unwrap();
+        assert!(told.contains("crl.pem is of no use") && told.contains("holds no list"), "{told}");
+        fs::remove_file(&list).unwrap();
+        let told = fault().unwrap();
+        assert!(told.contains("crl.pem is missing") && told.contains("a node's") && !told.contains("cert issue"), "{told}");
+        fs::remove_file(layout.join("ca/ca.pem")).unwrap();
+        assert!(fault().unwrap().contains("cert issue"));
     }
 }

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::Place;
 use super::layout::Layout;
-use super::reach::Operator;
+use super::reach::{Operator, refuses};
 use crate::cli::node_check::day;
 use crate::cli::told::tell;
 use crate::config::pool::NodeFile;
 use crate::error::{Code, Doing, Error, Result, refuse};
 use crate::node::{NodeStatus, Operate};
-use crate::wire::pki::{Authority, Revocation, replace};
+use crate::wire::pki::{Authority, List, Revocation, replace};
 use crate::wire::{Certificate, Name, Peer, name_in_file};
 
 #[derive(clap::Args)]
@@ -53,10 +53,10 @@ pub(super) fn run(arguments: &Arguments, as_json: bool) -> Result<()> {
     };
     // Before the list is signed: a node whose certificate is revoked now is told of it like the others.
     let (nodes, operator) = (layout.nodes()?, Operator::shown(&layout)?);
-    is_the_newest_here(&layout, &nodes)?;
-    let revocation = authority.revoke(&certificates)?;
-    let rows = spread(&layout, &operator, &revocation, &nodes)?;
     let pool = layout.pool.0;
+    is_the_newest(&layout, &authority, &operator, &believed(&nodes, &certificates, &pool), &nodes)?;
+    let revocation = authority.revoke(&certificates)?;
+    let rows = spread(&layout, &authority, &operator, &revocation, &nodes)?;
     let mut lines: Vec<String> = certificates.iter().map(|it| format!("{} is revoked", shown(it, &pool))).collect();
     if revocation.added.is_empty() {
         lines.push("they were before: the list is the same".to_string());
@@ -122,25 +122,64 @@ fn lying_here(layout: &Layout, authority: &Authority) -> Vec<Certificate> {
     files.filter_map(|file| authority.certificate_in(file).ok()).collect()
 }
 
-/// Errors: `Configuration`: the authority's list is gone, and nodes had one: a new one would begin without what is on theirs.
-fn is_the_newest_here(layout: &Layout, nodes: &[NodeFile]) -> Result<()> {
-    let list = layout.join("ca/crl.pem");
-    let other = nodes.iter().map(|node| place(layout, node)).find(|other| other.exists());
-    match other.filter(|_| !list.exists()) {
-        None => Ok(()),
-        Some(other) => {
-            let told =
-                format!("{} is missing: put it back, or the newest copy that a node has ({})", list.display(), other.display());
-            Err(refuse(Code::Configuration, told))
-        }
-    }
+/// Whether the authority's list holds all that was revoked, as far as those that were `asked` and the copies here tell: from a directory that was restored from
+/// an older copy a list would be signed that lets in again who was revoked since.
+///
+/// Errors: `Configuration`: the list is older than another one, differs from one of its number, or is gone, and nodes have one.
+pub fn is_the_newest(
+    layout: &Layout,
+    authority: &Authority,
+    operator: &Operator,
+    asked: &[NodeFile],
+    nodes: &[NodeFile],
+) -> Result<()> {
+    let file = authority.list();
+    let own = file.exists().then(|| authority.list_in(&file)).transpose()?;
+    let copies: Vec<PathBuf> = nodes.iter().map(|node| place(layout, node)).filter(|copy| copy.is_file()).collect();
+    // What is no list of this authority counts for no node either, and is replaced.
+    let lists: Vec<(&PathBuf, List)> = copies.iter().filter_map(|copy| Some((copy, authority.list_in(copy).ok()?))).collect();
+    let statuses = operator.statuses(asked.to_vec());
+    let told = statuses.iter().filter_map(|(node, status)| Some((node, status.as_ref().ok()?.revocations?)));
+    let elsewhere = told.map(|(node, number)| (number, format!("certificates.crl of node {} of zone {}", node.node, node.zone)));
+    // Of equals the last is taken: a file that is here is at hand.
+    let here = lists.iter().map(|(copy, list)| (list.number, copy.display().to_string()));
+    let newest = elsewhere.chain(here).max_by_key(|(number, _)| *number);
+    let (shown, newest) = (file.display(), newest.or_else(|| Some((0, copies.first()?.display().to_string()))));
+    let told = match (&own, newest) {
+        (None, Some((_, whose))) => format!("{shown} is missing: put it back, or the newest copy that a node has ({whose})"),
+        (Some(own), Some((number, whose))) if number > own.number => format!(
+            "{shown} is list {} of revoked certificates, and {whose} is list {number}: this directory is an older copy. Copy that list over {shown} first: what was revoked since would be forgotten",
+            own.number
+        ),
+        (Some(own), _) => match lists.iter().find(|(_, list)| list.number == own.number && list != own) {
+            Some((copy, _)) => format!(
+                "{shown} and {} are both list {}, and revoke other certificates: copy one of them over the other, and then revoke what only the other held",
+                copy.display(),
+                own.number
+            ),
+            None => return Ok(()),
+        },
+        (None, None) => return Ok(()),
+    };
+    Err(refuse(Code::Configuration, told))
 }
 
-/// Where a node's list lies here.
+/// Those whose word counts: who has a node's key could claim any number, and so keep its certificate from being revoked.
+fn believed(nodes: &[NodeFile], certificates: &[Certificate], pool: &[u8; 16]) -> Vec<NodeFile> {
+    let names: Vec<Name> = certificates.iter().filter_map(|certificate| certificate.name(pool)).collect();
+    nodes.iter().filter(|node| !names.contains(&Name::Node(node.node))).cloned().collect()
+}
+
+/// Where a node's list lies here: in its directory and nowhere else, whatever its own configuration says. That is another user's, maybe, who would have these
+/// commands write where she may not.
 fn place(layout: &Layout, node: &NodeFile) -> PathBuf {
     let directory = layout.node(node.node);
-    let named = node.certificates.crl.clone().filter(|file| file.starts_with(&directory));
-    named.unwrap_or_else(|| directory.join("crl.pem"))
+    let is_inside = |file: &&PathBuf| {
+        let parent = file.parent().and_then(|parent| parent.canonicalize().ok());
+        parent.is_some() && parent == directory.canonicalize().ok()
+    };
+    let named = node.certificates.crl.as_ref().filter(is_inside).and_then(|file| file.file_name());
+    directory.join(named.unwrap_or("crl.pem".as_ref()))
 }
 
 /// What a node made of the list.
@@ -157,6 +196,10 @@ enum State {
     /// It goes by no list.
     NotNamed(PathBuf),
     Silent(Error, PathBuf),
+    /// It goes by a list that this directory does not know.
+    Newer(u64),
+    /// The list could not be put there.
+    Unwritten(Error, PathBuf),
 }
 
 impl Row {
@@ -179,6 +222,15 @@ impl Row {
                 "does not tell whether it goes by it ({error}): it reads the list at its next start, on another machine once {} is copied there",
                 file.display()
             ),
+            State::Newer(number) => {
+                format!(
+                    "goes by list {number}, a newer one: copy that (its certificates.crl) over ca/crl.pem here, and revoke again"
+                )
+            }
+            State::Unwritten(error, file) => format!(
+                "does not go by it, as {} could not be written ({error}): see to that, and give this command again",
+                file.display()
+            ),
         };
         format!("node {} of zone {} {told}", self.node, self.zone)
     }
@@ -189,24 +241,37 @@ impl Row {
             State::ToBeCopied(_, file) => ("to be copied", Some(file)),
             State::NotNamed(file) => ("not named", Some(file)),
             State::Silent(_, file) => ("at the next start", Some(file)),
+            State::Newer(_) => ("newer", None),
+            State::Unwritten(_, file) => ("not written", Some(file)),
         };
         json!({ "node": self.node, "zone": self.zone, "state": state, "file": file })
     }
 }
 
 /// Puts the list where the nodes' files are, and lets those that run read it.
-pub fn spread(layout: &Layout, operator: &Operator, revocation: &Revocation, nodes: &[NodeFile]) -> Result<Vec<Row>> {
+fn spread(
+    layout: &Layout,
+    authority: &Authority,
+    operator: &Operator,
+    revocation: &Revocation,
+    nodes: &[NodeFile],
+) -> Result<Vec<Row>> {
+    // Whoever refuses these commands for that goes by this list: no earlier one holds their certificate.
+    let is_own = authority.certificate_in(&layout.join("operator.pem")).is_ok_and(|own| revocation.added.contains(&own));
     let list = fs::read(&revocation.list).doing(Code::Configuration, format!("reading {}", revocation.list.display()))?;
     let mut rows = Vec::new();
     for node in nodes {
         let file = place(layout, node);
-        replace(&file, &list, 0o644)?;
+        let written = replace(&file, &list, 0o644);
         operator.progress().now(&format!("node {} of zone {}: reading the list of revoked certificates", node.node, node.zone));
-        let state = match read(operator, node).map(|status| status.revocations) {
-            Ok(Some(number)) if number >= revocation.number => State::Taken,
-            Ok(Some(number)) => State::ToBeCopied(number, file),
-            Ok(None) => State::NotNamed(file),
-            Err(error) => State::Silent(error, file),
+        let state = match (read(operator, node).map(|status| status.revocations), written) {
+            (Ok(Some(number)), _) if number == revocation.number => State::Taken,
+            (Ok(Some(number)), _) if number > revocation.number => State::Newer(number),
+            (Err(error), Ok(())) if is_own && is_for_revocation(operator, node, &error) => State::Taken,
+            (_, Err(error)) => State::Unwritten(error, file),
+            (Ok(Some(number)), Ok(())) => State::ToBeCopied(number, file),
+            (Ok(None), Ok(())) => State::NotNamed(file),
+            (Err(error), Ok(())) => State::Silent(error, file),
         };
         rows.push(Row { node: node.node, zone: node.zone.clone(), state });
     }
@@ -217,6 +282,17 @@ pub fn spread(layout: &Layout, operator: &Operator, revocation: &Revocation, nod
 fn read(operator: &Operator, node: &NodeFile) -> Result<NodeStatus> {
     operator.ask(node, &Operate::ReadCertificates)?;
     operator.status(node)
+}
+
+/// Whether a node refuses these commands' certificate as one that was revoked. The reason does not always arrive: the connection may be reset before.
+fn is_for_revocation(operator: &Operator, node: &NodeFile, error: &Error) -> bool {
+    says_revoked(error) || refuses(error) && (0..5).any(|_| operator.status(node).is_err_and(|error| says_revoked(&error)))
+}
+
+/// By TLS's alert, or on a connection that was open; a list that a node does not take is another matter.
+fn says_revoked(error: &Error) -> bool {
+    let told = format!("{error} {error:?}").to_lowercase();
+    told.contains("certificaterevoked") || told.contains("has been revoked")
 }
 
 /// What is left to people.
@@ -261,10 +337,10 @@ pub fn of_removed(layout: &Layout, operator: &Operator, number: u64, others: &[N
         return (format!("its certificate is good until it ends: where ca/ca.key is, {by_hand} takes it back"), Value::Null);
     }
     let revoked = Authority::open(&layout.join("ca"), layout.pool.0).and_then(|authority| {
-        is_the_newest_here(layout, others)?;
+        is_the_newest(layout, &authority, operator, others, others)?;
         let (certificates, _) = of_name(layout, &authority, &name)?;
         let revocation = authority.revoke(&certificates)?;
-        let rows = spread(layout, operator, &revocation, others)?;
+        let rows = spread(layout, &authority, operator, &revocation, others)?;
         Ok((revocation, rows))
     });
     match revoked {
@@ -372,7 +448,7 @@ mod tests {
         let (nodes, operator) = (layout.nodes().unwrap(), Operator::beside(&layout).unwrap());
         let (certificates, _) = of_name(&layout, &authority, &Name::Node(2)).unwrap();
         let revocation = authority.revoke(&certificates).unwrap();
-        let rows = spread(&layout, &operator, &revocation, &nodes).unwrap();
+        let rows = spread(&layout, &authority, &operator, &revocation, &nodes).unwrap();
         let list = fs::read(&revocation.list).unwrap();
         assert!(rows.len() == 3 && rows.iter().all(|row| matches!(row.state, State::Silent(..))), "none runs");
         for number in 1..=3 {
@@ -386,12 +462,76 @@ mod tests {
         let (told, value) = of_removed(&layout, &operator, 3, &others);
         assert!(told.contains("by list 3") && value["number"] == 3 && value["added"] == 1, "{told} {value}");
         fs::remove_file(layout.join("ca/crl.pem")).unwrap();
-        let told = is_the_newest_here(&layout, &nodes).unwrap_err().to_string();
-        assert!(told.contains("ca/crl.pem is missing") && told.contains("node1/crl.pem"), "{told}");
+        let told = is_the_newest(&layout, &authority, &operator, &nodes, &nodes).unwrap_err().to_string();
+        assert!(told.contains("ca/crl.pem is missing") && told.contains("node2/crl.pem"), "{told}");
         let (told, _) = of_removed(&layout, &operator, 1, &others);
         assert!(told.contains("was not revoked") && told.contains("--node 1"), "{told}");
         fs::remove_file(layout.join("ca/ca.key")).unwrap();
         let (told, value) = of_removed(&layout, &operator, 1, &others);
         assert!(told.contains("until it ends") && value.is_null(), "{told}");
+    }
+
+    #[test]
+    fn who_is_refused_as_revoked_is_told_from_a_list_that_is() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRevoked);
+        assert!(says_revoked(&refuse(Code::DeviceError, "node 1 does not answer").because(alert)));
+        assert!(!says_revoked(&refuse(Code::Configuration, "the list of revoked certificates has number 1")));
+    }
+
+    #[test]
+    fn nothing_is_signed_from_an_older_copy_of_the_directory() {
+        let directory = Directory::new();
+        let (layout, authority) = pool(&directory);
+        let (nodes, operator) = (layout.nodes().unwrap(), Operator::beside(&layout).unwrap());
+        let revoke = |number: u64| {
+            let (certificates, _) = of_name(&layout, &authority, &Name::Node(number)).unwrap();
+            authority.revoke(&certificates).unwrap()
+        };
+        let told = || is_the_newest(&layout, &authority, &operator, &nodes, &nodes).map_err(|error| error.to_string());
+        let list = layout.join("ca/crl.pem");
+        let first = fs::read(&list).unwrap();
+        let revocation = revoke(2);
+        spread(&layout, &authority, &operator, &revocation, &nodes).unwrap();
+        told().unwrap();
+        fs::write(&list, first).unwrap();
+        let older = told().unwrap_err();
+        assert!(
+            older.contains("crl.pem is list 1") && older.contains("is list 2") && older.contains("/node3/crl.pem"),
+            "{older}"
+        );
+        assert_eq!(revoke(3).number, 2, "another one of this number");
+        let other = told().unwrap_err();
+        assert!(other.contains("both list 2") && other.contains("/node1/crl.pem"), "{other}");
+        fs::copy(layout.node(1).join("crl.pem"), &list).unwrap();
+        told().unwrap();
+        // What is no list stops nobody.
+        fs::write(layout.node(1).join("crl.pem"), "half of it").unwrap();
+        told().unwrap();
+    }
+
+    #[test]
+    fn a_node_has_no_file_written_outside_its_directory_and_one_that_cannot_be_written_stops_no_other() {
+        let directory = Directory::new();
+        let (layout, authority) = pool(&directory);
+        let (mut nodes, operator) = (layout.nodes().unwrap(), Operator::beside(&layout).unwrap());
+        fs::create_dir(layout.node(1).join("sub")).unwrap();
+        std::os::unix::fs::symlink(&layout.directory, layout.node(1).join("link")).unwrap();
+        let mut place_of = |named: &str| {
+            nodes[0].certificates.crl = Some(layout.node(1).join(named));
+            place(&layout, &nodes[0])
+        };
+        for outside in ["../web.pem", "../node2/crl.pem", "link/web.pem", "sub/crl.pem", "/etc/cron.d/x", ".."] {
+            assert_eq!(place_of(outside), layout.node(1).join("crl.pem"), "{outside}");
+        }
+        for inside in ["list.pem", "sub/../list.pem"] {
+            assert_eq!(place_of(inside), layout.node(1).join("list.pem"), "{inside}");
+        }
+        fs::create_dir(layout.node(2).join("crl.pem.new")).unwrap();
+        let (certificates, _) = of_name(&layout, &authority, &Name::Node(1)).unwrap();
+        assert_eq!(believed(&nodes, &certificates, &layout.pool.0).iter().map(|node| node.node).collect::<Vec<_>>(), [2, 3]);
+        let revocation = authority.revoke(&certificates).unwrap();
+        let rows = spread(&layout, &authority, &operator, &revocation, &nodes).unwrap();
+        assert!(rows[1].line().contains("node2/crl.pem could not be written") && !rows[1].is_taken(), "{}", rows[1].line());
+        assert_eq!(fs::read(layout.node(3).join("crl.pem")).unwrap(), fs::read(&revocation.list).unwrap());
     }
 }
